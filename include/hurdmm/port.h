@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/* hurdmm/port.h - the platform layer: one table of twenty functions.
+ *
+ * Who needs this header: people who port the library to a new system, and the
+ * ports themselves.  doc/porting.md walks through a port; tests/port/ is a
+ * suite that takes a port and proves it.
+ *
+ * Preconditions, stated once for all functions and kept by the core:
+ * addresses, offsets and sizes are page-aligned, ranges are not empty and do
+ * not overflow; frames are below the number that open reported; lend and
+ * reclaim stay inside what reserve gave; a frame that is lent to write at one
+ * address is not lent to another space's address at the same time unless the
+ * port has HURDMM_PORT_ALIAS.  Every function returns 0 or an errno value and
+ * on error has done nothing, unless its comment says how much it did.
+ *
+ * Held and lent.  A frame is *held* (the library reads and writes it through
+ * window), *lent to read* (both read) or *lent to write* (only the application
+ * touches it).  It is the core that keeps track; the port does what it is told.
+ *
+ * Locking.  The core calls lend, reclaim, reserve, release, core_map and window
+ * one at a time, from any thread, between critical_enter and critical_leave.
+ * fault_wait, fault_done, the thread functions, park, wake and clock are called
+ * from several threads at once.
+ */
+#ifndef HURDMM_PORT_H
+#define HURDMM_PORT_H
+
+#include <hurdmm/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HURDMM_PORT_VERSION 1u
+
+/* What a port can do, in struct hurdmm_port_info.features. */
+#define HURDMM_PORT_ALIAS 1u       /* one frame at many addresses; windows stay */
+#define HURDMM_PORT_REFERENCED 2u  /* reclaim reports referenced */
+#define HURDMM_PORT_DIRTY 4u       /* reclaim reports dirty exactly */
+#define HURDMM_PORT_INLINE 8u      /* may resolve on the faulting thread */
+#define HURDMM_PORT_THREADS 16u    /* thread_start works */
+#define HURDMM_PORT_SPACES 32u     /* can page spaces other than its own */
+#define HURDMM_PORT_OVERTAKES 64u  /* reclaim may take more than was asked */
+#define HURDMM_PORT_SYSCALLS 128u  /* system calls on absent pages are resolved */
+#define HURDMM_PORT_EXECUTE 256u   /* the execute right can be told from read */
+
+/* One row of physical memory.  Frames are numbered densely over all banks. */
+struct hurdmm_bank {
+    uint64_t base;        /* physical address of the first frame */
+    uint32_t first_frame; /* its number */
+    uint32_t frames;      /* how many */
+};
+
+#define HURDMM_BANKS_MAX 16
+
+/* A page fault.  `token` belongs to the port. */
+struct hurdmm_fault {
+    void *space;           /* the port's token for the space, NULL: its own */
+    uint64_t thread;       /* the thread that faulted, as thread_self names it */
+    uintptr_t address;     /* any byte of the page */
+    uintptr_t instruction; /* where, 0: not known */
+    unsigned access;       /* HURDMM_READ, HURDMM_WRITE or HURDMM_EXECUTE */
+    uintptr_t token;
+};
+
+/* What the core tells a port when it opens it. */
+struct hurdmm_port_config {
+    size_t struct_size;
+    uint64_t frames; /* frames wanted; the port may give fewer or more */
+    /* Resolves a fault on the calling thread, for ports with
+     * HURDMM_PORT_INLINE: 0, or the error that the access must end with. */
+    int (*fault)(void *client, const struct hurdmm_fault *fault);
+    void *client;
+};
+
+/* What a port tells the core; open fills it. */
+struct hurdmm_port_info {
+    size_t struct_size;
+    size_t page_size;    /* the base page, a power of two */
+    uint64_t page_sizes; /* or of the powers of two that lend can use */
+    unsigned features;   /* HURDMM_PORT_... */
+    unsigned bank_count;
+    uintptr_t low, high; /* usable addresses of a space, high is inclusive */
+    struct hurdmm_bank banks[HURDMM_BANKS_MAX];
+};
+
+/* One row of `count` pages of a space to take rights from.  `rights` is what
+ * the application may keep: HURDMM_NONE or HURDMM_READ (with or without
+ * HURDMM_EXECUTE), or HURDMM_RIGHTS to read and clear the status only.
+ * Pages of the row need not be lent.  `frame` is the frame at `address`; the
+ * rest of the row follows it in frame numbers too. */
+struct hurdmm_reclaim {
+    void *space;
+    uintptr_t address;
+    uint32_t frame;
+    uint32_t count;
+    unsigned rights;
+    /* Out, where the port has the features: for each page of the row a byte of
+     * HURDMM_READ (referenced) and HURDMM_WRITE (dirty) since it was last
+     * reported.  NULL: not wanted (and what was seen may be forgotten). */
+    uint8_t *status;
+};
+
+/* Flags of reserve. */
+#define HURDMM_RESERVE_EXACT 1u /* there or EEXIST; else *address is a hint */
+
+/* Every member is needed unless it says otherwise. */
+struct hurdmm_port_ops {
+    size_t struct_size;
+    unsigned version; /* HURDMM_PORT_VERSION */
+    const char *name;
+
+    /* Physical memory. */
+
+    /* Starts the port for one manager.  ENOMEM, EBUSY (open already), ENOTSUP
+     * (this machine cannot; the backend's describe function says why). */
+    int (*open)(struct hurdmm_port *port,
+                const struct hurdmm_port_config *config,
+                struct hurdmm_port_info *info);
+    /* Ends it.  No thread is in any other function; nothing is reserved or
+     * lent.  All memory goes back to the system, core memory too. */
+    void (*close)(struct hurdmm_port *port);
+    /* The address at which the library sees `count` consecutive held frames as
+     * consecutive bytes.  On a port with HURDMM_PORT_ALIAS it is the same for
+     * the whole life of the port and good for frames lent to read also; on
+     * others it is good until the frame is lent.  ENOMEM. */
+    int (*window)(struct hurdmm_port *port, uint32_t frame, uint32_t count,
+                  void **address);
+    /* Copies the page in `frame`, which is held or lent to read at `address`,
+     * wherever its bytes are, to private memory.  EFAULT: they are gone. */
+    int (*frame_read)(struct hurdmm_port *port, uint32_t frame, void *space,
+                      uintptr_t address, void *buffer);
+    /* Memory for the library's own structures: zeroed, never paged, kept until
+     * close.  ENOMEM. */
+    int (*core_map)(struct hurdmm_port *port, size_t size, void **address);
+
+    /* Address space. */
+
+    /* Takes a range for regions; accesses to it become faults.  ENOMEM, EEXIST,
+     * EINVAL (a range that this space does not have), ENOTSUP (this space). */
+    int (*reserve)(struct hurdmm_port *port, void *space, uintptr_t *address,
+                   size_t size, unsigned flags);
+    /* Gives a reserved range, or a part of one, back; nothing in it is lent.
+     * Accesses to it are nobody's from now on.  Cannot fail for want of
+     * memory: what the port cannot give back it keeps inaccessible. */
+    void (*release)(struct hurdmm_port *port, void *space, uintptr_t address,
+                    size_t size);
+
+    /* Lending. */
+
+    /* Lends `count` consecutive frames at consecutive pages, atomically for
+     * each page: another thread sees what was there before or the new page.
+     * Replaces what was lent there (also with other rights).  *done says how
+     * many pages, from the first, were lent, also on error.  ENOMEM (memory or
+     * mappings): the core will reclaim some and try again. */
+    int (*lend)(struct hurdmm_port *port, void *space, uintptr_t address,
+                uint32_t frame, uint32_t count, unsigned rights,
+                uint32_t *done);
+    /* Takes rights away from `count` rows.  When it returns, no processor uses
+     * a right that was taken.  *done says how many rows were finished, also on
+     * error.  ENOMEM: mappings ran out; the row keeps its rights. */
+    int (*reclaim)(struct hurdmm_port *port, const struct hurdmm_reclaim *rows,
+                   size_t count, size_t *done);
+
+    /* Faults. */
+
+    /* Waits for faults and takes up to `max`.  ETIMEDOUT; ECANCELED after
+     * fault_stop. */
+    int (*fault_wait)(struct hurdmm_port *port, struct hurdmm_fault *faults,
+                      size_t max, uint64_t timeout_ns, size_t *count);
+    /* Ends a fault: with 0 the thread repeats its access, else the access
+     * fails in the way of the platform (a signal, an exception message). */
+    void (*fault_done)(struct hurdmm_port *port,
+                       const struct hurdmm_fault *fault, int error);
+    /* Makes every fault_wait, now and later, return ECANCELED.  Faults not yet
+     * taken, and later ones, fail as if the address were nobody's. */
+    void (*fault_stop)(struct hurdmm_port *port);
+
+    /* Threads.  A port without HURDMM_PORT_THREADS answers ENOTSUP. */
+
+    int (*thread_start)(struct hurdmm_port *port, void (*entry)(void *argument),
+                        void *argument, uint64_t *thread);
+    int (*thread_join)(struct hurdmm_port *port, uint64_t thread);
+    uint64_t (*thread_self)(struct hurdmm_port *port); /* never 0 */
+    /* Sleeps while *word == expected, until woken; may return early.
+     * ETIMEDOUT.  In a critical section and out of one. */
+    int (*park)(struct hurdmm_port *port, uint32_t *word, uint32_t expected,
+                uint64_t timeout_ns);
+    void (*wake)(struct hurdmm_port *port, uint32_t *word, unsigned count);
+    /* Brackets the time in which core locks are held: asynchronous signals are
+     * masked where the port resolves faults in signal handlers.  Does not nest.
+     * enter: ESTALE in a child after fork. */
+    int (*critical_enter)(struct hurdmm_port *port, uintptr_t *cookie);
+    void (*critical_leave)(struct hurdmm_port *port, uintptr_t cookie);
+
+    /* Nanoseconds since some start, never going back. */
+    uint64_t (*clock)(struct hurdmm_port *port);
+};
+
+/* What every port begins with; a backend embeds it in a structure of its own
+ * and hands out a pointer to it.  One port serves one manager at a time. */
+struct hurdmm_port {
+    const struct hurdmm_port_ops *ops;
+};
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
