@@ -5,6 +5,7 @@
 #ifndef HURDMM_HURDMM_H
 #define HURDMM_HURDMM_H
 
-#include <hurdmm/version.h>
+#include <hurdmm/port.h>
+#include <hurdmm/types.h>
 
 #endif

@@ -2,13 +2,11 @@
 /*
  * The version of the library that runs. Keeps no state.
  */
-#include <hurdmm/version.h>
+#include <hurdmm/types.h>
 
-#define TEXT(x)   #x
-#define STRING(x) TEXT(x)
-
-const char *hurdmm_version(void)
+uint32_t hurdmm_version(void)
 {
-    return STRING(HURDMM_VERSION_MAJOR) "." STRING(
-        HURDMM_VERSION_MINOR) "." STRING(HURDMM_VERSION_PATCH);
+    return (uint32_t)HURDMM_VERSION_MAJOR << 16 |
+           (uint32_t)HURDMM_VERSION_MINOR << 8 |
+           (uint32_t)HURDMM_VERSION_PATCH;
 }
