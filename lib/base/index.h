@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An ordered map from 64-bit keys to 64-bit values: the page index of a
+ * container.
+ *
+ * It is a B+ tree of 512-byte nodes.  Pointers to values, and cursors, are good
+ * until the next insert or remove.  Memory is about 20 bytes an entry when keys
+ * arrive at random and 17 when they arrive in order, up or down; an empty index
+ * has none.  Removing never needs memory.
+ *
+ * Whoever owns the index locks it, and the slab of nodes, which indexes share.
+ */
+#ifndef HMM_BASE_INDEX_H
+#define HMM_BASE_INDEX_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/slab.h"
+
+/* The size of the objects of the slab that an index takes its nodes from; the
+   alignment is HMM_INDEX_NODE_ALIGN. */
+#define HMM_INDEX_NODE_SIZE 512u
+#define HMM_INDEX_NODE_ALIGN 64u
+
+struct hmm_index_node;
+
+struct hmm_index {
+    struct hmm_index_node *root; /* NULL when empty */
+    unsigned height;             /* levels of nodes; 0 when empty */
+    uint64_t count;
+    struct hmm_slab *nodes;
+};
+
+/* A place in an index.  `key' and `value' may be read, and *value written, after
+   a seek or step that said true. */
+struct hmm_index_cursor {
+    struct hmm_index_node *leaf;
+    unsigned slot;
+    uint64_t key;
+    uint64_t *value;
+};
+
+void hmm_index_init(struct hmm_index *index, struct hmm_slab *nodes);
+
+/* The value of `key', or NULL. */
+uint64_t *hmm_index_find(const struct hmm_index *index, uint64_t key);
+
+/* Adds `key'.  EEXIST: it is there; ENOMEM: no node; both change nothing. */
+int hmm_index_insert(struct hmm_index *index, uint64_t key, uint64_t value);
+
+/* Removes `key' and stores its value, where `value' is not NULL.  ENOENT. */
+int hmm_index_remove(struct hmm_index *index, uint64_t key, uint64_t *value);
+
+/* The value of the lowest key >= `key', which is stored in *found; or NULL. */
+uint64_t *hmm_index_next(const struct hmm_index *index, uint64_t key,
+                         uint64_t *found);
+
+/* The value of the greatest key <= `key', which is stored in *found; or NULL. */
+uint64_t *hmm_index_prev(const struct hmm_index *index, uint64_t key,
+                         uint64_t *found);
+
+/* Puts the cursor at the lowest key >= `key'; false when there is none. */
+bool hmm_index_seek(const struct hmm_index *index,
+                    struct hmm_index_cursor *cursor, uint64_t key);
+
+/* Moves to the next key; false at the end, where the cursor then stays. */
+bool hmm_index_step(struct hmm_index_cursor *cursor);
+
+/* Removes every key. */
+void hmm_index_clear(struct hmm_index *index);
+
+/* Checks order, fill, links and counts. */
+bool hmm_index_check(const struct hmm_index *index);
+
+#endif /* HMM_BASE_INDEX_H */
