@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/slab.h"
+#include "lib/base/slab.h"
 
 /* The size of the objects of the slab that an index takes its nodes from; the
    alignment is HMM_INDEX_NODE_ALIGN. */

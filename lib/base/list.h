@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "base/assert.h"
+#include "lib/base/assert.h"
 
 struct hmm_list {
     struct hmm_list *next;

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/assert.h"
+#include "lib/base/assert.h"
 
 static inline bool hmm_is_pow2(uint64_t x)
 {

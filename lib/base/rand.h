@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-#include "base/assert.h"
+#include "lib/base/assert.h"
 
 struct hmm_rand {
     uint64_t state;

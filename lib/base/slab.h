@@ -23,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/list.h"
+#include "lib/base/list.h"
 
 /* Slab pages are 4 KiB to 64 KiB: 4 KiB << order. */
 #define HMM_CORE_PAGE_MIN 4096u
