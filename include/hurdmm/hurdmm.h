@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The whole of libhurd-mm. Each header below may also be used alone.
- */
+/* hurdmm/hurdmm.h - everything that does not depend on a platform. */
 #ifndef HURDMM_HURDMM_H
 #define HURDMM_HURDMM_H
 
+#include <hurdmm/block.h>
+#include <hurdmm/container.h>
+#include <hurdmm/manager.h>
+#include <hurdmm/policy.h>
 #include <hurdmm/port.h>
+#include <hurdmm/region.h>
+#include <hurdmm/space.h>
+#include <hurdmm/stats.h>
+#include <hurdmm/store.h>
+#include <hurdmm/stores.h>
 #include <hurdmm/types.h>
 
 #endif

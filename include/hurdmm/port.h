@@ -34,15 +34,16 @@ extern "C" {
 #define HURDMM_PORT_VERSION 1u
 
 /* What a port can do, in struct hurdmm_port_info.features. */
-#define HURDMM_PORT_ALIAS 1u       /* one frame at many addresses; windows stay */
-#define HURDMM_PORT_REFERENCED 2u  /* reclaim reports referenced */
-#define HURDMM_PORT_DIRTY 4u       /* reclaim reports dirty exactly */
-#define HURDMM_PORT_INLINE 8u      /* may resolve on the faulting thread */
-#define HURDMM_PORT_THREADS 16u    /* thread_start works */
-#define HURDMM_PORT_SPACES 32u     /* can page spaces other than its own */
-#define HURDMM_PORT_OVERTAKES 64u  /* reclaim may take more than was asked */
-#define HURDMM_PORT_SYSCALLS 128u  /* system calls on absent pages are resolved */
-#define HURDMM_PORT_EXECUTE 256u   /* the execute right can be told from read */
+#define HURDMM_PORT_ALIAS 1u /* one frame at many addresses; windows stay */
+#define HURDMM_PORT_REFERENCED 2u /* reclaim reports referenced */
+#define HURDMM_PORT_DIRTY 4u      /* reclaim reports dirty exactly */
+#define HURDMM_PORT_INLINE 8u     /* may resolve on the faulting thread */
+#define HURDMM_PORT_THREADS 16u   /* thread_start works */
+#define HURDMM_PORT_SPACES 32u    /* can page spaces other than its own */
+#define HURDMM_PORT_OVERTAKES 64u /* reclaim may take more than was asked */
+#define HURDMM_PORT_SYSCALLS                                                   \
+    128u                         /* system calls on absent pages are resolved */
+#define HURDMM_PORT_EXECUTE 256u /* the execute right can be told from read */
 
 /* One row of physical memory.  Frames are numbered densely over all banks. */
 struct hurdmm_bank {
@@ -55,9 +56,9 @@ struct hurdmm_bank {
 
 /* A page fault.  `token` belongs to the port. */
 struct hurdmm_fault {
-    void *space;           /* the port's token for the space, NULL: its own */
-    uint64_t thread;       /* the thread that faulted, as thread_self names it */
-    uintptr_t address;     /* any byte of the page */
+    void *space;       /* the port's token for the space, NULL: its own */
+    uint64_t thread;   /* the thread that faulted, as thread_self names it */
+    uintptr_t address; /* any byte of the page */
     uintptr_t instruction; /* where, 0: not known */
     unsigned access;       /* HURDMM_READ, HURDMM_WRITE or HURDMM_EXECUTE */
     uintptr_t token;

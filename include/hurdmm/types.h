@@ -66,6 +66,10 @@ enum hurdmm_advice {
     HURDMM_ADVICE_READ_ONCE = 5
 };
 
+/* Flags of the destroy functions. */
+#define HURDMM_DETACH 1u /* take away what is still bound or open first */
+#define HURDMM_DROP 2u   /* do not write dirty pages back: they are lost */
+
 /* A timeout that never comes, and a frame number that names no frame. */
 #define HURDMM_FOREVER UINT64_MAX
 #define HURDMM_FRAME_NONE UINT32_MAX

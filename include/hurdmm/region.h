@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/* hurdmm/region.h - memory bound to stores, by address.
+ *
+ * A region is a range of a space bound to a store at an offset.  Regions can be
+ * released, protected and advised in any part, so they have no handles: what is
+ * meant is said by space and address, as for the memory calls of POSIX.
+ *
+ * On ports without HURDMM_PORT_SYSCALLS a system call that touches a page which
+ * is not lent gives EFAULT instead of faulting: pin or populate the buffer
+ * first, or use hurdmm_read and hurdmm_write.
+ */
+#ifndef HURDMM_REGION_H
+#define HURDMM_REGION_H
+
+#include <hurdmm/store.h>
+#include <hurdmm/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Flags of bind. */
+#define HURDMM_BIND_EXACT 1u    /* at `address` or EEXIST */
+#define HURDMM_BIND_POPULATE 2u /* fill and lend everything before returning */
+#define HURDMM_BIND_RESERVED                                                   \
+    4u /* no store: nothing may be bound here; a fault
+                                 * in it is EFAULT */
+
+struct hurdmm_bind {
+    size_t struct_size;
+    struct hurdmm_space *space;
+    struct hurdmm_store *store; /* NULL with HURDMM_BIND_RESERVED */
+    uint64_t offset;            /* in the store, page-aligned */
+    uintptr_t address;          /* exact place, or a hint, or 0: anywhere */
+    size_t length;              /* page-aligned, not 0 */
+    unsigned rights;            /* HURDMM_WRITE needs HURDMM_READ */
+    unsigned max_rights;        /* protect may raise up to here; 0: all that
+                                 * the store allows */
+    enum hurdmm_advice advice;  /* NORMAL, SEQUENTIAL, RANDOM or READ_ONCE */
+    unsigned flags;
+};
+
+/* Binds memory to a store; *address says where.  The range may reach past the
+ * store's size: faults there fail with ENXIO.
+ * EINVAL (alignment, overflow, flags, rights), ESTALE, EEXIST (EXACT and
+ * something is there), EBUSY (the store is not SHARED and has a region over
+ * these pages), EROFS (write rights on a read-only store), ENOMEM (no room, no
+ * memory), and with POPULATE the store's errors: then nothing is bound. */
+int hurdmm_bind(const struct hurdmm_bind *bind, uintptr_t *address);
+
+/* Takes all regions, and parts of regions, in the range away; holes are
+ * ignored, reserved regions go too.  Pages stay in their stores' caches, dirty
+ * ones too.  Faults that wait in it fail with EFAULT.  EINVAL, ESTALE, EBUSY
+ * (pinned through it), ENOMEM (a split needs memory).  On error nothing is
+ * changed. */
+int hurdmm_unbind(struct hurdmm_space *space, uintptr_t address, size_t length);
+
+/* Sets the rights of everything in the range.  ENOENT (a hole), EACCES (above
+ * a region's max_rights), EBUSY (pinned for writing), ENOMEM, EINVAL, ESTALE;
+ * on error nothing is changed. */
+int hurdmm_protect(struct hurdmm_space *space, uintptr_t address, size_t length,
+                   unsigned rights);
+
+/* Advice.  NORMAL, SEQUENTIAL, RANDOM and READ_ONCE are remembered for the
+ * range; WILLNEED and DONTNEED act once.  Never loses data.  ENOENT, ENOMEM,
+ * EINVAL, ESTALE. */
+int hurdmm_advise(struct hurdmm_space *space, uintptr_t address, size_t length,
+                  enum hurdmm_advice advice);
+
+/* Fills and lends a range so that `access` will not fault now (it may be
+ * evicted again later).  *done (may be NULL) is always written.  ENOENT,
+ * EACCES, EINVAL, ESTALE, ENOMEM, EDEADLK, or the store's errors. */
+int hurdmm_populate(struct hurdmm_space *space, uintptr_t address,
+                    size_t length, unsigned access, size_t *done);
+
+/* Populates and keeps in memory until unpinned; counted, so that pins nest.
+ * Pinned for writing a page stays writable, and dirty.  All or nothing.  Also
+ * EDQUOT (pin_limit). */
+int hurdmm_pin(struct hurdmm_space *space, uintptr_t address, size_t length,
+               unsigned access);
+/* Undoes one pin of the same range and access.  EINVAL (not pinned: nothing is
+ * changed), ENOENT, ESTALE. */
+int hurdmm_unpin(struct hurdmm_space *space, uintptr_t address, size_t length,
+                 unsigned access);
+
+/* The verbs of hurdmm/store.h by address: each region in the range is done,
+ * holes are ENOENT (what is there is done all the same). */
+int hurdmm_flush(struct hurdmm_space *space, uintptr_t address, size_t length,
+                 unsigned flags);
+int hurdmm_return(struct hurdmm_space *space, uintptr_t address, size_t length,
+                  unsigned flags);
+int hurdmm_discard(struct hurdmm_space *space, uintptr_t address,
+                   size_t length);
+int hurdmm_sync(struct hurdmm_space *space, uintptr_t address, size_t length,
+                unsigned flags);
+
+/* Copies between bound memory, at any address, and a private buffer without a
+ * fault: as the application would, rights included.  *done is always written.
+ * ENOENT, EACCES, EINVAL, ESTALE, ENOMEM, EDEADLK, the store's errors. */
+int hurdmm_read(struct hurdmm_space *space, uintptr_t address, void *buffer,
+                size_t length, size_t *done);
+int hurdmm_write(struct hurdmm_space *space, uintptr_t address,
+                 const void *buffer, size_t length, size_t *done);
+
+/* One byte of HURDMM_STATE_... for each page of the range, 0 for absent ones.
+ * ENOENT (a hole), EINVAL, ESTALE. */
+int hurdmm_resident(struct hurdmm_space *space, uintptr_t address,
+                    size_t length, uint8_t *states);
+
+struct hurdmm_region_info {
+    uintptr_t address;
+    size_t length;
+    struct hurdmm_store *store; /* NULL: reserved */
+    uint64_t offset;
+    unsigned rights, max_rights;
+    enum hurdmm_advice advice;
+};
+
+/* The region that contains `address`, else the next one above it.  ENOENT,
+ * ESTALE. */
+int hurdmm_region_find(struct hurdmm_space *space, uintptr_t address,
+                       struct hurdmm_region_info *info);
+
+/* A fault catcher: called for a fault in its range that no region answers or
+ * that rights forbid, before the platform's failure.  Returns 0 to have the
+ * access repeated (it has bound something there), or the error to fail with.
+ * Runs as a store's callback does.  ENOMEM, EINVAL, ESTALE, EEXIST (overlaps
+ * another catcher). */
+struct hurdmm_catch_info {
+    struct hurdmm_space *space;
+    uintptr_t address, instruction;
+    uint64_t thread;
+    unsigned access;
+    int error; /* what it would end with: EFAULT or EACCES */
+};
+int hurdmm_catch(struct hurdmm_space *space, uintptr_t address, size_t length,
+                 int (*catcher)(void *hook,
+                                const struct hurdmm_catch_info *info),
+                 void *hook);
+/* Takes the catcher that begins at `address` away.  ENOENT, ESTALE. */
+int hurdmm_uncatch(struct hurdmm_space *space, uintptr_t address);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/* hurdmm/store.h - backing stores: what memory is bound to.
+ *
+ * A store is a cache (pages by store offset) and the operations that fill and
+ * drain it.  The operations are yours: a simple store gives page_in and
+ * page_out, a full one answers each fault itself, at once or later.
+ *
+ * Rules for whoever writes one (doc/stores.md has them with examples):
+ *   - Callbacks run on pager threads, on threads that call the library, and,
+ *     for stores that are signal-safe, on faulting threads; several at once,
+ *     but never two page_in or two page_out of the same page.
+ *   - No lock of the library is held.  Functions of class "store" may be
+ *     called; others too unless they would need a page of this same store that
+ *     is not there: that is detected and gives EDEADLK.
+ *   - A store sees private memory only, never a region's bytes.
+ */
+#ifndef HURDMM_STORE_H
+#define HURDMM_STORE_H
+
+#include <hurdmm/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Properties of a store. */
+#define HURDMM_STORE_SHARED 1u    /* regions may overlap in it */
+#define HURDMM_STORE_READ_ONLY 2u /* never written: EROFS */
+#define HURDMM_STORE_DISCARDABLE                                               \
+    4u /* under pressure dirty pages are dropped,
+                                     * not written; the next fill is told */
+#define HURDMM_STORE_NO_STEAL                                                  \
+    8u                               /* dirty pages leave only by flush, return
+                                     * or sync, never by pressure */
+#define HURDMM_STORE_SIGNAL_SAFE 16u /* page_in may run in a signal handler */
+#define HURDMM_STORE_VOLATILE                                                  \
+    32u /* contents end with the store: destroying
+                                     * it writes nothing back */
+
+struct hurdmm_store_ops {
+    size_t struct_size; /* sizeof(struct hurdmm_store_ops) */
+
+    /* Simple stores.  Offsets are multiples of the block size; `length` is a
+     * multiple of it too, except that it ends at the store's size: bytes after
+     * that are zeroed by the library and never written.  *done comes in as
+     * `length`; a store that did less says how much, with the error for the
+     * first byte not done (0 counts as EIO).  Pages wholly done count. */
+    int (*page_in)(struct hurdmm_store *store, void *hook, uint64_t offset,
+                   void *buffer, size_t length, size_t *done);
+    int (*page_out)(struct hurdmm_store *store, void *hook, uint64_t offset,
+                    const void *buffer, size_t length, size_t *done);
+
+    /* Full stores: answers a fault with hurdmm_request_complete, before it
+     * returns or later from any thread; with an error it may also just return
+     * it.  Replaces page_in. */
+    int (*fault)(struct hurdmm_store *store, void *hook,
+                 struct hurdmm_request *request);
+
+    /* The rest may be NULL. */
+
+    /* Makes durable what page_out has written in the range. */
+    int (*sync)(struct hurdmm_store *store, void *hook, uint64_t offset,
+                uint64_t length);
+    /* A block is about to be written for the first time since it came in:
+     * make room for it, or ENOSPC, EDQUOT, EROFS; the write then fails so. */
+    int (*unlock)(struct hurdmm_store *store, void *hook, uint64_t offset,
+                  size_t length);
+    /* A notice that pages left memory by pressure.  May be missed. */
+    void (*evicted)(struct hurdmm_store *store, void *hook, uint64_t offset,
+                    size_t length);
+    /* Contents of the range were discarded: backing for it may go. */
+    void (*discarded)(struct hurdmm_store *store, void *hook, uint64_t offset,
+                      uint64_t length);
+    void (*advise)(struct hurdmm_store *store, void *hook, uint64_t offset,
+                   uint64_t length, enum hurdmm_advice advice);
+    /* The contiguous piece of backing around `offset`, for readahead and write
+     * runs: [*start, *start + *length). */
+    int (*extent)(struct hurdmm_store *store, void *hook, uint64_t offset,
+                  uint64_t *start, uint64_t *length);
+    /* Called once, after the last use of the store. */
+    void (*destroy)(void *hook);
+};
+
+struct hurdmm_store_options {
+    size_t struct_size;
+    const char *name;  /* for dumps; copied, at most 31 bytes; NULL: none */
+    void *hook;        /* passed to every callback */
+    uint64_t size;     /* bytes */
+    size_t block_size; /* a power of two, a multiple of the page; 0: a page.
+                        * Blocks are filled and written whole. */
+    unsigned flags;    /* HURDMM_STORE_... */
+};
+
+/* Makes a store.  `ops` is kept and must outlive it.  A store without page_in
+ * and fault, a writable one without page_out that is neither VOLATILE nor
+ * DISCARDABLE, a wrong block size or flag: EINVAL.  ENOMEM, ESTALE. */
+int hurdmm_store_create(struct hurdmm *manager,
+                        const struct hurdmm_store_ops *ops,
+                        const struct hurdmm_store_options *options,
+                        struct hurdmm_store **store);
+
+/* Ends a store.  EBUSY while regions are bound (unless HURDMM_DETACH), pages
+ * are pinned or a fill is being answered.  Dirty pages are written and synced
+ * first, unless the store is VOLATILE or HURDMM_DROP is given; if that fails
+ * the error is returned, and the store is as before.  ESTALE, EINVAL, EDEADLK
+ * (from its own callback). */
+int hurdmm_store_destroy(struct hurdmm_store *store, unsigned flags);
+
+/* The size in bytes and the hook that the store was made with. */
+uint64_t hurdmm_store_size(const struct hurdmm_store *store);
+void *hurdmm_store_hook(const struct hurdmm_store *store);
+struct hurdmm *hurdmm_store_manager(const struct hurdmm_store *store);
+
+/* Changes the size.  Shrinking drops what lies past the new end, dirty or not,
+ * and zeroes the rest of the last page; EBUSY if any of it is pinned or being
+ * filled or written.  Faults past the end fail with ENXIO.  ESTALE. */
+int hurdmm_store_resize(struct hurdmm_store *store, uint64_t size);
+
+/* Verbs by store range.  Ranges are page-aligned; a length that reaches past
+ * the size is cut there, HURDMM_WHOLE means to the end.  Waiting covers what
+ * was dirty when asked, not what comes later.  Without HURDMM_WAIT they only
+ * start the work (discard never needs to wait).
+ *
+ * flush: write dirty pages, keep them.  return: write them and drop all.
+ * discard: drop without writing; contents are what the store has.
+ * sync: flush, then the store makes it durable.
+ * All go on after an error and return the first; a page that could not be
+ * written stays in memory, readable and dirty.  An error that happened in the
+ * background is returned once, by the next of flush, return or sync that
+ * waits, even if the page could be written meanwhile.
+ * EINVAL, ESTALE, EBUSY (discard, return: pinned pages, which stay; the rest is
+ * done), EDEADLK (from a callback of this store), or the store's error. */
+#define HURDMM_WAIT 1u
+#define HURDMM_WHOLE UINT64_MAX
+int hurdmm_store_flush(struct hurdmm_store *store, uint64_t offset,
+                       uint64_t length, unsigned flags);
+int hurdmm_store_return(struct hurdmm_store *store, uint64_t offset,
+                        uint64_t length, unsigned flags);
+int hurdmm_store_discard(struct hurdmm_store *store, uint64_t offset,
+                         uint64_t length);
+int hurdmm_store_sync(struct hurdmm_store *store, uint64_t offset,
+                      uint64_t length, unsigned flags);
+
+/* Reads and writes through the cache, any bytes, coherent with all regions of
+ * the store.  `buffer` must not be memory of this store.  *done is always
+ * written: the error is for the first byte not done.  EINVAL, ESTALE, ENXIO
+ * (past the size), EROFS, ENOMEM, EDEADLK, or the store's error. */
+int hurdmm_store_read(struct hurdmm_store *store, uint64_t offset, void *buffer,
+                      size_t length, size_t *done);
+int hurdmm_store_write(struct hurdmm_store *store, uint64_t offset,
+                       const void *buffer, size_t length, size_t *done);
+
+/* Brings a page-aligned range into memory.  *done (may be NULL) is always
+ * written.  Errors as hurdmm_store_read. */
+int hurdmm_store_populate(struct hurdmm_store *store, uint64_t offset,
+                          size_t length, size_t *done);
+
+/* Advice for a page-aligned range, passed on to the store.  WILLNEED reads
+ * ahead without waiting as far as memory is free; DONTNEED makes the pages the
+ * next victims; the others set nothing here (regions carry them).  EINVAL. */
+int hurdmm_store_advise(struct hurdmm_store *store, uint64_t offset,
+                        uint64_t length, enum hurdmm_advice advice);
+
+/* Puts data into the cache unasked, as if the store had just filled it (clean):
+ * whole pages, absent or being filled; resident pages are left as they are.
+ * Answers a fault of a full store, or pushes what it happens to have.  *done is
+ * always written.  EINVAL, ENOMEM, ESTALE.  Class: store. */
+int hurdmm_store_supply(struct hurdmm_store *store, uint64_t offset,
+                        const void *buffer, size_t length, size_t *done);
+
+/* The same with frames of a container, which move into the cache and leave the
+ * container: no byte is copied.  ENOENT (the container has a hole there),
+ * EEXIST (resident already).  *done as above.  Class: store. */
+int hurdmm_store_cache(struct hurdmm_store *store, uint64_t offset,
+                       struct hurdmm_container *container,
+                       uint64_t container_offset, size_t length, size_t *done);
+
+/* What is known of a page. */
+#define HURDMM_STATE_RESIDENT 1u
+#define HURDMM_STATE_DIRTY 2u
+#define HURDMM_STATE_FILLING 4u
+#define HURDMM_STATE_WRITING 8u
+#define HURDMM_STATE_FAILED 16u      /* cannot be filled: `error` */
+#define HURDMM_STATE_WRITE_ERROR 32u /* last write-back failed: `error` */
+#define HURDMM_STATE_PINNED 64u
+/* The state of the page at `offset`; *error (may be NULL) its error or 0. */
+int hurdmm_store_state(struct hurdmm_store *store, uint64_t offset,
+                       unsigned *state, int *error);
+
+/* Why a full store is asked. */
+#define HURDMM_WHY_ABSENT 0u
+#define HURDMM_WHY_DISCARDED 1u /* absent because it was discarded */
+
+struct hurdmm_request_info {
+    struct hurdmm_store *store;
+    struct hurdmm_space *space; /* NULL: no region, a read or write */
+    uintptr_t address;          /* that faulted, 0 without a region */
+    uintptr_t region;           /* where the region begins */
+    uint64_t offset;            /* of the first byte wanted, in the store */
+    size_t length;              /* bytes wanted, whole blocks */
+    unsigned access;            /* HURDMM_READ or HURDMM_WRITE */
+    unsigned why;               /* HURDMM_WHY_... */
+    uint64_t thread;            /* that faulted, as the port names it */
+};
+
+/* Says what is wanted.  Class: store. */
+void hurdmm_request_info(const struct hurdmm_request *request,
+                         struct hurdmm_request_info *info);
+/* Private memory of info.length bytes to put the data in: hidden from the
+ * application until the request is completed with 0, which then installs it.
+ * Class: store. */
+void *hurdmm_request_buffer(struct hurdmm_request *request);
+/* Answers: with 0 what was put in the buffer is installed, or what was supplied
+ * or cached meanwhile is used; if nothing was, every waiter gets EIO.  With an
+ * errno value every waiter gets that.  The request is gone.  Class: store. */
+void hurdmm_request_complete(struct hurdmm_request *request, int error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
