@@ -1,0 +1,81 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# What leaves the library: hurdmm_* with a version from the shared object, all
+# of it declared in a public header, and no other prefix but hmm_ in the static
+# one.
+name=symbols
+. "$top_srcdir/tests/support/report.sh"
+
+shared=$top_builddir/.libs/libhurd-mm.so
+static=$top_builddir/.libs/libhurd-mm.a
+
+headers()
+{
+    for header in $HMM_PUBLIC_HEADERS; do
+        echo "#include <${header#include/}>"
+    done
+}
+
+# Sanitizers and coverage define names of their own.
+own_names()
+{
+    grep -Ev '^(__asan|__odr_asan|__tsan|__ubsan|_?_?gcov|\.)'
+}
+
+exported()
+{
+    $NM -D --defined-only "$shared" | awk '$2 != "A" { print $3 }' | own_names
+}
+
+none_left()
+{
+    if [ -s "$1" ]; then
+        cat "$1"
+        return 1
+    fi
+}
+
+# Taking the address of each in C is an error where no header declares it.
+all_declared()
+{
+    {
+        headers
+        echo 'int main(void) {'
+        sed 's/.*/    (void)&&;/' "$work/names"
+        echo 'return 0; }'
+    } > "$work/declared.c"
+    $CC -std=c11 -Wall -Werror -fsyntax-only -I "$top_srcdir/include" \
+        "$work/declared.c"
+}
+
+all_defined()
+{
+    headers > "$work/headers.c"
+    $CC -std=c11 -E -P -I "$top_srcdir/include" "$work/headers.c" |
+        grep -oE '\bhurdmm_[a-z0-9_]+ ?\(' | tr -d ' (' | sort -u |
+        comm -23 - "$work/names" > "$work/undefined"
+    none_left "$work/undefined"
+}
+
+if [ -f "$shared" ]; then
+    exported > "$work/all"
+    sed 's/@.*//' "$work/all" | sort -u > "$work/names"
+    grep -v '^hurdmm_[a-z0-9_]*@@HURDMM_[0-9]*$' "$work/all" > "$work/strange"
+    expect 'something is exported' test -s "$work/names"
+    expect 'only versioned hurdmm_ names are exported' \
+        none_left "$work/strange"
+    expect 'each exported name is declared' all_declared
+    expect 'each declared function is exported' all_defined
+else
+    skip 'exported names' 'no shared library was built'
+fi
+
+if [ -f "$static" ]; then
+    $NM -g --defined-only "$static" | awk 'NF == 3 { print $3 }' | own_names |
+        grep -Ev '^(hurdmm|hmm)_' > "$work/strange"
+    expect 'the static library keeps to its prefixes' \
+        none_left "$work/strange"
+else
+    skip 'prefixes' 'no static library was built'
+fi
+finish
