@@ -7,6 +7,5 @@
 uint32_t hurdmm_version(void)
 {
     return (uint32_t)HURDMM_VERSION_MAJOR << 16 |
-           (uint32_t)HURDMM_VERSION_MINOR << 8 |
-           (uint32_t)HURDMM_VERSION_PATCH;
+           (uint32_t)HURDMM_VERSION_MINOR << 8 | (uint32_t)HURDMM_VERSION_PATCH;
 }

@@ -19,7 +19,7 @@ mkdir "$work/empty"
 compile()
 {
     $CC $1 -std=c11 -O2 -Wall -Wextra -Wshadow -Wconversion -Werror \
-        -ffreestanding -fno-pic -fno-stack-protector \
+        -ffreestanding -fbuiltin -fno-pic -fno-stack-protector \
         -nostdinc -isystem "$($CC -print-file-name=include)" \
         -idirafter "$work/empty" \
         -I "$top_srcdir/include" -I "$top_srcdir" $HMM_CPPFLAGS \
