@@ -41,7 +41,7 @@ all_declared()
     {
         headers
         echo 'int main(void) {'
-        sed 's/.*/    (void)&&;/' "$work/names"
+        sed 's/.*/    (void)\&&;/' "$work/names"
         echo 'return 0; }'
     } > "$work/declared.c"
     $CC -std=c11 -Wall -Werror -fsyntax-only -I "$top_srcdir/include" \
