@@ -68,6 +68,7 @@ struct hurdmm_fault {
 struct hurdmm_port_config {
     size_t struct_size;
     uint64_t frames; /* frames wanted; the port may give fewer or more */
+    uint64_t bytes;  /* used when frames is 0: memory wanted, rounded down */
     /* Resolves a fault on the calling thread, for ports with
      * HURDMM_PORT_INLINE: 0, or the error that the access must end with. */
     int (*fault)(void *client, const struct hurdmm_fault *fault);
@@ -202,6 +203,7 @@ struct hurdmm_port_ops {
  * and hands out a pointer to it.  One port serves one manager at a time. */
 struct hurdmm_port {
     const struct hurdmm_port_ops *ops;
+    void *manager; /* the core's, while the port is open */
 };
 
 #ifdef __cplusplus

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/* container.c - pages naming frames, and the mappings that show them. */
+#include "hurdmm/error.h"
+#include "lib/base/assert.h"
+#include "lib/physmem/physmem.h"
+
+void hmm_container_init(struct hmm_container *container,
+                        struct hmm_physmem *physmem)
+{
+    container->physmem = physmem;
+    hmm_index_init(&container->index, &physmem->nodes);
+    hmm_span_tree_init(&container->mappings);
+}
+
+static void disown(struct hmm_physmem *physmem, uint32_t frame)
+{
+    if (frame != HURDMM_FRAME_NONE)
+        physmem->table[frame].container = NULL;
+}
+
+static void own(struct hmm_container *container, uint64_t page,
+                uint32_t frame)
+{
+    if (frame == HURDMM_FRAME_NONE)
+        return;
+    struct hmm_frame *entry = &container->physmem->table[frame];
+    hmm_assert(entry->refs > 0 && !entry->container);
+    entry->container = container;
+    entry->page = page;
+}
+
+void hmm_container_clear(struct hmm_container *container)
+{
+    struct hmm_index_cursor cursor;
+    bool more = hmm_index_seek(&container->index, &cursor, 0);
+
+    for (; more; more = hmm_index_step(&cursor)) {
+        uint32_t frame = HMM_SLOT_FRAME(*cursor.value);
+
+        hmm_assert(!(*cursor.value & HMM_LENT));
+        if (frame != HURDMM_FRAME_NONE) {
+            disown(container->physmem, frame);
+            hmm_frames_drop(container->physmem, frame, 1);
+        }
+    }
+    hmm_index_clear(&container->index);
+}
+
+int hmm_container_put(struct hmm_container *container, uint64_t page,
+                      uint64_t slot)
+{
+    int err = hmm_index_insert(&container->index, page, slot);
+
+    if (!err)
+        own(container, page, HMM_SLOT_FRAME(slot));
+    return err;
+}
+
+uint64_t *hmm_container_slot(const struct hmm_container *container,
+                             uint64_t page)
+{
+    return hmm_index_find(&container->index, page);
+}
+
+uint64_t hmm_container_take(struct hmm_container *container, uint64_t page)
+{
+    uint64_t slot = 0;
+    int err = hmm_index_remove(&container->index, page, &slot);
+
+    hmm_assert(!err && !(slot & HMM_LENT));
+    (void)err;
+    disown(container->physmem, HMM_SLOT_FRAME(slot));
+    return slot;
+}
+
+void hmm_container_swap(struct hmm_container *container, uint64_t page,
+                        uint64_t *slot, uint32_t frame)
+{
+    hmm_assert(!(*slot & HMM_LENT));
+    disown(container->physmem, HMM_SLOT_FRAME(*slot));
+    *slot = (*slot & ~(uint64_t)UINT32_MAX) | frame;
+    own(container, page, frame);
+}
+
+void hmm_mapping_attach(struct hmm_mapping *mapping,
+                        struct hmm_container *container, uint64_t offset,
+                        uint64_t length, void *space, uintptr_t address)
+{
+    mapping->container = container;
+    mapping->space = space;
+    mapping->address = address;
+    mapping->by_offset.first = offset;
+    mapping->by_offset.last = offset + (length - 1);
+    hmm_span_insert(&container->mappings, &mapping->by_offset);
+}
+
+void hmm_mapping_detach(struct hmm_mapping *mapping)
+{
+    hmm_span_remove(&mapping->container->mappings, &mapping->by_offset);
+    mapping->container = NULL;
+}
+
+uintptr_t hmm_mapping_address(const struct hmm_mapping *mapping,
+                              uint64_t page)
+{
+    uint64_t offset = page << mapping->container->physmem->page_shift;
+
+    hmm_assert(offset >= mapping->by_offset.first &&
+               offset <= mapping->by_offset.last);
+    return mapping->address + (uintptr_t)(offset - mapping->by_offset.first);
+}
+
+bool hmm_container_check(const struct hmm_container *container)
+{
+    const struct hmm_physmem *physmem = container->physmem;
+    struct hmm_index_cursor cursor;
+    bool more = hmm_index_seek(&container->index, &cursor, 0);
+
+    for (; more; more = hmm_index_step(&cursor)) {
+        uint32_t number = HMM_SLOT_FRAME(*cursor.value);
+
+        if (number == HURDMM_FRAME_NONE) {
+            if (*cursor.value & HMM_LENT)
+                return false;
+            continue;
+        }
+        const struct hmm_frame *frame = &physmem->table[number];
+        if (!frame->refs || frame->container != container ||
+            frame->page != cursor.key)
+            return false; /* P1 */
+    }
+    return hmm_index_check(&container->index) &&
+           hmm_span_check(&container->mappings);
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/* physmem.h - frames, containers, and the lending of frames.
+ *
+ * This is what a physical-memory server would run: it knows frames, containers
+ * that name them by page number, and mappings that show a container's pages at
+ * addresses.  It knows nothing of stores, faults or eviction; lib/mm speaks to
+ * it in containers.
+ *
+ * A container's index maps a page number to a slot: a frame number, what the
+ * application was lent of it, and tag bits that belong to the container's user.
+ *
+ * Invariants
+ *   P1  a frame that is in use has refs >= 1; its table entry names a container
+ *       and page whose slot names the frame, or no container (its holder has
+ *       it in hand: a fill's buffer, a run that is being written);
+ *   P2  a slot's LENT bits cover what the port was told to lend of the page at
+ *       any of the container's mappings (they may say more, never less);
+ *   P3  the reverse map is derived: frame -> container and page -> mappings
+ *       that cover the page -> addresses.
+ *
+ * Everything here runs with the manager's lock held.
+ */
+#ifndef HMM_PHYSMEM_PHYSMEM_H
+#define HMM_PHYSMEM_PHYSMEM_H
+
+#include <stdbool.h>
+
+#include "hurdmm/port.h"
+#include "lib/base/index.h"
+#include "lib/base/slab.h"
+#include "lib/base/span.h"
+#include "lib/physmem/zones.h"
+
+/* A slot: bits 0-31 the frame, 32-39 ours, 40-63 the user's tag. */
+#define HMM_SLOT_FRAME(slot) ((uint32_t)(slot))
+#define HMM_LENT_READ (UINT64_C(1) << 32)
+#define HMM_LENT_WRITE (UINT64_C(1) << 33)
+#define HMM_LENT (HMM_LENT_READ | HMM_LENT_WRITE)
+#define HMM_REFERENCED (UINT64_C(1) << 34) /* a reclaim saw it in use */
+#define HMM_TAG_SHIFT 40
+
+struct hmm_container {
+    struct hmm_physmem *physmem;
+    struct hmm_index index;
+    struct hmm_span_tree mappings; /* by byte offset; may overlap */
+};
+
+/* A range of a container shown at addresses of a space. */
+struct hmm_mapping {
+    struct hmm_span by_offset;
+    struct hmm_container *container; /* NULL: not attached */
+    void *space;                     /* the port's token */
+    uintptr_t address;               /* of byte by_offset.first */
+};
+
+struct hmm_frame {
+    struct hmm_container *container;
+    uint64_t page;
+    uint32_t refs;
+    uint16_t pins_read;
+    uint16_t pins_write;
+};
+
+struct hmm_physmem {
+    struct hurdmm_port *port;
+    const struct hurdmm_port_info *info;
+    unsigned page_shift;
+    struct hmm_core *core;
+    struct hmm_slab nodes; /* of every container's index */
+    struct hmm_zones zones;
+    struct hmm_frame *table;
+    uint32_t frames;                    /* in the table */
+    uint32_t limit;                     /* that may be in use */
+    uint32_t used, peak;                /* in use now; the most ever */
+    char *windows[HURDMM_BANKS_MAX];    /* of whole banks, on alias ports */
+    uint64_t lends, lend_pages;         /* calls of the port, pages moved */
+    uint64_t reclaims, reclaim_pages;
+};
+
+/* Takes the port's banks, up to `limit` frames in use.  ENOMEM. */
+int hmm_physmem_init(struct hmm_physmem *physmem, struct hurdmm_port *port,
+                     const struct hurdmm_port_info *info,
+                     struct hmm_core *core, uint32_t limit);
+
+/* Takes up to `want` consecutive frames, near `hint` where that is free: refs 1,
+ * no container, contents undefined.  ENOMEM: none, or the limit is reached. */
+int hmm_frames_take(struct hmm_physmem *physmem, uint32_t want, uint32_t hint,
+                    uint32_t *first, uint32_t *got);
+/* Drops one reference of each; a frame without references is free. */
+void hmm_frames_drop(struct hmm_physmem *physmem, uint32_t first,
+                     uint32_t count);
+/* Where the library sees consecutive frames that are held (or, on an alias
+ * port, lent to read).  ENOMEM. */
+int hmm_frames_window(struct hmm_physmem *physmem, uint32_t first,
+                      uint32_t count, void **address);
+/* The physical address of a frame. */
+uint64_t hmm_frame_address(const struct hmm_physmem *physmem, uint32_t frame);
+/* Whether `second` follows `first` in physical memory. */
+bool hmm_frames_adjacent(const struct hmm_physmem *physmem, uint32_t first,
+                         uint32_t second);
+
+void hmm_container_init(struct hmm_container *container,
+                        struct hmm_physmem *physmem);
+/* Frees every frame; nothing is lent. */
+void hmm_container_clear(struct hmm_container *container);
+/* Puts a slot; its frame, if it names one, goes over to the container.  EEXIST,
+ * ENOMEM. */
+int hmm_container_put(struct hmm_container *container, uint64_t page,
+                      uint64_t slot);
+/* The slot of `page` or NULL; valid until the next put or take. */
+uint64_t *hmm_container_slot(const struct hmm_container *container,
+                             uint64_t page);
+/* Removes the slot of `page`; its frame is the caller's again. */
+uint64_t hmm_container_take(struct hmm_container *container, uint64_t page);
+/* Puts another frame (or HURDMM_FRAME_NONE) in a slot; the old one is the
+ * caller's.  Nothing of the page is lent. */
+void hmm_container_swap(struct hmm_container *container, uint64_t page,
+                        uint64_t *slot, uint32_t frame);
+
+/* Attaches a mapping of [offset, offset + length) at `address`. */
+void hmm_mapping_attach(struct hmm_mapping *mapping,
+                        struct hmm_container *container, uint64_t offset,
+                        uint64_t length, void *space, uintptr_t address);
+/* Detaches it; nothing is lent through it. */
+void hmm_mapping_detach(struct hmm_mapping *mapping);
+uintptr_t hmm_mapping_address(const struct hmm_mapping *mapping,
+                              uint64_t page);
+
+/* Lends the page, and those after it up to `count` as far as frames follow each
+ * other, with `rights`; *done says how many.  Every one has a frame.  ENOMEM. */
+int hmm_lend(struct hmm_mapping *mapping, uint64_t page, uint32_t count,
+             unsigned rights, uint32_t *done);
+
+/* Takes rights back from pages, any number, in few calls of the port. */
+#define HMM_BATCH_ROWS 64u
+#define HMM_BATCH_PAGES 256u
+struct hmm_batch {
+    struct hmm_physmem *physmem;
+    unsigned keep; /* rights that stay, or HURDMM_RIGHTS: look only */
+    uint32_t rows, pages;
+    struct hurdmm_reclaim row[HMM_BATCH_ROWS];
+    struct {
+        uint64_t *slot;
+        uint32_t row;
+        bool last; /* no further rows of this page follow */
+    } page[HMM_BATCH_PAGES];
+    uint8_t status[HMM_BATCH_PAGES];
+};
+void hmm_batch_begin(struct hmm_batch *batch, struct hmm_physmem *physmem,
+                     unsigned keep);
+/* Adds a page; `slot` must stay valid until the batch ends.  Full batches are
+ * passed to the port at once.  ENOMEM. */
+int hmm_batch_add(struct hmm_batch *batch, struct hmm_container *container,
+                  uint64_t page, uint64_t *slot);
+/* Adds a page for one mapping only: the slot's LENT bits stay, since other
+ * mappings may have it. */
+int hmm_batch_add_one(struct hmm_batch *batch, struct hmm_mapping *mapping,
+                      uint64_t page, uint64_t *slot);
+/* Passes on what is left.  After it (and 0) the LENT bits of the pages are what
+ * was to be kept, and HMM_REFERENCED is set where the port saw use.  ENOMEM:
+ * some pages keep what they had. */
+int hmm_batch_end(struct hmm_batch *batch);
+
+/* One page: begin, add, end. */
+int hmm_take_back(struct hmm_container *container, uint64_t page,
+                  uint64_t *slot, unsigned keep);
+
+/* Checks the invariants of one container, and of the frame table. */
+bool hmm_container_check(const struct hmm_container *container);
+bool hmm_physmem_check(const struct hmm_physmem *physmem);
+
+#endif
