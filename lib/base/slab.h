@@ -46,8 +46,8 @@ struct hmm_core {
 struct hmm_slab {
     struct hmm_core *core;
     const char *name;
-    size_t size; /* of an object, rounded up to its alignment */
-    size_t page_size;
+    size_t size;             /* of an object, rounded up to its alignment */
+    unsigned order;          /* of its pages */
     uint32_t offset;         /* of the first object in a page */
     uint32_t per_page;       /* objects in a page */
     uint32_t reciprocal;     /* 2^32 / size, rounded up */
