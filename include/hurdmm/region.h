@@ -26,7 +26,7 @@ extern "C" {
     4u /* no store: nothing may be bound here; a fault
                                  * in it is EFAULT */
 
-struct hurdmm_bind {
+struct hurdmm_bind_options {
     size_t struct_size;
     struct hurdmm_space *space;
     struct hurdmm_store *store; /* NULL with HURDMM_BIND_RESERVED */
@@ -46,7 +46,7 @@ struct hurdmm_bind {
  * something is there), EBUSY (the store is not SHARED and has a region over
  * these pages), EROFS (write rights on a read-only store), ENOMEM (no room, no
  * memory), and with POPULATE the store's errors: then nothing is bound. */
-int hurdmm_bind(const struct hurdmm_bind *bind, uintptr_t *address);
+int hurdmm_bind(const struct hurdmm_bind_options *bind, uintptr_t *address);
 
 /* Takes all regions, and parts of regions, in the range away; holes are
  * ignored, reserved regions go too.  Pages stay in their stores' caches, dirty

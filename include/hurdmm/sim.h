@@ -208,7 +208,8 @@ struct hurdmm_sim_stats {
     uint64_t clock_ns;
 };
 
-void hurdmm_sim_stats(struct hurdmm_port *port, struct hurdmm_sim_stats *stats);
+void hurdmm_sim_get_stats(struct hurdmm_port *port,
+                          struct hurdmm_sim_stats *stats);
 
 #ifdef __cplusplus
 }

@@ -36,7 +36,7 @@ struct hurdmm_stats {
 
 /* Fills *stats up to stats->struct_size, which the caller sets.  EINVAL,
  * ESTALE. */
-int hurdmm_stats(struct hurdmm *manager, struct hurdmm_stats *stats);
+int hurdmm_get_stats(struct hurdmm *manager, struct hurdmm_stats *stats);
 
 /* Describes regions, stores and frames as text through `write`, which is called
  * without locks and gets pieces of lines.  The picture is consistent per line

@@ -204,8 +204,8 @@ struct hurdmm_request_info {
 };
 
 /* Says what is wanted.  Class: store. */
-void hurdmm_request_info(const struct hurdmm_request *request,
-                         struct hurdmm_request_info *info);
+void hurdmm_request_get_info(const struct hurdmm_request *request,
+                             struct hurdmm_request_info *info);
 /* Private memory of info.length bytes to put the data in: hidden from the
  * application until the request is completed with 0, which then installs it.
  * Class: store. */
