@@ -172,14 +172,14 @@ uint64_t hurdmm_sim_violations(struct hurdmm_port *port, const char **first);
 uint64_t hurdmm_sim_trace_hash(struct hurdmm_port *port);
 
 /* What is known of frames and pages, for tests. */
-enum hurdmm_sim_frame_state {
+enum hurdmm_sim_lending {
     HURDMM_SIM_HELD = 0,
     HURDMM_SIM_LENT_TO_READ = 1,
     HURDMM_SIM_LENT_TO_WRITE = 2
 };
 
-enum hurdmm_sim_frame_state hurdmm_sim_frame_state(struct hurdmm_port *port,
-                                                   uint32_t frame);
+enum hurdmm_sim_lending hurdmm_sim_frame_state(struct hurdmm_port *port,
+                                               uint32_t frame);
 /* The bytes of a frame, as a device would see them; NULL: there is no such
  * frame.  On machines without HURDMM_PORT_ALIAS they move when it is lent or
  * taken back. */
