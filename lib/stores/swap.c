@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Swap space: which slots of a block device hold pages.
+ *
+ * A slot is a page of the device.  Slots are handled in groups of GROUP, each
+ * with a bitmap that is made when the group is first used, so that a device
+ * that may grow to terabytes costs little.  The lowest group that fits is taken:
+ * the device grows no further than it must.
+ *
+ * Invariants, all under `mutex':
+ *  1. groups from `opened' on have no bitmap and all their slots are free;
+ *  2. `longest' of a group is never less than its longest run of free slots, so
+ *     that a group is looked at only when it may serve;
+ *  3. a run of slots lies in one group.
+ *
+ * The device is called without the mutex.  A slot belongs to whoever took it, so
+ * nobody else reads or writes it meanwhile.
+ */
+#include <hurdmm/error.h>
+#include <hurdmm/manager.h>
+#include <hurdmm/stores.h>
+
+#include "lib/stores/private.h"
+#include "lib/stores/swap.h"
+
+#define GROUP 4096u /* slots; the bitmap of one is 512 bytes */
+#define WORDS (GROUP / 64u)
+
+struct group {
+    uint64_t *used; /* a bit for each slot */
+    uint32_t longest;
+};
+
+struct hurdmm_swap {
+    struct hurdmm *manager;
+    struct hurdmm_block *block;
+    size_t page_size;
+    uint32_t slots; /* of the device */
+    uint32_t mutex;
+    uint32_t taken;  /* slots */
+    uint32_t stores; /* that use it */
+    uint32_t opened; /* groups with a bitmap */
+    uint32_t group_count;
+    struct group groups[];
+};
+
+struct run {
+    uint32_t start, count;
+};
+
+static uint32_t group_slots(const struct hurdmm_swap *swap, uint32_t group)
+{
+    uint32_t rest = swap->slots - group * GROUP;
+
+    return rest < GROUP ? rest : GROUP;
+}
+
+static size_t swap_bytes(uint32_t groups)
+{
+    return sizeof(struct hurdmm_swap) + groups * sizeof(struct group);
+}
+
+int hurdmm_swap_create(struct hurdmm *manager, struct hurdmm_block *block,
+                       struct hurdmm_swap **swap)
+{
+    struct hurdmm_swap *new;
+    uint64_t slots;
+    uint32_t groups;
+    size_t page_size;
+    void *memory;
+    int error;
+
+    if (!manager || !block || !block->ops || !block->ops->read ||
+        !block->ops->write || !swap)
+        return EINVAL;
+    page_size = hurdmm_page_size(manager);
+    if (page_size == 0)
+        return ESTALE;
+    if (block->block_size == 0 || page_size % block->block_size != 0 ||
+        block->size < page_size)
+        return EINVAL;
+    slots = block->size / page_size;
+    if (slots > HMM_SWAP_SLOTS_MAX)
+        slots = HMM_SWAP_SLOTS_MAX;
+    groups = (uint32_t)((slots + GROUP - 1) / GROUP);
+    error = hurdmm_allocate(manager, swap_bytes(groups), &memory);
+    if (error != 0)
+        return error;
+    new = memory;
+    new->manager = manager;
+    new->block = block;
+    new->page_size = page_size;
+    new->slots = (uint32_t)slots;
+    new->group_count = groups;
+    *swap = new;
+    return 0;
+}
+
+static void lock(struct hurdmm_swap *swap)
+{
+    hurdmm_mutex_lock(swap->manager, &swap->mutex);
+}
+
+static void unlock(struct hurdmm_swap *swap)
+{
+    hurdmm_mutex_unlock(swap->manager, &swap->mutex);
+}
+
+int hurdmm_swap_destroy(struct hurdmm_swap *swap)
+{
+    uint32_t stores;
+
+    if (!swap)
+        return EINVAL;
+    lock(swap);
+    stores = swap->stores;
+    unlock(swap);
+    if (stores != 0)
+        return EBUSY;
+    store_assert(swap->taken == 0);
+    for (uint32_t i = 0; i < swap->opened; i++)
+        hurdmm_deallocate(swap->manager, swap->groups[i].used,
+                          WORDS * sizeof(uint64_t));
+    hurdmm_deallocate(swap->manager, swap, swap_bytes(swap->group_count));
+    return 0;
+}
+
+void hurdmm_swap_usage(struct hurdmm_swap *swap, uint64_t *size, uint64_t *used)
+{
+    lock(swap);
+    if (size)
+        *size = (uint64_t)swap->slots * swap->page_size;
+    if (used)
+        *used = (uint64_t)swap->taken * swap->page_size;
+    unlock(swap);
+}
+
+int hmm_swap_open(struct hurdmm_swap *swap, struct hurdmm *manager)
+{
+    if (swap->manager != manager)
+        return EINVAL;
+    lock(swap);
+    swap->stores++;
+    unlock(swap);
+    return 0;
+}
+
+void hmm_swap_close(struct hurdmm_swap *swap)
+{
+    lock(swap);
+    store_assert(swap->stores > 0);
+    swap->stores--;
+    unlock(swap);
+}
+
+/* The first bit at or after `from' that is set (or, with `invert', clear);
+ * GROUP when there is none. */
+static uint32_t next_bit(const uint64_t *bits, uint32_t from, bool invert)
+{
+    uint64_t flip = invert ? UINT64_MAX : 0;
+
+    for (uint32_t word = from / 64; word < WORDS; word++) {
+        uint64_t value = bits[word] ^ flip;
+
+        if (word == from / 64)
+            value &= UINT64_MAX << from % 64;
+        if (value != 0)
+            return word * 64 + (uint32_t)__builtin_ctzll(value);
+    }
+    return GROUP;
+}
+
+/* Sets or clears bits [start, start + count). */
+static void mark(uint64_t *bits, uint32_t start, uint32_t count, bool set)
+{
+    store_assert(start + count <= GROUP);
+    while (count > 0) {
+        uint32_t shift = start % 64;
+        uint32_t n = 64 - shift < count ? 64 - shift : count;
+        uint64_t mask = UINT64_MAX >> (64 - n) << shift;
+
+        store_assert((bits[start / 64] & mask) == (set ? 0 : mask));
+        bits[start / 64] ^= mask;
+        start += n;
+        count -= n;
+    }
+}
+
+/* The first run of `count' free slots in a group, or the longest; what is
+ * learnt of the group is kept in `longest'. */
+static struct run search_group(struct hurdmm_swap *swap, uint32_t index,
+                               uint32_t count)
+{
+    struct group *group = &swap->groups[index];
+    uint32_t end = group_slots(swap, index);
+    struct run best = {0, 0};
+    uint32_t start = next_bit(group->used, 0, true);
+
+    while (start < end) {
+        uint32_t stop = next_bit(group->used, start, false);
+
+        if (stop > end)
+            stop = end;
+        if (stop - start > best.count)
+            best = (struct run){start, stop - start};
+        if (best.count >= count)
+            return (struct run){best.start, count};
+        start = next_bit(group->used, stop, true);
+    }
+    group->longest = best.count;
+    return best;
+}
+
+/* Gives the next group its bitmap. */
+static int open_group(struct hurdmm_swap *swap)
+{
+    void *memory;
+    int error;
+
+    store_assert(swap->opened < swap->group_count);
+    error = hurdmm_allocate(swap->manager, WORDS * sizeof(uint64_t), &memory);
+    if (error != 0)
+        return error;
+    swap->groups[swap->opened].used = memory;
+    swap->groups[swap->opened].longest = group_slots(swap, swap->opened);
+    swap->opened++;
+    return 0;
+}
+
+/* Finds the run to take; *index is its group.  An empty run: *error why. */
+static struct run search(struct hurdmm_swap *swap, uint32_t count,
+                         uint32_t *index, int *error)
+{
+    struct run best = {0, 0};
+
+    *error = ENOSPC;
+    for (uint32_t i = 0; i < swap->group_count; i++) {
+        struct run run;
+
+        if (i == swap->opened) {
+            int opening = open_group(swap);
+
+            if (opening != 0) {
+                *error = opening;
+                break;
+            }
+        }
+        if (swap->groups[i].longest <= best.count)
+            continue;
+        run = search_group(swap, i, count);
+        if (run.count > best.count) {
+            best = run;
+            *index = i;
+        }
+        if (best.count == count)
+            break;
+    }
+    return best;
+}
+
+int hmm_swap_take(struct hurdmm_swap *swap, uint64_t count, uint32_t *slot,
+                  uint32_t *got)
+{
+    struct run run;
+    uint32_t index = 0;
+    int error;
+
+    store_assert(count > 0);
+    lock(swap);
+    run = search(swap, count < GROUP ? (uint32_t)count : GROUP, &index, &error);
+    if (run.count > 0) {
+        mark(swap->groups[index].used, run.start, run.count, true);
+        swap->taken += run.count;
+    }
+    unlock(swap);
+    if (run.count == 0)
+        return error;
+    *slot = index * GROUP + run.start;
+    *got = run.count;
+    return 0;
+}
+
+void hmm_swap_free(struct hurdmm_swap *swap, uint32_t slot, uint32_t count)
+{
+    struct hurdmm_block *block = swap->block;
+
+    store_assert((uint64_t)slot + count <= swap->slots);
+    if (block->ops->discard)
+        block->ops->discard(block, (uint64_t)slot * swap->page_size,
+                            (uint64_t)count * swap->page_size);
+    lock(swap);
+    swap->taken -= count;
+    /* Slots that follow each other may have been taken in several runs. */
+    while (count > 0) {
+        struct group *group = &swap->groups[slot / GROUP];
+        uint32_t start = slot % GROUP;
+        uint32_t n = GROUP - start < count ? GROUP - start : count;
+
+        mark(group->used, start, n, false);
+        group->longest = GROUP;
+        slot += n;
+        count -= n;
+    }
+    unlock(swap);
+}
+
+int hmm_swap_read(struct hurdmm_swap *swap, uint32_t slot, uint32_t count,
+                  void *buffer)
+{
+    store_assert((uint64_t)slot + count <= swap->slots);
+    return swap->block->ops->read(swap->block, (uint64_t)slot * swap->page_size,
+                                  buffer, count * swap->page_size);
+}
+
+int hmm_swap_write(struct hurdmm_swap *swap, uint32_t slot, uint32_t count,
+                   const void *buffer)
+{
+    store_assert((uint64_t)slot + count <= swap->slots);
+    return swap->block->ops->write(swap->block,
+                                   (uint64_t)slot * swap->page_size, buffer,
+                                   count * swap->page_size);
+}
