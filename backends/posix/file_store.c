@@ -193,3 +193,48 @@ int hurdmm_file_create(struct hurdmm *manager, int fd, uint64_t size,
         file_destroy(file);
     return error;
 }
+
+/* Cutting: the store first, so that nothing is written past the new end. */
+static int cut(struct hurdmm_store *store, const struct hmm_file *file,
+               uint64_t old, uint64_t size)
+{
+    int error = hurdmm_store_resize(store, size);
+
+    if (error != 0)
+        return error;
+    error = hmm_file_truncate(file, size);
+    if (error != 0)
+        (void)hurdmm_store_resize(store, old);
+    return error;
+}
+
+/* Growing: the file first, so that there is something behind each page. */
+static int extend(struct hurdmm_store *store, const struct hmm_file *file,
+                  uint64_t old, uint64_t size)
+{
+    int error = hmm_file_truncate(file, size);
+
+    if (error != 0)
+        return error;
+    error = hurdmm_store_resize(store, size);
+    if (error != 0)
+        (void)hmm_file_truncate(file, old);
+    return error;
+}
+
+int hurdmm_file_resize(struct hurdmm_store *store, uint64_t size)
+{
+    const struct file_store *file;
+    uint64_t old;
+
+    if (!store || hurdmm_store_operations(store)->page_in != file_page_in)
+        return EINVAL;
+    file = hurdmm_store_hook(store);
+    if (!file->file.writable)
+        return EROFS;
+    if (!file->file.regular)
+        return EINVAL;
+    old = hurdmm_store_size(store);
+    return size < old ? cut(store, &file->file, old, size)
+                      : extend(store, &file->file, old, size);
+}
