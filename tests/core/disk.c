@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The scripted disk.  See disk.h.
+ *
+ * A call marks its pages busy while it lasts, and copies what it writes twice,
+ * before and after it lost the processor: the library promises that no page is
+ * filled or written twice at once, and that what is written does not change.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include <hurdmm/error.h>
+#include <hurdmm/sim.h>
+
+#include "tests/core/disk.h"
+
+static void complain(struct disk *disk, const char *what)
+{
+    if (disk->complaint == NULL)
+        disk->complaint = what;
+}
+
+/* Whether the script has this call fail. */
+static bool fails(struct disk *disk, unsigned kind)
+{
+    struct disk_script *script = &disk->script;
+    if (script->nth == 0 || (script->kinds & kind) == 0)
+        return false;
+    if (script->nth > 1) {
+        script->nth--;
+        return false;
+    }
+    if (!script->for_ever)
+        script->nth = 0;
+    disk->failures++;
+    if (kind == DISK_IN)
+        disk->read_failures++;
+    else if (kind != DISK_UNLOCK)
+        disk->write_failures++;
+    return true;
+}
+
+static void dawdle(struct disk *disk, const bool *hold)
+{
+    for (unsigned i = 0; i < disk->delay; i++)
+        hurdmm_sim_yield(disk->port);
+    while (hold != NULL && *hold)
+        hurdmm_sim_sleep(disk->port, 1000);
+}
+
+static void check_range(struct disk *disk, uint64_t offset, uint64_t length)
+{
+    uint64_t size = hurdmm_store_size(disk->store);
+    if (length == 0 || offset % disk->block != 0)
+        complain(disk, "a call is empty or begins inside a block");
+    if (offset + length > size)
+        complain(disk, "a call goes past the end of the store");
+    if (length % disk->block != 0 && offset + length != size)
+        complain(disk, "a call ends inside a block");
+}
+
+static void set_busy(struct disk *disk, unsigned kind, uint64_t offset,
+                     uint64_t length, bool on)
+{
+    for (uint64_t p = offset / disk->page;
+         p * disk->page < offset + length && p < DISK_PAGES_MAX; p++) {
+        if (on && disk->busy[p] != 0)
+            complain(disk, "two calls for one page at once");
+        if (on)
+            disk->busy[p] |= (uint8_t)kind;
+        else
+            disk->busy[p] &= (uint8_t)~kind;
+    }
+    if (on)
+        disk->in_flight++;
+    else
+        disk->in_flight--;
+}
+
+static void set_failed(struct disk *disk, uint64_t offset, uint64_t length,
+                       int error)
+{
+    for (uint64_t p = offset / disk->page;
+         p * disk->page < offset + length && p < DISK_PAGES_MAX; p++)
+        disk->failed[p] = error;
+}
+
+static void announce(struct disk *disk, unsigned kind, uint64_t offset,
+                     size_t length)
+{
+    if (disk->before != NULL)
+        disk->before(disk, kind, offset, length);
+}
+
+/* Decides how much of a read is done, and with which error. */
+static int read_part(struct disk *disk, uint64_t offset, size_t length,
+                     size_t *done)
+{
+    *done = length;
+    if (!fails(disk, DISK_IN))
+        return 0;
+    size_t part = disk->script.partial * disk->page;
+    *done = part < length ? part : 0;
+    int error = disk->script.error;
+    set_failed(disk, offset + *done, length - *done, error != 0 ? error : EIO);
+    return error;
+}
+
+static int disk_in(struct hurdmm_store *store, void *hook, uint64_t offset,
+                   void *buffer, size_t length, size_t *done)
+{
+    struct disk *disk = hook;
+    if (store != disk->store && disk->store != NULL)
+        complain(disk, "page_in of another store");
+    if (*done != length)
+        complain(disk, "page_in: *done does not come in as the length");
+    check_range(disk, offset, length);
+    set_busy(disk, DISK_IN, offset, length, true);
+    disk->ins++;
+    disk->last_in_length = length;
+    announce(disk, DISK_IN, offset, length);
+    dawdle(disk, &disk->hold_in);
+    size_t part;
+    int error = read_part(disk, offset, length, &part);
+    memcpy(buffer, disk->bytes + offset, part);
+    set_failed(disk, offset, part, 0);
+    disk->bytes_in += part;
+    set_busy(disk, DISK_IN, offset, length, false);
+    *done = part;
+    return error;
+}
+
+static int disk_out(struct hurdmm_store *store, void *hook, uint64_t offset,
+                    const void *buffer, size_t length, size_t *done)
+{
+    struct disk *disk = hook;
+    if (store != disk->store)
+        complain(disk, "page_out of another store");
+    if (*done != length)
+        complain(disk, "page_out: *done does not come in as the length");
+    check_range(disk, offset, length);
+    set_busy(disk, DISK_OUT, offset, length, true);
+    disk->outs++;
+    disk->last_out_offset = offset;
+    disk->last_out_length = length;
+    announce(disk, DISK_OUT, offset, length);
+    uint8_t *copy = malloc(length);
+    if (copy != NULL)
+        memcpy(copy, buffer, length);
+    dawdle(disk, &disk->hold_out);
+    if (copy != NULL && memcmp(copy, buffer, length) != 0)
+        complain(disk, "what is written changes while it is written");
+    free(copy);
+    size_t part = length;
+    int error = 0;
+    if (fails(disk, DISK_OUT)) {
+        part = disk->script.partial * disk->page;
+        part = part < length ? part : 0;
+        error = disk->script.error;
+    }
+    memcpy(disk->bytes + offset, buffer, part);
+    disk->bytes_out += part;
+    set_busy(disk, DISK_OUT, offset, length, false);
+    *done = part;
+    return error;
+}
+
+/* Answers a request; frees nothing but the request. */
+static int answer(struct disk *disk, struct hurdmm_request *request)
+{
+    struct hurdmm_request_info info;
+    hurdmm_request_get_info(request, &info);
+    uint8_t *buffer = hurdmm_request_buffer(request);
+    if (buffer == NULL) {
+        hurdmm_request_complete(request, ENOMEM);
+        return 0;
+    }
+    dawdle(disk, &disk->hold_in);
+    size_t part;
+    int error = read_part(disk, info.offset, info.length, &part);
+    uint64_t there = disk->capacity - info.offset;
+    size_t length = info.length < there ? info.length : (size_t)there;
+    if (error == 0 && part == info.length)
+        memcpy(buffer, disk->bytes + info.offset, length);
+    else if (error == 0)
+        error = EIO;
+    if (error == 0) {
+        set_failed(disk, info.offset, length, 0);
+        disk->bytes_in += length;
+    }
+    set_busy(disk, DISK_IN, info.offset, info.length, false);
+    hurdmm_request_complete(request, error);
+    return 0;
+}
+
+struct later {
+    struct disk *disk;
+    struct hurdmm_request *request;
+};
+
+static void answer_later(void *argument)
+{
+    struct later later = *(struct later *)argument;
+    free(argument);
+    hurdmm_sim_yield(later.disk->port);
+    (void)answer(later.disk, later.request);
+}
+
+static int disk_fault(struct hurdmm_store *store, void *hook,
+                      struct hurdmm_request *request)
+{
+    struct disk *disk = hook;
+    struct hurdmm_request_info info;
+    hurdmm_request_get_info(request, &info);
+    if (info.store != store || info.length % disk->block != 0 ||
+        info.offset % disk->block != 0 || info.length == 0)
+        complain(disk, "a request is for something else");
+    disk->ins++;
+    disk->last_in_length = info.length;
+    disk->last_space_address = info.address;
+    if (info.why == HURDMM_WHY_DISCARDED)
+        disk->why_discarded++;
+    set_busy(disk, DISK_IN, info.offset, info.length, true);
+    announce(disk, DISK_IN, info.offset, info.length);
+    if (disk->mode == DISK_FULL_NOW)
+        return answer(disk, request);
+    struct later *later = malloc(sizeof *later);
+    if (later == NULL)
+        abort();
+    *later = (struct later){disk, request};
+    if (hurdmm_sim_spawn(disk->port, answer_later, later, NULL) != 0)
+        abort();
+    return 0;
+}
+
+static int disk_sync(struct hurdmm_store *store, void *hook, uint64_t offset,
+                     uint64_t length)
+{
+    struct disk *disk = hook;
+    (void)store;
+    disk->syncs++;
+    announce(disk, DISK_SYNC, offset, (size_t)length);
+    dawdle(disk, NULL);
+    if (!fails(disk, DISK_SYNC))
+        return 0;
+    return disk->script.error != 0 ? disk->script.error : EIO;
+}
+
+static int disk_unlock(struct hurdmm_store *store, void *hook, uint64_t offset,
+                       size_t length)
+{
+    struct disk *disk = hook;
+    (void)store;
+    if (offset % disk->block != 0 || length == 0)
+        complain(disk, "unlock of what is no block");
+    disk->unlocks++;
+    announce(disk, DISK_UNLOCK, offset, length);
+    if (!fails(disk, DISK_UNLOCK))
+        return 0;
+    return disk->script.error != 0 ? disk->script.error : ENOSPC;
+}
+
+static void disk_evicted(struct hurdmm_store *store, void *hook,
+                         uint64_t offset, size_t length)
+{
+    struct disk *disk = hook;
+    (void)store;
+    (void)offset;
+    (void)length;
+    disk->evicted++;
+}
+
+static void disk_discarded(struct hurdmm_store *store, void *hook,
+                           uint64_t offset, uint64_t length)
+{
+    struct disk *disk = hook;
+    (void)store;
+    (void)offset;
+    (void)length;
+    disk->discarded++;
+}
+
+static void disk_advise(struct hurdmm_store *store, void *hook, uint64_t offset,
+                        uint64_t length, enum hurdmm_advice advice)
+{
+    struct disk *disk = hook;
+    (void)store;
+    (void)offset;
+    (void)length;
+    (void)advice;
+    disk->advised++;
+}
+
+static void disk_destroy(void *hook)
+{
+    struct disk *disk = hook;
+    disk->destroys++;
+    disk->store = NULL;
+}
+
+static const struct hurdmm_store_ops simple_ops = {
+    .struct_size = sizeof simple_ops,
+    .page_in = disk_in,
+    .page_out = disk_out,
+    .sync = disk_sync,
+    .unlock = disk_unlock,
+    .evicted = disk_evicted,
+    .discarded = disk_discarded,
+    .advise = disk_advise,
+    .destroy = disk_destroy,
+};
+
+static const struct hurdmm_store_ops full_ops = {
+    .struct_size = sizeof full_ops,
+    .page_out = disk_out,
+    .fault = disk_fault,
+    .sync = disk_sync,
+    .unlock = disk_unlock,
+    .evicted = disk_evicted,
+    .discarded = disk_discarded,
+    .advise = disk_advise,
+    .destroy = disk_destroy,
+};
+
+const struct hurdmm_store_ops *disk_ops(enum disk_mode mode)
+{
+    return mode == DISK_SIMPLE ? &simple_ops : &full_ops;
+}
+
+void disk_init(struct disk *disk, struct hurdmm_port *port, size_t page,
+               uint8_t *bytes, uint64_t capacity)
+{
+    memset(disk, 0, sizeof *disk);
+    disk->port = port;
+    disk->page = page;
+    disk->block = page;
+    disk->bytes = bytes;
+    disk->capacity = capacity;
+}
+
+int disk_open(struct disk *disk, struct hurdmm *manager, uint64_t size,
+              size_t block, unsigned flags)
+{
+    struct hurdmm_store_options options = {
+        .struct_size = sizeof options,
+        .name = "disk",
+        .hook = disk,
+        .size = size,
+        .block_size = block,
+        .flags = flags,
+    };
+    disk->block = block != 0 ? block : disk->page;
+    return hurdmm_store_create(manager, disk_ops(disk->mode), &options,
+                               &disk->store);
+}
+
+void disk_fail(struct disk *disk, unsigned kinds, uint64_t nth, int error,
+               bool for_ever)
+{
+    disk->script = (struct disk_script){
+        .kinds = kinds, .nth = nth, .for_ever = for_ever, .error = error};
+}

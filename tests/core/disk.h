@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A disk for tests on simulated machines: a byte array behind a store, that
+ * does as its script says: late, short, or not at all.  It watches what the
+ * library asks of it and keeps the first breach of the contract of
+ * hurdmm/store.h in `complaint'.
+ *
+ * Everything happens on one host thread, so there are no locks.
+ */
+#ifndef HMM_TESTS_CORE_DISK_H
+#define HMM_TESTS_CORE_DISK_H
+
+#include <stdbool.h>
+
+#include <hurdmm/hurdmm.h>
+
+/* The kinds of calls, as bits. */
+#define DISK_IN 1u
+#define DISK_OUT 2u
+#define DISK_SYNC 4u
+#define DISK_UNLOCK 8u
+
+#define DISK_PAGES_MAX 1024u
+
+/* How page_in is answered. */
+enum disk_mode {
+    DISK_SIMPLE = 0,    /* by page_in */
+    DISK_FULL_NOW = 1,  /* by a fault handler, before it returns */
+    DISK_FULL_LATER = 2 /* by a fault handler, from another thread */
+};
+
+/* The nth call of `kinds' from when this was set fails with `error': all of
+ * it, or after `partial' pages of it. */
+struct disk_script {
+    unsigned kinds;
+    uint64_t nth; /* 0: nothing fails */
+    bool for_ever;
+    int error;
+    unsigned partial;
+};
+
+struct disk {
+    struct hurdmm_port *port; /* a simulated machine */
+    struct hurdmm_store *store;
+    uint8_t *bytes;
+    uint64_t capacity; /* bytes there are */
+    size_t page, block;
+    enum disk_mode mode;
+    unsigned delay; /* points at which a call can lose the processor */
+    bool hold_in;   /* calls wait while these are set */
+    bool hold_out;
+    struct disk_script script;
+
+    unsigned ins, outs, syncs, unlocks, destroys; /* calls */
+    unsigned evicted, discarded, advised;
+    unsigned in_flight;
+    unsigned why_discarded;  /* requests that said so */
+    unsigned failures;       /* scripted ones that happened */
+    unsigned write_failures; /* of those, page_out and sync */
+    unsigned read_failures;
+    uint64_t bytes_in, bytes_out;
+    uint64_t last_in_length, last_out_length, last_out_offset;
+    uint64_t last_space_address;
+    uint8_t busy[DISK_PAGES_MAX]; /* DISK_IN, DISK_OUT */
+    int failed[DISK_PAGES_MAX];   /* the error its last fill ended with */
+    const char *complaint;        /* NULL: none */
+    void (*before)(struct disk *disk, unsigned kind, uint64_t offset,
+                   size_t length); /* in each call; may be NULL */
+    void *before_hook;
+};
+
+/* Makes the disk, `bytes' being the caller's. */
+void disk_init(struct disk *disk, struct hurdmm_port *port, size_t page,
+               uint8_t *bytes, uint64_t capacity);
+
+/* Makes the store on it: `size' bytes long, blocks of `block' bytes (0: a
+ * page).  disk->mode is to be set before. */
+int disk_open(struct disk *disk, struct hurdmm *manager, uint64_t size,
+              size_t block, unsigned flags);
+
+/* Fails the nth call of `kinds' from now. */
+void disk_fail(struct disk *disk, unsigned kinds, uint64_t nth, int error,
+               bool for_ever);
+
+/* The table behind disk_open, with page_in or fault as `mode' says. */
+const struct hurdmm_store_ops *disk_ops(enum disk_mode mode);
+
+#endif
