@@ -35,8 +35,6 @@
 #ifndef HURDMM_POSIX_H
 #define HURDMM_POSIX_H
 
-#include <signal.h>
-
 #include <hurdmm/types.h>
 
 #ifdef __cplusplus
@@ -65,16 +63,18 @@ int hurdmm_posix_create(const struct hurdmm_posix_options *options,
 int hurdmm_posix_destroy(struct hurdmm_port *port);
 
 /* For programs that own SIGSEGV and SIGBUS: call it first in the handler, with
- * the handler's arguments.  The handler needs SA_SIGINFO, SA_NODEFER and a mask
- * of all asynchronous signals.  Good for all ports of the process.
+ * the handler's arguments, of which `info' is a siginfo_t.  The handler needs
+ * SA_SIGINFO, SA_NODEFER and a mask of all asynchronous signals.  One call is
+ * good for all ports of the process.
  * 0: it was ours and is resolved; return from the handler.  ENOENT: it is
  * nobody's here.  Another error: it was ours, and that is why the access fails.
  * Class: signal. */
-int hurdmm_posix_handle_signal(int signal, siginfo_t *info, void *context);
+int hurdmm_posix_handle_signal(int signal, void *info, void *context);
 
-/* For managers with HURDMM_NO_THREADS: a descriptor that polls as readable while faults wait to be taken by
- * fault_wait; it may do so once without one.  It belongs to the port: do not
- * read or close it.  EINVAL: the port is not open.  EMFILE, ENFILE, ESTALE. */
+/* For managers with HURDMM_NO_THREADS: a descriptor that polls as readable while
+ * faults wait to be taken by fault_wait; it may do so once without one.  It
+ * belongs to the port: do not read or close it.
+ * EINVAL: the port is not open.  EMFILE, ENFILE, ESTALE. */
 int hurdmm_posix_get_fd(struct hurdmm_port *port, int *fd);
 
 struct hurdmm_posix_counters {
