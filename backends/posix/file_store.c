@@ -182,6 +182,8 @@ int hurdmm_file_create(struct hurdmm *manager, int fd, uint64_t size,
     if (error != 0)
         return error;
     error = prepare(&file->file, size, flags);
+    if ((flags & HURDMM_STORE_READ_ONLY) != 0)
+        file->file.writable = false;
     if (error == 0) {
         options.hook = file;
         options.size = size != 0 ? size : file->file.length;
