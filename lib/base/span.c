@@ -5,7 +5,7 @@
  * Invariants, for every node (hmm_span_check):
  *  1. In order, spans do not decrease by (first, last).
  *  2. The heights of the two subtrees differ by at most 1; `height' is right.
- *  3. min_first, max_last and max_gap are right for the subtree.
+ *  3. min_first, max_last, max_gap and disjoint are right for the subtree.
  *
  * A gap is what lies between the greatest `last' so far and the next `first'.
  * Where spans overlap, max_gap is an upper bound: the gaps of the two subtrees
@@ -45,17 +45,19 @@ struct summary {
     uint64_t max_last;
     uint64_t max_gap;
     int height;
+    bool disjoint;
 };
 
 static struct summary summarise(const struct hmm_span *span)
 {
     const struct hmm_span *left = span->left;
     const struct hmm_span *right = span->right;
-    struct summary sum = {span->first, span->last, 0, 0};
+    struct summary sum = {span->first, span->last, 0, 0, true};
 
     sum.height =
         1 + (height(left) > height(right) ? height(left) : height(right));
     if (left != NULL) {
+        sum.disjoint = left->disjoint && left->max_last < span->first;
         sum.min_first = left->min_first;
         sum.max_last = hmm_max(left->max_last, sum.max_last);
         sum.max_gap = hmm_max(left->max_gap, gap(left->max_last, span->first));
@@ -63,25 +65,34 @@ static struct summary summarise(const struct hmm_span *span)
     if (right != NULL) {
         uint64_t between = gap(sum.max_last, right->min_first);
 
+        sum.disjoint =
+            sum.disjoint && right->disjoint && sum.max_last < right->min_first;
         sum.max_gap = hmm_max(sum.max_gap, hmm_max(right->max_gap, between));
         sum.max_last = hmm_max(sum.max_last, right->max_last);
     }
     return sum;
 }
 
+static bool up_to_date(const struct hmm_span *span, const struct summary *sum)
+{
+    return span->min_first == sum->min_first &&
+           span->max_last == sum->max_last && span->max_gap == sum->max_gap &&
+           span->height == sum->height && span->disjoint == sum->disjoint;
+}
+
 /* Brings what `span' knows of its subtree up to date; says whether it changed. */
 static bool refresh(struct hmm_span *span)
 {
     struct summary sum = summarise(span);
-    bool changed = span->min_first != sum.min_first ||
-                   span->max_last != sum.max_last ||
-                   span->max_gap != sum.max_gap || span->height != sum.height;
 
+    if (up_to_date(span, &sum))
+        return false;
     span->min_first = sum.min_first;
     span->max_last = sum.max_last;
     span->max_gap = sum.max_gap;
     span->height = sum.height;
-    return changed;
+    span->disjoint = sum.disjoint;
+    return true;
 }
 
 /* Puts `with', which may be NULL, where `span' hangs from its parent. */
@@ -214,6 +225,7 @@ static struct hmm_span *supplant(struct hmm_span_tree *tree,
     next->max_last = span->max_last;
     next->max_gap = span->max_gap;
     next->height = span->height;
+    next->disjoint = span->disjoint;
     replace(tree, span, next);
     return lowest;
 }
@@ -295,12 +307,14 @@ static bool reaches(const struct hmm_span *subtree, uint64_t first)
     return subtree != NULL && subtree->max_last >= first;
 }
 
-/* The first in the order that ends at or after `first', of a subtree that has
-   such a one. If it begins after the range that is asked for, so does every later
-   one, and nothing overlaps. */
+/* Of a subtree in which some span ends at or after `first', the first that does.
+   If it begins after the range that is asked for, so does every later one, and
+   nothing overlaps. */
 static struct hmm_span *first_reaching(struct hmm_span *span, uint64_t first)
 {
-    for (;;) {
+    struct hmm_span *best = NULL;
+
+    while (!span->disjoint) {
         if (reaches(span->left, first))
             span = span->left;
         else if (span->last >= first)
@@ -309,6 +323,18 @@ static struct hmm_span *first_reaching(struct hmm_span *span, uint64_t first)
             span = span->right;
         hmm_assert(reaches(span, first));
     }
+    /* Here the ends are in order too: no need to look at both children. */
+    while (span != NULL) {
+        if (span->last < first) {
+            span = span->right;
+        } else {
+            best = span;
+            if (span->first <= first)
+                break;
+            span = span->left;
+        }
+    }
+    return best;
 }
 
 struct hmm_span *hmm_span_first_overlap(const struct hmm_span_tree *tree,
@@ -458,8 +484,7 @@ static bool node_check(const struct hmm_span *span)
     int lean = height(span->left) - height(span->right);
 
     return span->first <= span->last && lean >= -1 && lean <= 1 &&
-           span->min_first == sum.min_first && span->max_last == sum.max_last &&
-           span->max_gap == sum.max_gap && span->height == sum.height;
+           up_to_date(span, &sum);
 }
 
 /* Checks a subtree that comes after *prev, and leaves its last span there. */

@@ -20,16 +20,18 @@
 #include <stdint.h>
 
 struct hmm_span {
+    /* What a look-up reads comes first, to lie in one cache line. */
     struct hmm_span *left;
     struct hmm_span *right;
-    struct hmm_span *parent;
     uint64_t first;
     uint64_t last; /* inclusive */
     /* Of the subtree, kept by the tree: */
-    uint64_t min_first;
     uint64_t max_last;
+    int height;    /* a leaf has 1 */
+    bool disjoint; /* no two spans overlap */
+    uint64_t min_first;
     uint64_t max_gap; /* most bytes between two spans that follow each other */
-    int height;       /* a leaf has 1 */
+    struct hmm_span *parent;
 };
 
 struct hmm_span_tree {

@@ -18,8 +18,7 @@ static void disown(struct hmm_physmem *physmem, uint32_t frame)
         physmem->table[frame].container = NULL;
 }
 
-static void own(struct hmm_container *container, uint64_t page,
-                uint32_t frame)
+static void own(struct hmm_container *container, uint64_t page, uint32_t frame)
 {
     if (frame == HURDMM_FRAME_NONE)
         return;
@@ -100,8 +99,7 @@ void hmm_mapping_detach(struct hmm_mapping *mapping)
     mapping->container = NULL;
 }
 
-uintptr_t hmm_mapping_address(const struct hmm_mapping *mapping,
-                              uint64_t page)
+uintptr_t hmm_mapping_address(const struct hmm_mapping *mapping, uint64_t page)
 {
     uint64_t offset = page << mapping->container->physmem->page_shift;
 

@@ -30,9 +30,9 @@ static int open_windows(struct hmm_physmem *physmem)
         return 0;
     for (unsigned i = 0; i < info->bank_count; i++) {
         void *address;
-        int err = physmem->port->ops->window(
-            physmem->port, info->banks[i].first_frame, info->banks[i].frames,
-            &address);
+        int err = physmem->port->ops->window(physmem->port,
+                                             info->banks[i].first_frame,
+                                             info->banks[i].frames, &address);
         if (err)
             return err;
         physmem->windows[i] = address;
@@ -41,8 +41,8 @@ static int open_windows(struct hmm_physmem *physmem)
 }
 
 int hmm_physmem_init(struct hmm_physmem *physmem, struct hurdmm_port *port,
-                     const struct hurdmm_port_info *info,
-                     struct hmm_core *core, uint32_t limit)
+                     const struct hurdmm_port_info *info, struct hmm_core *core,
+                     uint32_t limit)
 {
     struct hmm_bank banks[HURDMM_BANKS_MAX];
     void *memory;
@@ -63,8 +63,8 @@ int hmm_physmem_init(struct hmm_physmem *physmem, struct hurdmm_port *port,
     physmem->limit = limit < physmem->frames ? limit : physmem->frames;
     memory = hmm_core_alloc(
         core, hmm_zones_memory(physmem->frames, info->bank_count), 16);
-    physmem->table = hmm_core_alloc(
-        core, physmem->frames * sizeof *physmem->table, 16);
+    physmem->table =
+        hmm_core_alloc(core, physmem->frames * sizeof *physmem->table, 16);
     if (!memory || !physmem->table)
         return ENOMEM;
     memset(physmem->table, 0, physmem->frames * sizeof *physmem->table);
@@ -119,8 +119,7 @@ int hmm_frames_window(struct hmm_physmem *physmem, uint32_t first,
     unsigned i = bank_of(physmem, first);
 
     if (!physmem->windows[i])
-        return physmem->port->ops->window(physmem->port, first, count,
-                                          address);
+        return physmem->port->ops->window(physmem->port, first, count, address);
     uint64_t offset = first - physmem->info->banks[i].first_frame;
     *address = physmem->windows[i] + (offset << physmem->page_shift);
     return 0;

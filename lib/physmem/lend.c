@@ -17,8 +17,8 @@ static uint64_t lent_bits(unsigned rights)
 }
 
 /* How many pages from `page` on have frames that follow each other. */
-static uint32_t run_length(const struct hmm_container *container,
-                           uint64_t page, uint32_t count)
+static uint32_t run_length(const struct hmm_container *container, uint64_t page,
+                           uint32_t count)
 {
     struct hmm_index_cursor cursor;
     uint32_t frame = HURDMM_FRAME_NONE, n = 0;
@@ -46,11 +46,10 @@ int hmm_lend(struct hmm_mapping *mapping, uint64_t page, uint32_t count,
     uint32_t n = count > 1 ? run_length(container, page, count) : 1;
     uint64_t *slot = hmm_container_slot(container, page);
 
-    hmm_assert(slot && n > 0 &&
-               HMM_SLOT_FRAME(*slot) != HURDMM_FRAME_NONE);
-    int err = physmem->port->ops->lend(
-        physmem->port, mapping->space, hmm_mapping_address(mapping, page),
-        HMM_SLOT_FRAME(*slot), n, rights, done);
+    hmm_assert(slot && n > 0 && HMM_SLOT_FRAME(*slot) != HURDMM_FRAME_NONE);
+    int err = physmem->port->ops->lend(physmem->port, mapping->space,
+                                       hmm_mapping_address(mapping, page),
+                                       HMM_SLOT_FRAME(*slot), n, rights, done);
     physmem->lends++;
     physmem->lend_pages += *done;
     for (uint32_t i = 0; i < *done; i++) {
@@ -71,15 +70,14 @@ void hmm_batch_begin(struct hmm_batch *batch, struct hmm_physmem *physmem,
 }
 
 /* Tries to make the page a part of the last row. */
-static bool extend_row(struct hmm_batch *batch, void *space,
-                       uintptr_t address, uint32_t frame)
+static bool extend_row(struct hmm_batch *batch, void *space, uintptr_t address,
+                       uint32_t frame)
 {
     if (batch->rows == 0)
         return false;
     struct hurdmm_reclaim *row = &batch->row[batch->rows - 1];
     if (row->space != space || row->frame + row->count != frame ||
-        row->address +
-                ((uintptr_t)row->count << batch->physmem->page_shift) !=
+        row->address + ((uintptr_t)row->count << batch->physmem->page_shift) !=
             address ||
         !hmm_frames_adjacent(batch->physmem, frame - 1, frame))
         return false;

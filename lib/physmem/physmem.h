@@ -69,18 +69,18 @@ struct hmm_physmem {
     struct hmm_slab nodes; /* of every container's index */
     struct hmm_zones zones;
     struct hmm_frame *table;
-    uint32_t frames;                    /* in the table */
-    uint32_t limit;                     /* that may be in use */
-    uint32_t used, peak;                /* in use now; the most ever */
-    char *windows[HURDMM_BANKS_MAX];    /* of whole banks, on alias ports */
-    uint64_t lends, lend_pages;         /* calls of the port, pages moved */
+    uint32_t frames;                 /* in the table */
+    uint32_t limit;                  /* that may be in use */
+    uint32_t used, peak;             /* in use now; the most ever */
+    char *windows[HURDMM_BANKS_MAX]; /* of whole banks, on alias ports */
+    uint64_t lends, lend_pages;      /* calls of the port, pages moved */
     uint64_t reclaims, reclaim_pages;
 };
 
 /* Takes the port's banks, up to `limit` frames in use.  ENOMEM. */
 int hmm_physmem_init(struct hmm_physmem *physmem, struct hurdmm_port *port,
-                     const struct hurdmm_port_info *info,
-                     struct hmm_core *core, uint32_t limit);
+                     const struct hurdmm_port_info *info, struct hmm_core *core,
+                     uint32_t limit);
 
 /* Takes up to `want` consecutive frames, near `hint` where that is free: refs 1,
  * no container, contents undefined.  ENOMEM: none, or the limit is reached. */
@@ -123,8 +123,7 @@ void hmm_mapping_attach(struct hmm_mapping *mapping,
                         uint64_t length, void *space, uintptr_t address);
 /* Detaches it; nothing is lent through it. */
 void hmm_mapping_detach(struct hmm_mapping *mapping);
-uintptr_t hmm_mapping_address(const struct hmm_mapping *mapping,
-                              uint64_t page);
+uintptr_t hmm_mapping_address(const struct hmm_mapping *mapping, uint64_t page);
 
 /* Lends the page, and those after it up to `count` as far as frames follow each
  * other, with `rights`; *done says how many.  Every one has a frame.  ENOMEM. */

@@ -1,37 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The frame allocator.  One zone for each bank; a zone is a buddy system that
- * is kept in bitmaps, 64 buddies a word, so that splitting and merging are what
- * happens to the bits of a word and need no code.
+ * The frame allocator.  One zone for each bank; a zone is a bitmap of its free
+ * pages, 64 a word, with a binary tree above the words.  Each node says of its
+ * block, an aligned power of two of pages, how long the longest free run in it
+ * is and how large the largest aligned free block; so one walk from the root
+ * finds either, and splitting and merging are what happens to the bits.
  *
- * Pages are numbered by physical address / page size, so that natural alignment
- * is a property of the number.  At level l a bit stands for a block of 64^l
- * aligned pages:
+ *      root                       head 0, tail 3, longest 9, order 2
+ *     /    \
+ *   ..      ..
+ *  /  \    /  \
+ *  u..uuu.. ....... u u.uuuuuu uuuuu...   (8 pages a word drawn, u is used)
  *
- *   level 2   .......u                     u: something in the block is used
- *   level 1   uu.....u uuuuuuuu            .: all of it is free
- *   level 0   u..uuu.. ........ uu.u.uuu   (8 bits a word drawn)
+ * Pages are numbered from the zone's origin, an address that is aligned to more
+ * than the size of the zone, so that the alignment of a number is the alignment
+ * of the page in physical memory.  A *block* of height h is 2^h words, numbered
+ * by its first page / its size.
  *
  * Invariants:
- *  1. A bit of level 0 is set iff the page is in use or is not of the bank.
- *  2. A bit of level l + 1 is set iff the word of level l that it stands for is
- *     not 0, or lies outside the bank.  No word of the highest level is 0.
- *  3. A word's class is 0 when it has no clear bit, WHOLE when it is all clear,
- *     else 1 + the order of its largest aligned group of clear bits.  For each
- *     level and each class between there is an index: a bitmap of the words of
- *     that class, with summary words above it.  WHOLE words need none, they are
- *     free bits one level up.
- *  4. members[l][k] is the number of words in that index.
- *  5. zones->free is the number of clear bits of level 0.
+ *  1. A bit of a word is set iff the page is of the bank and free.
+ *  2. A node of height 0 is the summary of its word, a higher one of its two
+ *     halves.  Halves that have no page of the bank are used.
+ *  3. zones->free is the number of bits that are set.
  *
- * So a free block of 2^o pages is looked for at level o / 6, in the lowest class
- * that has one: best fit among words, then best fit within the word.
- *
- * The levels of 1 and 2 and an index have the same shape, a *tree*: words of 64
- * bits, and above them words that say which of those are not 0.  The heights of
- * all trees are numbered alike: a word of height h covers 64^(h + 1) pages, the
- * words of a height are numbered by physical page number / 64^(h + 1), and
- * those that touch the bank are stored, without padding for alignment.
+ * The words of a run that is taken or given back are written one by one, and so
+ * are the nodes between them; but that is 24 bytes for 64 frames, nothing to
+ * what the owner of the frames will do.  All else is O(log n).
  *
  * The caller locks.  Nothing here fails after it has begun to change something.
  */
@@ -43,32 +37,32 @@
 #include "lib/base/math.h"
 #include "lib/base/string.h"
 
-/* Words of 64^1 ... 64^6 pages: more than the frames that 32 bits can number. */
-#define LEVELS 6u
-#define ORDERS 6u /* aligned groups of 2^0 ... 2^5 bits within a word */
-#define WHOLE (ORDERS + 1)
+/* Of a block with as many frames as 32 bits can number, wherever it begins. */
+#define HEIGHT_MAX 28u
+#define WORD_ORDER 6u
 #define PAGE_SIZE_MIN 64u /* so that no page number is near 2^64 */
 #define NOWHERE UINT64_MAX
 #define ALL UINT64_MAX
 
-struct hmm_zone {
-    uint64_t start; /* page numbers [start, end) */
-    uint64_t end;
-    uint32_t first_frame;
-    unsigned levels; /* the least with 64^levels pages > those of the bank */
-    uint64_t first_word[LEVELS + 1]; /* by height: the first that is stored */
-    uint64_t words[LEVELS + 1];      /* and how many are */
-    size_t offset[LEVELS + 2];       /* sum of the words of lower heights */
-    uint64_t *used;                  /* heights 0 to levels - 1 */
-    uint64_t
-        *index[LEVELS]; /* by level, ORDERS of heights level + 1 to levels */
-    uint32_t members[LEVELS][ORDERS];
+/* What is free in a block. */
+struct summary {
+    uint32_t head;    /* free pages at its start */
+    uint32_t tail;    /* at its end */
+    uint32_t longest; /* in its longest run */
+    uint32_t rank;    /* 1 + order of the largest aligned free block; 0: none */
 };
 
-struct tree {
-    uint64_t *words;
-    unsigned base; /* lowest height */
-    unsigned top;  /* highest height */
+struct hmm_zone {
+    uint64_t origin; /* the physical page that has number 0 */
+    uint64_t start;  /* pages of the bank: [start, end) */
+    uint64_t end;
+    uint64_t *words; /* of height 0 */
+    struct summary *nodes;
+    uint32_t first_frame;
+    unsigned root; /* the height of the one block that holds the bank */
+    uint32_t first[HEIGHT_MAX + 1];  /* by height: the first block stored */
+    uint32_t count[HEIGHT_MAX + 1];  /* and how many are */
+    uint32_t offset[HEIGHT_MAX + 1]; /* where the nodes of this height begin */
 };
 
 /* A page of a zone. */
@@ -92,7 +86,7 @@ struct request {
 };
 
 /* Bit numbers that are multiples of 2^order. */
-static const uint64_t group_starts[ORDERS] = {
+static const uint64_t group_starts[WORD_ORDER] = {
     UINT64_C(0xffffffffffffffff), UINT64_C(0x5555555555555555),
     UINT64_C(0x1111111111111111), UINT64_C(0x0101010101010101),
     UINT64_C(0x0001000100010001), UINT64_C(0x0000000100000001),
@@ -115,7 +109,7 @@ static unsigned log2_up(uint64_t x)
    the starts of free groups of twice the size. */
 static uint64_t pair_groups(uint64_t groups, unsigned order)
 {
-    hmm_assert(order + 1 < ORDERS);
+    hmm_assert(order + 1 < WORD_ORDER);
     return groups & groups >> (1u << order) & group_starts[order + 1];
 }
 
@@ -127,15 +121,35 @@ static uint64_t free_groups(uint64_t free, unsigned order)
     return free;
 }
 
-static unsigned word_class(uint64_t free)
+/* 1 + the order of the largest aligned group of free bits; not all are free. */
+static unsigned word_rank(uint64_t free)
 {
-    unsigned class = 0;
+    unsigned rank = free != 0;
 
-    if (free == ALL)
-        return WHOLE;
-    while (free != 0 && ++class < ORDERS)
-        free = pair_groups(free, class - 1);
-    return class;
+    for (unsigned order = 0; order + 1 < WORD_ORDER; order++) {
+        free = pair_groups(free, order);
+        rank += free != 0;
+    }
+    return rank;
+}
+
+/* The most free bits in a row; not all are free.  Both loops are unrolled and
+   do not branch on the bits, which are hard to predict. */
+static unsigned longest_run(uint64_t free)
+{
+    uint64_t runs[WORD_ORDER] = {free}; /* the starts of runs of 2^i and more */
+    uint64_t starts = ALL;
+    unsigned length = 0;
+
+    for (unsigned order = 1; order < WORD_ORDER; order++)
+        runs[order] = runs[order - 1] & runs[order - 1] >> (1u << (order - 1));
+    for (unsigned order = WORD_ORDER; order-- > 0;) {
+        uint64_t longer = starts & runs[order] >> length;
+
+        starts = longer != 0 ? longer : starts;
+        length += (unsigned)(longer != 0) << order;
+    }
+    return length;
 }
 
 /* The first bit of the smallest group of at least 2^order free bits that is not
@@ -144,7 +158,7 @@ static unsigned best_group(uint64_t free, unsigned order)
 {
     uint64_t groups = free_groups(free, order);
 
-    for (; order + 1 < ORDERS; order++) {
+    for (; order + 1 < WORD_ORDER; order++) {
         uint64_t pairs = pair_groups(groups, order);
         uint64_t alone = groups & ~(pairs | pairs << (1u << order));
 
@@ -170,320 +184,273 @@ static uint64_t run_starts(uint64_t low, uint64_t high, unsigned count)
     return low;
 }
 
-/* ---- Trees ---- */
+/* ---- Summaries ---- */
 
-static struct tree used_tree(const struct hmm_zone *zone)
+static struct summary summary_of_word(uint64_t free)
 {
-    return (struct tree){zone->used, 0, zone->levels - 1};
+    if (free == 0)
+        return (struct summary){0, 0, 0, 0};
+    if (free == ALL)
+        return (struct summary){64, 64, 64, WORD_ORDER + 1};
+    return (struct summary){lowest_bit(~free), 63 - hmm_log2(~free),
+                            longest_run(free), word_rank(free)};
 }
 
-static struct tree index_tree(const struct hmm_zone *zone, unsigned level,
-                              unsigned order)
+static uint32_t larger(uint32_t a, uint32_t b)
 {
-    size_t words = zone->offset[zone->levels + 1] - zone->offset[level + 1];
-
-    hmm_assert(level < zone->levels && order < ORDERS);
-    return (struct tree){zone->index[level] + order * words, level + 1,
-                         zone->levels};
+    return a > b ? a : b;
 }
 
-static bool has_word(const struct hmm_zone *zone, unsigned height,
-                     uint64_t number)
+/* The summary of two neighbours of `half' pages each. */
+static struct summary join(struct summary a, struct summary b, uint64_t half)
 {
-    return number - zone->first_word[height] < zone->words[height];
+    struct summary both = {
+        a.head, b.tail, larger(larger(a.longest, b.longest), a.tail + b.head),
+        larger(a.rank, b.rank)};
+
+    if (a.head == half)
+        both.head += b.head;
+    if (b.tail == half)
+        both.tail += a.tail;
+    if (a.head == half && b.head == half)
+        both.rank++;
+    return both;
 }
 
-static uint64_t *tree_word(const struct hmm_zone *zone, struct tree tree,
-                           unsigned height, uint64_t number)
+static bool same(struct summary a, struct summary b)
 {
-    hmm_assert(height >= tree.base && height <= tree.top);
-    hmm_assert(has_word(zone, height, number));
-    return &tree.words[zone->offset[height] - zone->offset[tree.base] +
-                       (size_t)(number - zone->first_word[height])];
+    return a.head == b.head && a.tail == b.tail && a.longest == b.longest &&
+           a.rank == b.rank;
 }
 
-/* What a word says.  Outside the bank all is used: the bits for it in summary
-   words stand for words that are not there. */
-static uint64_t tree_bits(const struct hmm_zone *zone, struct tree tree,
-                          unsigned height, uint64_t number)
+static uint64_t block_pages(unsigned height)
 {
-    return has_word(zone, height, number)
-               ? *tree_word(zone, tree, height, number)
-               : ALL;
+    return UINT64_C(64) << height;
 }
 
-/* The first bit of the base that is set below bit `i' of this height. */
-static uint64_t descend(const struct hmm_zone *zone, struct tree tree,
-                        unsigned height, uint64_t i)
+static bool has_block(const struct hmm_zone *zone, unsigned height, uint64_t i)
 {
-    while (height-- > tree.base)
-        i = i << 6 | lowest_bit(tree_bits(zone, tree, height, i));
-    return i;
+    hmm_assert(height <= zone->root);
+    return i - zone->first[height] < zone->count[height];
 }
 
-/* The first set bit of the base at or after what bit `i' of this height
-   stands for, or NOWHERE. */
-static uint64_t seek(const struct hmm_zone *zone, struct tree tree,
-                     unsigned height, uint64_t i)
+static uint64_t *word_at(const struct hmm_zone *zone, uint64_t i)
 {
-    uint64_t word = i >> 6;
-
-    while (has_word(zone, height, word)) {
-        uint64_t bits = *tree_word(zone, tree, height, word) & ALL << (i & 63);
-
-        if (bits != 0)
-            return descend(zone, tree, height, word << 6 | lowest_bit(bits));
-        i = word + 1;
-        if (height < tree.top)
-            height++;
-        else
-            i <<= 6;
-        word = i >> 6;
-    }
-    return NOWHERE;
+    hmm_assert(has_block(zone, 0, i));
+    return &zone->words[i - zone->first[0]];
 }
 
-static uint64_t tree_first(const struct hmm_zone *zone, struct tree tree)
-{
-    return seek(zone, tree, tree.top, zone->first_word[tree.top] << 6);
-}
-
-static void tree_add(const struct hmm_zone *zone, struct tree tree, uint64_t i)
-{
-    for (unsigned height = tree.base; height <= tree.top; height++) {
-        uint64_t *word = tree_word(zone, tree, height, i >> 6);
-        uint64_t old = *word;
-
-        *word = old | UINT64_C(1) << (i & 63);
-        if (old != 0)
-            return;
-        i >>= 6;
-    }
-}
-
-static void tree_remove(const struct hmm_zone *zone, struct tree tree,
-                        uint64_t i)
-{
-    for (unsigned height = tree.base; height <= tree.top; height++) {
-        uint64_t *word = tree_word(zone, tree, height, i >> 6);
-
-        *word &= ~(UINT64_C(1) << (i & 63));
-        if (*word != 0)
-            return;
-        i >>= 6;
-    }
-}
-
-/* ---- Used pages ---- */
-
-/* The pages of a word that are free. */
 static uint64_t free_bits(const struct hmm_zone *zone, uint64_t word)
 {
-    return ~tree_bits(zone, used_tree(zone), 0, word);
+    return has_block(zone, 0, word) ? *word_at(zone, word) : 0;
+}
+
+static struct summary *node_at(const struct hmm_zone *zone, unsigned height,
+                               uint64_t i)
+{
+    hmm_assert(has_block(zone, height, i));
+    return &zone->nodes[zone->offset[height] + (i - zone->first[height])];
+}
+
+static struct summary summary_at(const struct hmm_zone *zone, unsigned height,
+                                 uint64_t i)
+{
+    return *node_at(zone, height, i);
+}
+
+static struct summary summary_of_zone(const struct hmm_zone *zone)
+{
+    return summary_at(zone, zone->root, 0);
+}
+
+/* What a node ought to be. */
+static struct summary summary_of_halves(const struct hmm_zone *zone,
+                                        unsigned height, uint64_t i)
+{
+    return join(summary_at(zone, height - 1, i * 2),
+                summary_at(zone, height - 1, i * 2 + 1),
+                block_pages(height - 1));
+}
+
+/* Brings the nodes above a block up to date, from its parent on, as long as that
+   changes them. */
+static void renew_above(const struct hmm_zone *zone, unsigned height,
+                        uint64_t i, struct summary now)
+{
+    while (height < zone->root) {
+        struct summary buddy = summary_at(zone, height, i ^ 1);
+        uint64_t half = block_pages(height);
+
+        now = (i & 1) != 0 ? join(buddy, now, half) : join(now, buddy, half);
+        i >>= 1;
+        struct summary *node = node_at(zone, ++height, i);
+        if (same(*node, now))
+            return;
+        *node = now;
+    }
+}
+
+/* Sets the nodes [i, end) of this height to all used or all free. */
+static void fill_nodes(const struct hmm_zone *zone, unsigned height, uint64_t i,
+                       uint64_t end, bool use)
+{
+    struct summary all = {0, 0, 0, 0};
+
+    if (!use) {
+        all.head = all.tail = all.longest = (uint32_t)block_pages(height);
+        all.rank = height + WORD_ORDER + 1;
+    }
+    for (; i < end; i++)
+        *node_at(zone, height, i) = all;
+}
+
+/* Brings the nodes above the words [i, last], which are alike but for the two,
+   up to date. */
+static void renew_run(const struct hmm_zone *zone, uint64_t i, uint64_t last,
+                      bool use)
+{
+    unsigned height = 0;
+
+    while (i != last) {
+        height++;
+        i >>= 1;
+        last >>= 1;
+        fill_nodes(zone, height, i + 1, last, use);
+        *node_at(zone, height, i) = summary_of_halves(zone, height, i);
+        *node_at(zone, height, last) = summary_of_halves(zone, height, last);
+    }
+    renew_above(zone, height, i, summary_at(zone, height, i));
+}
+
+/* ---- Changing ---- */
+
+static void change_bits(const struct hmm_zone *zone, uint64_t word,
+                        uint64_t bits, bool use)
+{
+    uint64_t *at = word_at(zone, word);
+
+    hmm_assert((*at & bits) == (use ? bits : 0));
+    *at ^= bits;
+    *node_at(zone, 0, word) = summary_of_word(*at);
+}
+
+/* Takes the pages [page, end), all free, or frees them, all used. */
+static void change_run(const struct hmm_zone *zone, uint64_t page, uint64_t end,
+                       bool use)
+{
+    uint64_t head = ALL << (page & 63);
+    uint64_t tail = ALL >> (-end & 63);
+    uint64_t word = page >> 6;
+    uint64_t last = (end - 1) >> 6;
+
+    hmm_assert(zone->start <= page && page < end && end <= zone->end);
+    if (word == last) {
+        change_bits(zone, word, head & tail, use);
+    } else {
+        change_bits(zone, word, head, use);
+        change_bits(zone, last, tail, use);
+        for (uint64_t i = word + 1; i < last; i++)
+            *word_at(zone, i) = use ? 0 : ALL;
+        fill_nodes(zone, 0, word + 1, last, use);
+    }
+    renew_run(zone, word, last, use);
+}
+
+/* ---- Finding ---- */
+
+/* The height of the largest block that begins with this word. */
+static unsigned height_from(const struct hmm_zone *zone, uint64_t word)
+{
+    unsigned height = word == 0 ? zone->root : lowest_bit(word);
+
+    return height < zone->root ? height : zone->root;
 }
 
 /* The first page at or after `page' that is not free, at most zone->end. */
 static uint64_t next_used(const struct hmm_zone *zone, uint64_t page)
 {
+    uint64_t word = page >> 6;
+    uint64_t used = ~free_bits(zone, word) & ALL << (page & 63);
+
     hmm_assert(page >= zone->start && page < zone->end);
-    return hmm_min(seek(zone, used_tree(zone), 0, page), zone->end);
-}
+    if (used != 0)
+        return hmm_min(word << 6 | lowest_bit(used), zone->end);
+    for (word++; has_block(zone, 0, word);) {
+        unsigned height = height_from(zone, word);
+        struct summary block = summary_at(zone, height, word >> height);
 
-/* The first page of the free pages that end with this free page. */
-static uint64_t run_start(const struct hmm_zone *zone, uint64_t page)
-{
-    struct tree used = used_tree(zone);
-    unsigned height = 0;
-    uint64_t i = page;
-    uint64_t bits = 0;
-
-    while (i > zone->first_word[height] << 6) {
-        uint64_t word = (i - 1) >> 6;
-
-        bits =
-            *tree_word(zone, used, height, word) & ALL >> (63 - ((i - 1) & 63));
-        i = word;
-        if (bits != 0)
-            break;
-        if (height < used.top)
-            height++;
-        else
-            i <<= 6;
+        if (block.head < block_pages(height))
+            return (word << 6) + block.head;
+        word += UINT64_C(1) << height;
     }
-    if (bits == 0)
-        return zone->start;
-    i = i << 6 | hmm_log2(bits);
-    while (height-- > 0)
-        i = i << 6 | hmm_log2(tree_bits(zone, used, height, i));
-    return hmm_max(i + 1, zone->start);
+    return zone->end;
 }
 
-/* Replaces a word of a level, in the index and above too. */
-static void put_word(struct hmm_zone *zone, unsigned level, uint64_t word,
-                     uint64_t used)
+/* The first run of `count' pages in a block that has one. */
+static uint64_t first_run_within(const struct hmm_zone *zone, unsigned height,
+                                 uint64_t i, uint64_t count)
 {
-    for (;; level++) {
-        uint64_t *at = tree_word(zone, used_tree(zone), level, word);
-        unsigned was = word_class(~*at);
-        unsigned is = word_class(~used);
+    while (height-- > 0) {
+        struct summary left = summary_at(zone, height, i * 2);
+        struct summary right = summary_at(zone, height, i * 2 + 1);
+        uint64_t middle = (i * 2 + 1) << (height + WORD_ORDER);
 
-        *at = used;
-        if (was == is)
-            return;
-        if (was > 0 && was < WHOLE) {
-            zone->members[level][was - 1]--;
-            tree_remove(zone, index_tree(zone, level, was - 1), word);
-        }
-        if (is > 0 && is < WHOLE) {
-            zone->members[level][is - 1]++;
-            tree_add(zone, index_tree(zone, level, is - 1), word);
-        }
-        if (was != WHOLE && is != WHOLE)
-            return;
-        uint64_t bit = UINT64_C(1) << (word & 63);
-        word >>= 6;
-        used = *tree_word(zone, used_tree(zone), level + 1, word);
-        used = is == WHOLE ? used & ~bit : used | bit;
+        if (left.longest < count && left.tail + right.head >= count)
+            return middle - left.tail;
+        i = i * 2 + (left.longest < count);
     }
+    uint64_t starts = run_starts(free_bits(zone, i), 0, (unsigned)count);
+    return i << 6 | lowest_bit(starts);
 }
 
-/* Sets or clears bits of one word: all must change. */
-static void change_bits(struct hmm_zone *zone, unsigned level, uint64_t word,
-                        uint64_t bits, bool use)
+/* The first page at or after `page' from which `count' pages are free, or
+   NOWHERE. */
+static uint64_t next_run(const struct hmm_zone *zone, uint64_t page,
+                         uint64_t count)
 {
-    uint64_t used = *tree_word(zone, used_tree(zone), level, word);
+    uint64_t word = page >> 6;
+    uint64_t free = free_bits(zone, word) & ALL << (page & 63);
+    struct summary block = summary_of_word(free);
+    uint64_t open = block.tail; /* free pages before `word' */
 
-    hmm_assert((used & bits) == (use ? 0 : bits));
-    put_word(zone, level, word, used ^ bits);
-}
+    if (block.longest >= count)
+        return word << 6 | lowest_bit(run_starts(free, 0, (unsigned)count));
+    for (word++; has_block(zone, 0, word);) {
+        unsigned height = height_from(zone, word);
 
-/*
- * Marks the pages [i, end), all free before, used, or the other way round.
- *
- * Whole words in the middle are in no index before and after; they are filled,
- * and what they mean one level up is the next round.
- */
-static void change_run(struct hmm_zone *zone, uint64_t i, uint64_t end,
-                       bool use)
-{
-    for (unsigned level = 0; i < end; level++) {
-        uint64_t head = ALL << (i & 63);
-        uint64_t tail = ALL >> (-end & 63);
-        uint64_t word = i >> 6;
-        uint64_t last = (end - 1) >> 6;
-
-        if (word == last && (head & tail) != ALL) {
-            change_bits(zone, level, word, head & tail, use);
-            return;
-        }
-        if (head != ALL)
-            change_bits(zone, level, word++, head, use);
-        if (tail != ALL)
-            change_bits(zone, level, last--, tail, use);
-        i = word;
-        end = last + 1;
-        if (i < end)
-            memset(tree_word(zone, used_tree(zone), level, i), use ? 0xff : 0,
-                   (size_t)(end - i) * sizeof(uint64_t));
-    }
-}
-
-/* ---- Finding free blocks and runs ---- */
-
-/* An aligned free block of at least 2^order pages, the best fit, or NOWHERE. */
-static uint64_t best_block(const struct hmm_zone *zone, unsigned order)
-{
-    unsigned level = order / ORDERS;
-
-    for (order %= ORDERS; level < zone->levels; level++, order = 0) {
-        for (unsigned k = order; k < ORDERS; k++) {
-            if (zone->members[level][k] == 0)
-                continue;
-            uint64_t word = tree_first(zone, index_tree(zone, level, k));
-            uint64_t used = *tree_word(zone, used_tree(zone), level, word);
-
-            return (word << 6 | best_group(~used, order)) << (level * 6);
-        }
+        block = summary_at(zone, height, word >> height);
+        if (open + block.head >= count)
+            return (word << 6) - open;
+        if (block.longest >= count)
+            return first_run_within(zone, height, word >> height, count);
+        open = block.tail + (block.tail == block_pages(height) ? open : 0);
+        word += UINT64_C(1) << height;
     }
     return NOWHERE;
 }
 
-/* The order of the largest aligned free block, -1 when no page is free. */
-static int largest_order(const struct hmm_zone *zone)
+/* An aligned block of 2^order free pages, or NOWHERE.  Of two halves it is taken
+   from the one whose largest block is smaller, which keeps large ones whole. */
+static uint64_t find_block(const struct hmm_zone *zone, unsigned order)
 {
-    for (unsigned order = zone->levels * ORDERS; order-- > 0;) {
-        if (zone->members[order / ORDERS][order % ORDERS] != 0)
-            return (int)order;
-    }
-    return -1;
-}
+    struct summary block = summary_of_zone(zone);
+    unsigned height = zone->root;
+    uint64_t i = 0;
 
-/* The first page at or after `page', a multiple of 2^order, at which one of the
-   blocks of this index that have 2^order pages or more begins or goes on. */
-static uint64_t next_in_index(const struct hmm_zone *zone, unsigned level,
-                              unsigned k, unsigned order, uint64_t page)
-{
-    struct tree index = index_tree(zone, level, k);
-    unsigned group = order > level * ORDERS ? order - level * ORDERS : 0;
-    uint64_t i = page >> (level * 6);
-
-    for (uint64_t word = i >> 6;; word++) {
-        word = seek(zone, index, index.base, word);
-        if (word == NOWHERE)
-            return NOWHERE;
-        uint64_t from = word == i >> 6 ? ALL << (i & 63) : ALL;
-        uint64_t used = *tree_word(zone, used_tree(zone), level, word);
-        uint64_t groups = free_groups(~used, group) & from;
-        if (groups != 0)
-            return hmm_max(page, (word << 6 | lowest_bit(groups))
-                                     << (level * 6));
-    }
-}
-
-/* The first aligned free block of 2^order pages, be it part of a larger one, at
-   or after `page', or NOWHERE. */
-static uint64_t next_block(const struct hmm_zone *zone, unsigned order,
-                           uint64_t page)
-{
-    unsigned level = order / ORDERS;
-    uint64_t best = NOWHERE;
-
-    if (page >= zone->end)
+    if (block.rank <= order)
         return NOWHERE;
-    page = hmm_align_up(page, UINT64_C(1) << order);
-    for (unsigned k = order % ORDERS; level < zone->levels; level++, k = 0) {
-        for (; k < ORDERS; k++) {
-            if (zone->members[level][k] != 0)
-                best =
-                    hmm_min(best, next_in_index(zone, level, k, order, page));
-        }
+    while (height > 0 && block.rank <= height + WORD_ORDER) {
+        struct summary left = summary_at(zone, --height, i * 2);
+        struct summary right = summary_at(zone, height, i * 2 + 1);
+        bool go_right = left.rank <= order ||
+                        (right.rank > order && right.rank < left.rank);
+
+        i = i * 2 + go_right;
+        block = go_right ? right : left;
     }
-    return best;
-}
-
-/*
- * The first page at or after `page' with `count' or more free pages, and in
- * *end where those end; or NOWHERE.
- *
- * A run of 2 * 2^o - 1 pages contains an aligned block of 2^o wherever it lies,
- * so that only what is around such blocks is looked at.
- */
-static uint64_t next_run(const struct hmm_zone *zone, uint64_t page,
-                         uint64_t count, uint64_t *end)
-{
-    unsigned order = hmm_log2(count + 1) - 1;
-
-    for (;;) {
-        uint64_t block = next_block(zone, order, page);
-
-        if (block == NOWHERE)
-            return NOWHERE;
-        page = hmm_max(page, run_start(zone, block));
-        *end = next_used(zone, block);
-        if (*end - page >= count)
-            return page;
-        page = *end;
-    }
+    if (height > 0 || block.rank > WORD_ORDER)
+        return i << (height + WORD_ORDER);
+    return i << 6 | best_group(free_bits(zone, i), order);
 }
 
 /* ---- Constraints ---- */
@@ -515,8 +482,9 @@ static bool next_masked(const struct request *request, uint64_t *page)
 static uint64_t candidate(const struct hmm_zone *zone,
                           const struct request *request, uint64_t from)
 {
-    uint64_t page = hmm_max(from, hmm_max(zone->start, request->low));
-    uint64_t end = hmm_min(zone->end, request->end);
+    uint64_t page =
+        hmm_max(zone->origin + hmm_max(from, zone->start), request->low);
+    uint64_t end = hmm_min(zone->origin + zone->end, request->end);
 
     for (;;) {
         if (page >= end || !next_masked(request, &page) || page >= end ||
@@ -530,7 +498,7 @@ static uint64_t candidate(const struct hmm_zone *zone,
         }
         uint64_t colour = page % request->colours;
         if (colour == request->colour)
-            return page;
+            return page - zone->origin;
         page +=
             (request->colour + request->colours - colour) % request->colours;
     }
@@ -548,21 +516,22 @@ static bool satisfiable(const struct hmm_zones *zones,
 }
 
 /* A page at or after the used page `page', before which no run starts that
-   would do. */
+   would do.  Where there are runs but in the wrong places, words are cheaper to
+   look at one by one than to find. */
 static uint64_t next_start(const struct hmm_zone *zone,
                            const struct request *request, uint64_t page)
 {
     uint64_t word = page >> 6;
-    uint64_t free, starts, end;
+    uint64_t starts;
 
     if (request->count > 64)
-        return next_run(zone, page, request->count, &end);
-    free = free_bits(zone, word);
-    if (free == 0)
-        return next_block(zone, 0, page);
-    starts =
-        run_starts(free, free_bits(zone, word + 1), (unsigned)request->count) &
-        request->starts & ALL << (page & 63);
+        return next_run(zone, page, request->count);
+    starts = run_starts(free_bits(zone, word), free_bits(zone, word + 1),
+                        (unsigned)request->count) &
+             ALL << (page & 63);
+    if (starts == 0)
+        return next_run(zone, page, request->count);
+    starts &= request->starts;
     return starts == 0 ? (page | 63) + 1 : word << 6 | lowest_bit(starts);
 }
 
@@ -576,10 +545,12 @@ static uint64_t search_zone(const struct hmm_zone *zone,
         uint64_t used = next_used(zone, page);
 
         if (used - page >= request->count)
-            return page;
-        page = candidate(zone, request, next_start(zone, request, used));
+            break;
+        page = next_start(zone, request, used);
+        if (page != NOWHERE)
+            page = candidate(zone, request, page);
     }
-    return NOWHERE;
+    return page;
 }
 
 static bool search(const struct hmm_zones *zones, const struct request *request,
@@ -714,34 +685,22 @@ static uint64_t free_at(const struct hmm_zones *zones, uint32_t hint,
     return next_used(place->zone, place->page) - place->page;
 }
 
-/* The best fit among aligned blocks of at least 2^order pages. Higher banks go
-   first: the lower ones are what constraints ask for. */
-static bool find_block(const struct hmm_zones *zones, unsigned order,
-                       struct place *place)
+/* Finds a run anywhere, naturally aligned if `aligned' or if that is easy.  Higher
+   banks go first: the lower ones are what constraints ask for. */
+static bool find(const struct hmm_zones *zones, uint32_t count, bool aligned,
+                 struct place *place)
 {
     for (uint32_t i = zones->count; i-- > 0;) {
-        place->zone = &zones->zone[i];
-        place->page = best_block(place->zone, order);
+        struct hmm_zone *zone = &zones->zone[i];
+
+        place->zone = zone;
+        place->page = find_block(zone, log2_up(count));
         if (place->page != NOWHERE)
             return true;
-    }
-    return false;
-}
-
-static bool find_any(const struct hmm_zones *zones, uint32_t count,
-                     struct place *place)
-{
-    uint64_t end;
-
-    if (count > zones->free)
-        return false;
-    if (find_block(zones, log2_up(count), place))
+        if (aligned || summary_of_zone(zone).longest < count)
+            continue;
+        place->page = first_run_within(zone, zone->root, 0, count);
         return true;
-    for (uint32_t i = zones->count; i-- > 0 && !hmm_is_pow2(count);) {
-        place->zone = &zones->zone[i];
-        place->page = next_run(place->zone, place->zone->start, count, &end);
-        if (place->page != NOWHERE)
-            return true;
     }
     return false;
 }
@@ -755,7 +714,7 @@ static int alloc_any(struct hmm_zones *zones, uint32_t count, uint32_t hint,
     if (count == 0)
         return EINVAL;
     if (free_at(zones, hint, &place) >= count ||
-        find_any(zones, count, &place)) {
+        find(zones, count, hmm_is_pow2(count), &place)) {
         *first = take(zones, place, count);
         return 0;
     }
@@ -791,26 +750,6 @@ int hmm_zones_alloc(struct hmm_zones *zones, uint32_t count,
     return satisfiable(zones, &request) ? ENOMEM : ERANGE;
 }
 
-/* What is free around the largest aligned block, or 0 when nothing is free. */
-static uint64_t find_largest(const struct hmm_zones *zones, struct place *place)
-{
-    int best = -1;
-
-    for (uint32_t i = zones->count; i-- > 0;) {
-        int order = largest_order(&zones->zone[i]);
-
-        if (order > best) {
-            best = order;
-            place->zone = &zones->zone[i];
-        }
-    }
-    if (best < 0)
-        return 0;
-    uint64_t block = best_block(place->zone, (unsigned)best);
-    place->page = run_start(place->zone, block);
-    return next_used(place->zone, block) - place->page;
-}
-
 int hmm_zones_alloc_some(struct hmm_zones *zones, uint32_t want, uint32_t hint,
                          uint32_t *first, uint32_t *got)
 {
@@ -819,14 +758,13 @@ int hmm_zones_alloc_some(struct hmm_zones *zones, uint32_t want, uint32_t hint,
 
     if (want == 0)
         return EINVAL;
-    count = free_at(zones, hint, &place);
-    if (count == 0 && find_block(zones, log2_up(want), &place))
-        count = want;
-    if (count == 0)
-        count = find_largest(zones, &place);
-    if (count == 0)
-        return ENOMEM;
-    count = hmm_min(count, want);
+    count = hmm_min(free_at(zones, hint, &place), want);
+    if (count == 0) {
+        count = hmm_min(hmm_zones_largest(zones), want);
+        if (count == 0)
+            return ENOMEM;
+        find(zones, (uint32_t)count, false, &place);
+    }
     *first = take(zones, place, count);
     *got = (uint32_t)count;
     return 0;
@@ -891,23 +829,11 @@ uint32_t hmm_zones_free_count(const struct hmm_zones *zones)
 
 uint32_t hmm_zones_largest(const struct hmm_zones *zones)
 {
-    uint64_t best = 0;
+    uint32_t largest = 0;
 
-    for (uint32_t i = 0; i < zones->count; i++) {
-        const struct hmm_zone *zone = &zones->zone[i];
-        int order = largest_order(zone);
-        uint64_t page = zone->start;
-        uint64_t end;
-
-        if (order >= 0 && UINT64_C(1) << order > best)
-            best = (UINT64_C(1) << order) - 1;
-        while (page < zone->end &&
-               (page = next_run(zone, page, best + 1, &end)) != NOWHERE) {
-            best = end - page;
-            page = end;
-        }
-    }
-    return (uint32_t)best;
+    for (uint32_t i = 0; i < zones->count; i++)
+        largest = larger(largest, summary_of_zone(&zones->zone[i]).longest);
+    return largest;
 }
 
 bool hmm_zones_is_free(const struct hmm_zones *zones, uint32_t frame)
@@ -920,66 +846,58 @@ bool hmm_zones_is_free(const struct hmm_zones *zones, uint32_t frame)
 
 /* ---- Making ---- */
 
-/* The least number of levels of which the highest has no whole free word. */
-static unsigned levels_for(uint32_t frames)
-{
-    return hmm_log2(frames) / 6 + 1;
-}
-
-/* The words of all trees of one zone, given how many each height has. */
-static uint64_t trees_size(const uint64_t *words, unsigned levels)
-{
-    uint64_t sum = 0;
-
-    for (unsigned height = 0; height <= levels; height++)
-        sum += words[height] * ((height < levels) + height * ORDERS);
-    return sum;
-}
-
 size_t hmm_zones_memory(uint32_t frames, uint32_t banks)
 {
-    uint64_t words[LEVELS + 1];
-    uint64_t bytes;
-    unsigned levels = frames == 0 ? 1 : levels_for(frames);
+    uint64_t words = frames / 64 + UINT64_C(4) * banks;
+    uint64_t nodes = words * 2 + UINT64_C(4) * HEIGHT_MAX * banks;
+    uint64_t bytes = banks * (uint64_t)sizeof(struct hmm_zone) +
+                     words * sizeof(uint64_t) + nodes * sizeof(struct summary);
 
-    for (unsigned height = 0; height <= levels; height++)
-        words[height] =
-            ((uint64_t)frames >> (height + 1) * 6) + UINT64_C(2) * banks;
-    bytes = trees_size(words, levels) * sizeof(uint64_t) +
-            (uint64_t)banks * sizeof(struct hmm_zone);
     return bytes <= SIZE_MAX ? (size_t)bytes : 0;
 }
 
-/* Lays out the trees of a zone from `at' on, all pages used; returns the end. */
-static uint64_t *zone_init(struct hmm_zone *zone, const struct hmm_bank *bank,
-                           unsigned page_shift, uint64_t *at)
+/* Numbers the pages, words and nodes of a bank. */
+static void number(struct hmm_zone *zone, const struct hmm_bank *bank,
+                   unsigned page_shift)
 {
-    *zone = (struct hmm_zone){.start = bank->base >> page_shift,
-                              .first_frame = bank->first_frame,
-                              .levels = levels_for(bank->frames),
-                              .used = at};
+    uint64_t start = bank->base >> page_shift;
+    uint64_t words = ((start + bank->frames - 1) >> 6) - (start >> 6) + 1;
+    uint64_t align = block_pages(log2_up(words));
+    uint32_t nodes = 0;
+
+    *zone = (struct hmm_zone){.origin = hmm_align_down(start, align),
+                              .start = start & (align - 1),
+                              .first_frame = bank->first_frame};
     zone->end = zone->start + bank->frames;
-    for (unsigned height = 0; height <= zone->levels; height++) {
-        unsigned shift = (height + 1) * 6;
+    zone->root = log2_up(((zone->end - 1) >> 6) + 1);
+    hmm_assert(zone->root <= HEIGHT_MAX);
+    for (unsigned height = 0; height <= zone->root; height++) {
+        unsigned shift = height + WORD_ORDER;
 
-        zone->first_word[height] = zone->start >> shift;
-        zone->words[height] =
-            ((zone->end - 1) >> shift) - zone->first_word[height] + 1;
-        zone->offset[height + 1] =
-            zone->offset[height] + (size_t)zone->words[height];
+        zone->first[height] = (uint32_t)(zone->start >> shift) & ~1u;
+        zone->count[height] = ((uint32_t)((zone->end - 1) >> shift) | 1u) -
+                              zone->first[height] + 1;
+        zone->offset[height] = nodes;
+        nodes += zone->count[height];
     }
-    at += zone->offset[zone->levels];
-    memset(zone->used, 0xff, zone->offset[zone->levels] * sizeof(uint64_t));
-    for (unsigned level = 0; level < zone->levels; level++) {
-        size_t words =
-            (zone->offset[zone->levels + 1] - zone->offset[level + 1]) * ORDERS;
+}
 
-        zone->index[level] = at;
-        memset(at, 0, words * sizeof(uint64_t));
-        at += words;
-    }
-    hmm_assert(at == zone->used + trees_size(zone->words, zone->levels));
-    return at;
+/* Makes a zone, all free, with its words and nodes in the memory from `at' on;
+   returns the end of what it took. */
+static char *zone_init(struct hmm_zone *zone, const struct hmm_bank *bank,
+                       unsigned page_shift, char *at)
+{
+    number(zone, bank, page_shift);
+
+    size_t words = zone->count[0] * sizeof(uint64_t);
+    size_t nodes =
+        (zone->offset[zone->root] + (size_t)2) * sizeof(struct summary);
+
+    zone->words = (uint64_t *)(void *)at;
+    zone->nodes = (struct summary *)(void *)(at + words);
+    memset(at, 0, words + nodes);
+    change_run(zone, zone->start, zone->end, false);
+    return at + words + nodes;
 }
 
 static bool bank_ok(const struct hmm_bank *bank, uint64_t page_size)
@@ -1022,7 +940,7 @@ int hmm_zones_init(struct hmm_zones *zones, void *memory, size_t page_size,
                    const struct hmm_bank *banks, uint32_t count)
 {
     struct hmm_zone *zone = memory;
-    uint64_t *at = (uint64_t *)(zone + count);
+    char *at = (char *)(zone + count);
     uint32_t frames;
 
     hmm_assert(((uintptr_t)memory & 7) == 0);
@@ -1033,11 +951,9 @@ int hmm_zones_init(struct hmm_zones *zones, void *memory, size_t page_size,
                                 .frames = frames,
                                 .free = frames,
                                 .page_shift = hmm_log2(page_size)};
-    for (uint32_t i = 0; i < count; i++, zone++) {
-        at = zone_init(zone, &banks[i], zones->page_shift, at);
-        change_run(zone, zone->start, zone->end, false);
-    }
-    hmm_assert((uintptr_t)at - (uintptr_t)memory <=
+    for (uint32_t i = 0; i < count; i++)
+        at = zone_init(&zone[i], &banks[i], zones->page_shift, at);
+    hmm_assert((size_t)(at - (char *)memory) <=
                hmm_zones_memory(frames, count));
     hmm_assert_slow(hmm_zones_check(zones));
     return 0;
@@ -1045,76 +961,38 @@ int hmm_zones_init(struct hmm_zones *zones, void *memory, size_t page_size,
 
 /* ---- Checking ---- */
 
-/* Invariant 2, and what summary words of an index must be: a bit says whether
-   the word below is not 0; where there is none, it is `outside'. */
-static bool check_summary(const struct hmm_zone *zone, struct tree tree,
-                          bool outside)
+/* Invariant 1 as far as it can be seen, and 2 for words; adds to the number of
+   free pages. */
+static bool check_words(const struct hmm_zone *zone, uint64_t *free)
 {
-    for (unsigned height = tree.base + 1; height <= tree.top; height++) {
-        uint64_t i = zone->first_word[height] << 6;
-        uint64_t end = i + (zone->words[height] << 6);
+    for (uint64_t page = zone->start & ~UINT64_C(63); page < zone->end;
+         page++) {
+        uint64_t bits = free_bits(zone, page >> 6);
 
-        for (; i < end; i++) {
-            bool is = *tree_word(zone, tree, height, i >> 6) >> (i & 63) & 1;
-            bool should = outside;
+        if ((page & 63) == 0 &&
+            !same(summary_at(zone, 0, page >> 6), summary_of_word(bits)))
+            return false;
+        *free += bits >> (page & 63) & 1;
+        if (page_is_free(zone, page) && page < zone->start)
+            return false;
+    }
+    return (free_bits(zone, zone->end >> 6) >> (zone->end & 63)) == 0;
+}
 
-            if (has_word(zone, height - 1, i))
-                should = *tree_word(zone, tree, height - 1, i) != 0;
-            if (is != should)
+/* Invariant 2 for what is above the words. */
+static bool check_nodes(const struct hmm_zone *zone)
+{
+    for (unsigned height = 1; height <= zone->root; height++) {
+        uint64_t last = (zone->end - 1) >> (height + WORD_ORDER);
+
+        for (uint64_t i = zone->start >> (height + WORD_ORDER); i <= last;
+             i++) {
+            if (!same(*node_at(zone, height, i),
+                      summary_of_halves(zone, height, i)))
                 return false;
         }
     }
-    return true;
-}
-
-/* Invariants 3 and 4 for the index of one level and class. */
-static bool check_index(const struct hmm_zone *zone, unsigned level,
-                        unsigned order)
-{
-    struct tree index = index_tree(zone, level, order);
-    uint64_t i = zone->first_word[level + 1] << 6;
-    uint64_t end = i + (zone->words[level + 1] << 6);
-    uint32_t members = 0;
-
-    for (; i < end; i++) {
-        bool is = *tree_word(zone, index, index.base, i >> 6) >> (i & 63) & 1;
-        bool should = false;
-
-        if (has_word(zone, level, i)) {
-            uint64_t used = *tree_word(zone, used_tree(zone), level, i);
-            should = word_class(~used) == order + 1;
-        }
-        if (is != should)
-            return false;
-        members += is;
-    }
-    return members == zone->members[level][order] &&
-           check_summary(zone, index, false);
-}
-
-static bool check_zone(const struct hmm_zone *zone, uint64_t *free)
-{
-    unsigned top = zone->levels - 1;
-    uint64_t i = zone->first_word[0] << 6;
-    uint64_t end = i + (zone->words[0] << 6);
-
-    for (; i < end; i++) {
-        if (!page_is_free(zone, i))
-            continue;
-        if (i < zone->start || i >= zone->end)
-            return false;
-        ++*free;
-    }
-    for (i = 0; i < zone->words[top]; i++) {
-        if (*tree_word(zone, used_tree(zone), top, zone->first_word[top] + i) ==
-            0)
-            return false;
-    }
-    for (unsigned k = 0; k < zone->levels * ORDERS; k++) {
-        if (!check_index(zone, k / ORDERS, k % ORDERS))
-            return false;
-    }
-    return check_summary(zone, used_tree(zone), true);
+    return (zone->end - 1) >> (zone->root + WORD_ORDER) == 0;
 }
 
 bool hmm_zones_check(const struct hmm_zones *zones)
@@ -1122,7 +1000,8 @@ bool hmm_zones_check(const struct hmm_zones *zones)
     uint64_t free = 0;
 
     for (uint32_t i = 0; i < zones->count; i++) {
-        if (!check_zone(&zones->zone[i], &free))
+        if (!check_words(&zones->zone[i], &free) ||
+            !check_nodes(&zones->zone[i]))
             return false;
     }
     return free == zones->free;

@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: MIT */
+/* access.c - reading and writing through the cache, populating and pinning.
+ *
+ * Each walks page by page.  Where a page is said by address, the region is
+ * looked up again in every round, since the lock may have been dropped.  Bytes
+ * go through a bounce buffer: the caller's may itself be managed memory, which
+ * is not to be touched under the lock.
+ */
+#include "lib/mm/mm.h"
+
+/* Where the walk is: by store and offset, or by space and address. */
+struct walk {
+    struct hurdmm *manager;
+    struct hurdmm_store *store; /* NULL: by address */
+    struct hurdmm_space *space;
+    uint64_t at; /* offset or address */
+    unsigned access;
+    uint64_t thread;
+};
+
+/* What the next byte of the walk wants. */
+static int locate(const struct walk *walk, struct hmm_want *want)
+{
+    unsigned shift = walk->manager->physmem.page_shift;
+
+    want->access = walk->access;
+    want->thread = walk->thread;
+    if (walk->store) {
+        want->store = walk->store;
+        want->page = walk->at >> shift;
+        return walk->at < walk->store->size ? 0 : ENXIO;
+    }
+    want->region = hmm_region_at(walk->space, (uintptr_t)walk->at);
+    if (!want->region || !want->region->store)
+        return ENOENT;
+    if (walk->access & ~(unsigned)want->region->rights)
+        return EACCES;
+    want->store = want->region->store;
+    want->address = (uintptr_t)walk->at;
+    want->page = hmm_region_page(want->region, (uintptr_t)walk->at);
+    return 0;
+}
+
+/* Obtains the walk's page; the lock is not dropped after that. */
+static int obtain(const struct walk *walk, struct hmm_want *want,
+                  uint64_t **slot)
+{
+    int err;
+
+    do {
+        err = locate(walk, want);
+        if (!err)
+            err = hmm_obtain(want, slot);
+    } while (err == EAGAIN);
+    return err;
+}
+
+/* Takes the page back so far that the library may touch its bytes, `keep` being
+ * what the application keeps.  Pages pinned for writing stay as they are. */
+static int quiet(struct hmm_want *want, uint64_t *slot, unsigned keep)
+{
+    struct hurdmm *manager = want->store->manager;
+
+    if (manager->physmem.table[HMM_SLOT_FRAME(*slot)].pins_write)
+        return 0;
+    int err = hmm_take_back(&want->store->cache, want->page, slot, keep);
+    if (err != ENOMEM)
+        return err;
+    err = hmm_reclaim(manager, manager->readahead);
+    return err ? err : EAGAIN;
+}
+
+/* The address at which the page is lent, for ports where its bytes are there. */
+static int read_lent(struct hmm_want *want, uint32_t frame, void *buffer)
+{
+    struct hurdmm *manager = want->store->manager;
+    uint64_t offset = want->page << manager->physmem.page_shift;
+    struct hmm_span *span =
+        hmm_span_first_overlap(&want->store->cache.mappings, offset, offset);
+
+    if (!span)
+        return EFAULT;
+    struct hmm_mapping *mapping =
+        HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
+    return manager->ops->frame_read(manager->port, frame, mapping->space,
+                                    hmm_mapping_address(mapping, want->page),
+                                    buffer);
+}
+
+/* Copies the whole page to `bytes`. */
+static int copy_out(struct hmm_want *want, uint64_t *slot, void *bytes)
+{
+    struct hurdmm *manager = want->store->manager;
+    uint32_t frame = HMM_SLOT_FRAME(*slot);
+    void *from;
+    int err = quiet(want, slot, HURDMM_READ | HURDMM_EXECUTE);
+
+    if (err)
+        return err;
+    if (*slot & HMM_LENT && !(manager->info.features & HURDMM_PORT_ALIAS))
+        return read_lent(want, frame, bytes);
+    err = hmm_frames_window(&manager->physmem, frame, 1, &from);
+    if (!err)
+        memcpy(bytes, from, hmm_page_bytes(manager));
+    return err;
+}
+
+static int copy_in(struct hmm_want *want, uint64_t *slot, size_t start,
+                   const void *bytes, size_t length)
+{
+    struct hurdmm *manager = want->store->manager;
+    void *to;
+    int err = quiet(want, slot, HURDMM_NONE);
+
+    if (!err)
+        err =
+            hmm_frames_window(&manager->physmem, HMM_SLOT_FRAME(*slot), 1, &to);
+    if (!err)
+        memcpy((char *)to + start, bytes, length);
+    return err;
+}
+
+/* One page's worth of a read: `length` bytes from `start` in the page, which
+ * arrive at the beginning of the bounce buffer. */
+static int read_piece(const struct walk *walk, void *bytes, uint64_t ahead)
+{
+    struct hmm_want want = {.ahead = ahead};
+    uint64_t *slot;
+    int err;
+
+    do {
+        err = obtain(walk, &want, &slot);
+        if (!err) {
+            hmm_page_touched(want.store, slot);
+            err = copy_out(&want, slot, bytes);
+        }
+    } while (err == EAGAIN);
+    return err;
+}
+
+static bool whole_page(const struct walk *walk, size_t start, size_t length)
+{
+    const struct hurdmm_store *store = walk->store;
+    size_t page = hmm_page_bytes(walk->manager);
+
+    if (!store || store->block_pages > 1 || store->ops.unlock || start > 0)
+        return false;
+    return length == page || walk->at + length == store->size;
+}
+
+static int write_piece(const struct walk *walk, const void *bytes, size_t start,
+                       size_t length)
+{
+    struct hmm_want want = {.overwrite = whole_page(walk, start, length)};
+    uint64_t *slot;
+    int err;
+
+    do {
+        err = obtain(walk, &want, &slot);
+        if (!err) {
+            hmm_page_touched(want.store, slot);
+            err = copy_in(&want, slot, start, bytes, length);
+        }
+    } while (err == EAGAIN);
+    return err;
+}
+
+static void enter_again(struct hurdmm *manager)
+{
+    if (hmm_enter(manager))
+        hmm_broken(manager, "the critical section is gone");
+}
+
+/* Reads or writes the walk's bytes; entered with the lock. */
+static int transfer(struct walk *walk, void *to, const void *from,
+                    size_t length, size_t *done)
+{
+    struct hurdmm *manager = walk->manager;
+    struct hmm_bounce *bounce = hmm_bounce_get(manager);
+    size_t page = hmm_page_bytes(manager);
+    int err = bounce ? 0 : ENOMEM;
+
+    while (!err && *done < length) {
+        size_t start = (size_t)(walk->at & (page - 1));
+        size_t piece = (size_t)hmm_min(page - start, length - *done);
+
+        if (walk->store && walk->at < walk->store->size)
+            piece = (size_t)hmm_min(piece, walk->store->size - walk->at);
+        if (from) {
+            hmm_leave(manager);
+            memcpy(bounce->bytes, (const char *)from + *done, piece);
+            enter_again(manager);
+            err = write_piece(walk, bounce->bytes, start, piece);
+        } else {
+            err = read_piece(walk, bounce->bytes,
+                             (length - *done + start + page - 1) / page);
+            hmm_leave(manager);
+            if (!err)
+                memcpy((char *)to + *done, (char *)bounce->bytes + start,
+                       piece);
+            enter_again(manager);
+        }
+        if (err)
+            break;
+        *done += piece;
+        walk->at += piece;
+    }
+    hmm_bounce_put(manager, bounce);
+    hmm_ready_run(manager);
+    return err;
+}
+
+static int store_transfer(struct hurdmm_store *store, uint64_t offset, void *to,
+                          const void *from, size_t length, size_t *done)
+{
+    if (!done)
+        return EINVAL;
+    *done = 0;
+    if (!to && !from && length)
+        return EINVAL;
+    int err = hmm_enter_store(store);
+    if (err || !length) {
+        if (!err)
+            hmm_leave(store->manager);
+        return err;
+    }
+    struct walk walk = {
+        .manager = store->manager,
+        .store = store,
+        .at = offset,
+        .access = from ? HURDMM_WRITE : HURDMM_READ,
+        .thread = hmm_thread_self(store->manager),
+    };
+    store->users++;
+    err = hmm_range_ok(offset, length) ? transfer(&walk, to, from, length, done)
+                                       : EINVAL;
+    store->users--;
+    hmm_leave(walk.manager);
+    return err;
+}
+
+int hurdmm_store_read(struct hurdmm_store *store, uint64_t offset, void *buffer,
+                      size_t length, size_t *done)
+{
+    return store_transfer(store, offset, buffer, NULL, length, done);
+}
+
+int hurdmm_store_write(struct hurdmm_store *store, uint64_t offset,
+                       const void *buffer, size_t length, size_t *done)
+{
+    if (!buffer && length) {
+        if (done)
+            *done = 0;
+        return EINVAL;
+    }
+    return store_transfer(store, offset, NULL, buffer ? buffer : "", length,
+                          done);
+}
+
+static int space_transfer(struct hurdmm_space *space, uintptr_t address,
+                          void *to, const void *from, size_t length,
+                          size_t *done)
+{
+    if (!done)
+        return EINVAL;
+    *done = 0;
+    if ((!to && !from && length) ||
+        (length && length - 1 > UINTPTR_MAX - address))
+        return EINVAL;
+    int err = hmm_enter_space(space);
+    if (err)
+        return err;
+    struct walk walk = {
+        .manager = space->manager,
+        .space = space,
+        .at = address,
+        .access = from ? HURDMM_WRITE : HURDMM_READ,
+        .thread = hmm_thread_self(space->manager),
+    };
+    err = transfer(&walk, to, from, length, done);
+    hmm_leave(walk.manager);
+    return err;
+}
+
+int hurdmm_read(struct hurdmm_space *space, uintptr_t address, void *buffer,
+                size_t length, size_t *done)
+{
+    return space_transfer(space, address, buffer, NULL, length, done);
+}
+
+int hurdmm_write(struct hurdmm_space *space, uintptr_t address,
+                 const void *buffer, size_t length, size_t *done)
+{
+    if (!buffer && length) {
+        if (done)
+            *done = 0;
+        return EINVAL;
+    }
+    return space_transfer(space, address, NULL, buffer ? buffer : "", length,
+                          done);
+}
+
+/* Populate and pin. */
+
+/* Makes one page resident, and, by address, lent. */
+static int bring(const struct walk *walk, uint64_t ahead, struct hmm_want *want,
+                 uint64_t **slot)
+{
+    int err;
+
+    memset(want, 0, sizeof *want);
+    want->ahead = ahead;
+    do {
+        err = obtain(walk, want, slot);
+        if (!err && want->region) {
+            err =
+                hmm_lend_around(want->region, want->page, *slot, walk->access);
+            if (err == ENOMEM) {
+                err = hmm_reclaim(walk->manager, walk->manager->readahead);
+                err = err ? err : EAGAIN;
+            }
+        }
+    } while (err == EAGAIN);
+    return err;
+}
+
+static int populate(struct walk *walk, uint64_t length, size_t *done)
+{
+    size_t page = hmm_page_bytes(walk->manager), amount = 0;
+    struct hmm_want want;
+    uint64_t *slot;
+    int err = 0;
+
+    while (!err && amount < length) {
+        err = bring(walk, (length - amount) / page, &want, &slot);
+        if (err)
+            break;
+        amount += page;
+        walk->at += page;
+    }
+    if (done)
+        *done = amount;
+    return err;
+}
+
+int hurdmm_store_populate(struct hurdmm_store *store, uint64_t offset,
+                          size_t length, size_t *done)
+{
+    if (done)
+        *done = 0;
+    int err = hmm_enter_store(store);
+    if (err)
+        return err;
+    struct walk walk = {
+        .manager = store->manager,
+        .store = store,
+        .at = offset,
+        .access = HURDMM_READ,
+        .thread = hmm_thread_self(store->manager),
+    };
+    store->users++;
+    err = hmm_range_check(walk.manager, offset, length);
+    if (!err)
+        err = populate(&walk, length, done);
+    store->users--;
+    hmm_leave(walk.manager);
+    return err;
+}
+
+/* Checks and enters for the calls by address that take an access. */
+static int enter_walk(struct hurdmm_space *space, uintptr_t address,
+                      size_t length, unsigned access, struct walk *walk)
+{
+    if (!access || access & ~HURDMM_RIGHTS)
+        return EINVAL;
+    int err = hmm_enter_space(space);
+    if (err)
+        return err;
+    if (hmm_range_check(space->manager, address, length) ||
+        length - 1 > UINTPTR_MAX - address) {
+        hmm_leave(space->manager);
+        return EINVAL;
+    }
+    *walk = (struct walk){
+        .manager = space->manager,
+        .space = space,
+        .at = address,
+        .access = access,
+        .thread = hmm_thread_self(space->manager),
+    };
+    return 0;
+}
+
+int hurdmm_populate(struct hurdmm_space *space, uintptr_t address,
+                    size_t length, unsigned access, size_t *done)
+{
+    struct walk walk;
+
+    if (done)
+        *done = 0;
+    int err = enter_walk(space, address, length, access, &walk);
+    if (err)
+        return err;
+    err = populate(&walk, length, done);
+    hmm_leave(walk.manager);
+    return err;
+}
+
+static uint16_t *pin_count(struct hmm_frame *frame, unsigned access)
+{
+    return access & HURDMM_WRITE ? &frame->pins_write : &frame->pins_read;
+}
+
+static int pin_page(struct hmm_want *want, uint64_t *slot, unsigned access)
+{
+    struct hurdmm_store *store = want->store;
+    struct hurdmm *manager = store->manager;
+    struct hmm_frame *frame = &manager->physmem.table[HMM_SLOT_FRAME(*slot)];
+    uint16_t *count = pin_count(frame, access);
+
+    if (*count == UINT16_MAX)
+        return EDQUOT;
+    if (!frame->pins_read && !frame->pins_write) {
+        if (manager->pinned >= manager->pin_limit)
+            return EDQUOT;
+        hmm_page_unrank(store, want->page, slot, false);
+        manager->pinned++;
+        store->pinned++;
+    }
+    ++*count;
+    return 0;
+}
+
+static void unpin_page(struct hurdmm_store *store, uint64_t page,
+                       uint64_t *slot, unsigned access)
+{
+    struct hurdmm *manager = store->manager;
+    struct hmm_frame *frame = &manager->physmem.table[HMM_SLOT_FRAME(*slot)];
+
+    --*pin_count(frame, access);
+    if (frame->pins_read || frame->pins_write)
+        return;
+    manager->pinned--;
+    store->pinned--;
+    hmm_page_rank(store, page, slot, 0);
+}
+
+/* Unpins the first `length` bytes of a range that is pinned. */
+static void undo_pins(struct walk *walk, uint64_t address, uint64_t length)
+{
+    size_t page = hmm_page_bytes(walk->manager);
+
+    for (walk->at = address; walk->at - address < length; walk->at += page) {
+        struct hmm_want want = {0};
+
+        if (locate(walk, &want))
+            continue;
+        unpin_page(want.store, want.page,
+                   hmm_container_slot(&want.store->cache, want.page),
+                   walk->access);
+    }
+}
+
+int hurdmm_pin(struct hurdmm_space *space, uintptr_t address, size_t length,
+               unsigned access)
+{
+    struct hmm_want want;
+    struct walk walk;
+    uint64_t *slot, amount = 0;
+    int err = enter_walk(space, address, length, access, &walk);
+
+    if (err)
+        return err;
+    size_t page = hmm_page_bytes(walk.manager);
+    if (length / page > walk.manager->pin_limit)
+        err = EDQUOT;
+    while (!err && amount < length) {
+        err = bring(&walk, 1, &want, &slot);
+        if (!err)
+            err = pin_page(&want, slot, access);
+        if (err)
+            break;
+        amount += page;
+        walk.at += page;
+    }
+    if (err)
+        undo_pins(&walk, address, amount);
+    hmm_leave(walk.manager);
+    return err;
+}
+
+/* Is every page of the range pinned so? */
+static int check_pins(struct walk *walk, uint64_t length)
+{
+    struct hurdmm *manager = walk->manager;
+    uint64_t address = walk->at;
+    size_t page = hmm_page_bytes(manager);
+
+    for (; walk->at - address < length; walk->at += page) {
+        struct hmm_want want = {0};
+        int err = locate(walk, &want);
+
+        if (err == ENOENT)
+            return err;
+        const uint64_t *slot =
+            want.store ? hmm_container_slot(&want.store->cache, want.page)
+                       : NULL;
+        if (!hmm_resident(slot))
+            return EINVAL;
+        if (!*pin_count(&manager->physmem.table[HMM_SLOT_FRAME(*slot)],
+                        walk->access))
+            return EINVAL;
+    }
+    return 0;
+}
+
+int hurdmm_unpin(struct hurdmm_space *space, uintptr_t address, size_t length,
+                 unsigned access)
+{
+    struct walk walk;
+    int err = enter_walk(space, address, length, access, &walk);
+
+    if (err)
+        return err;
+    err = check_pins(&walk, length);
+    if (!err)
+        undo_pins(&walk, address, length);
+    hmm_leave(walk.manager);
+    return err;
+}
+
+int hurdmm_resident(struct hurdmm_space *space, uintptr_t address,
+                    size_t length, uint8_t *states)
+{
+    struct walk walk;
+
+    if (!states)
+        return EINVAL;
+    int err = enter_walk(space, address, length, HURDMM_READ, &walk);
+    if (err)
+        return err;
+    struct hurdmm *manager = walk.manager;
+    for (size_t i = 0; i < length >> manager->physmem.page_shift; i++) {
+        struct hmm_region *region = hmm_region_at(space, (uintptr_t)walk.at);
+
+        if (!region || !region->store) {
+            err = ENOENT;
+            break;
+        }
+        const uint64_t *slot = hmm_container_slot(
+            &region->store->cache, hmm_region_page(region, (uintptr_t)walk.at));
+        states[i] = slot ? (uint8_t)hmm_page_state(manager, *slot) : 0;
+        walk.at += hmm_page_bytes(manager);
+    }
+    hmm_leave(manager);
+    return err;
+}

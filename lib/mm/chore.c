@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/* chore.c - work that nobody waits for: write-back and prefetch by range.
+ *
+ * A short ring.  A chore for a range next to or over one that is queued becomes
+ * a part of it.
+ */
+#include "lib/mm/mm.h"
+
+static struct hmm_chore *chore_at(struct hurdmm *manager, unsigned i)
+{
+    return &manager->chore[(manager->chore_head + i) % HMM_CHORES_MAX];
+}
+
+static bool touches(const struct hmm_chore *chore, uint64_t first,
+                    uint64_t last)
+{
+    return first <= chore->last + 1 && chore->first <= last + 1;
+}
+
+bool hmm_chore_add(struct hurdmm *manager, enum hmm_chore_kind kind,
+                   struct hurdmm_store *store, uint64_t first, uint64_t last)
+{
+    for (unsigned i = 0; i < manager->chore_count; i++) {
+        struct hmm_chore *chore = chore_at(manager, i);
+
+        if (chore->kind != kind || chore->store != store ||
+            !touches(chore, first, last))
+            continue;
+        chore->first = hmm_min(chore->first, first);
+        chore->last = hmm_max(chore->last, last);
+        return true;
+    }
+    if (manager->chore_count == HMM_CHORES_MAX)
+        return false;
+    *chore_at(manager, manager->chore_count++) = (struct hmm_chore){
+        .kind = kind,
+        .store = store,
+        .first = first,
+        .last = last,
+    };
+    hmm_kick(manager);
+    return true;
+}
+
+void hmm_chore_forget(struct hurdmm_store *store)
+{
+    struct hurdmm *manager = store->manager;
+
+    for (unsigned i = 0; i < manager->chore_count; i++) {
+        if (chore_at(manager, i)->store == store)
+            chore_at(manager, i)->store = NULL;
+    }
+}
+
+/* Errors stay with the store, for the next sync to report. */
+bool hmm_chore_run(struct hurdmm *manager)
+{
+    if (manager->chore_count == 0)
+        return false;
+    struct hmm_chore chore = *chore_at(manager, 0);
+    unsigned shift = manager->physmem.page_shift;
+    manager->chore_head = (manager->chore_head + 1) % HMM_CHORES_MAX;
+    manager->chore_count--;
+    if (!chore.store || chore.store->dying)
+        return true;
+    if (chore.kind == HMM_CHORE_PREFETCH) {
+        hmm_prefetch(chore.store, chore.first, chore.last);
+        return true;
+    }
+    chore.store->users++;
+    hmm_flush(chore.store, chore.first, chore.last);
+    if (chore.kind == HMM_CHORE_RETURN)
+        hmm_drop_range(chore.store, chore.first, chore.last, false);
+    if (chore.kind == HMM_CHORE_SYNC) {
+        int err = hmm_store_settle(chore.store, chore.first << shift,
+                                   (chore.last - chore.first + 1) << shift);
+        if (err && !chore.store->write_error)
+            chore.store->write_error = err;
+    }
+    chore.store->users--;
+    return true;
+}

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT */
+/* fault.c - answering faults, and what they share with reads and writes.
+ *
+ *   fault -> region?  no: catcher, else EFAULT
+ *            rights?  no: catcher, else EACCES
+ *            page:    absent            ask the store (fill.c), look again
+ *                     filling           join: wait, look again
+ *                     failed            its error
+ *                     being written,    a frame of its own (hmm_page_renew), or
+ *                       for writing       wait where none is free
+ *                     resident          lend more: a soft fault
+ *
+ * The loop looks everything up again whenever the lock was dropped.  It ends,
+ * because a fill that this thread asked for is published and lent under one
+ * hold of the lock: a page cannot be stolen in between for ever.
+ */
+#include "lib/mm/mm.h"
+
+/* How often an access may find that its page has gone again before it gives up
+ * its turn; never reached unless a policy or a store misbehaves. */
+#define ROUNDS_MAX 10000u
+
+static int unlock_page(struct hmm_want *want)
+{
+    struct hurdmm_store *store = want->store;
+    struct hurdmm *manager = store->manager;
+    unsigned shift = manager->physmem.page_shift;
+    uint64_t block = store->block_pages;
+    uint64_t first = want->page / block * block;
+    struct hmm_call call;
+
+    if (hmm_would_deadlock(store, want->thread, want->page))
+        return EDEADLK;
+    for (uint64_t i = first; i < first + block; i++) {
+        uint64_t *slot = hmm_container_slot(&store->cache, i);
+        if (slot)
+            *slot |= HMM_UNLOCKING;
+    }
+    hmm_call_begin(&call, store, want->thread);
+    hmm_leave(manager);
+    int err = store->ops.unlock(store, store->hook, first << shift,
+                                (size_t)block << shift);
+    if (hmm_enter(manager))
+        hmm_broken(manager, "the critical section is gone");
+    hmm_call_end(&call);
+    for (uint64_t i = first; i < first + block; i++) {
+        uint64_t *slot = hmm_container_slot(&store->cache, i);
+        if (slot)
+            *slot = (*slot & ~HMM_UNLOCKING) | (err ? 0 : HMM_UNLOCKED);
+    }
+    hmm_page_wake(store, first, block, 0);
+    hmm_ready_run(manager);
+    return err ? err : EAGAIN;
+}
+
+/* Above the dirty limit a page is written before another gets dirty.  When none
+ * can be written the limit gives way: it is there for speed, not for safety. */
+static int throttle(struct hmm_want *want)
+{
+    struct hurdmm *manager = want->store->manager;
+
+    if (manager->dirty < manager->dirty_limit || want->throttled ||
+        hmm_in_callback(manager, want->thread))
+        return 0;
+    want->throttled = true;
+    manager->stats.throttled++;
+    return hmm_launder_any(manager) == ENOENT ? 0 : EAGAIN;
+}
+
+/* Makes a resident page writable. */
+static int obtain_write(struct hmm_want *want, uint64_t *slot)
+{
+    struct hurdmm_store *store = want->store;
+
+    if (*slot & HMM_UNLOCKING)
+        return hmm_page_wait(want, want->page);
+    if (store->ops.unlock && !(*slot & HMM_UNLOCKED))
+        return unlock_page(want);
+    if (!(*slot & HMM_DIRTY)) {
+        int err = throttle(want);
+        if (err)
+            return err;
+    }
+    if (*slot & HMM_WRITING && !(*slot & HMM_DIRTY) &&
+        !hmm_page_pinned(store->manager, *slot)) {
+        if (hmm_page_renew(store, want->page, slot))
+            return hmm_page_wait(want, want->page);
+    } else if (*slot & HMM_WRITING && !(*slot & HMM_DIRTY)) {
+        return hmm_page_wait(want, want->page);
+    }
+    hmm_page_dirty(store, slot);
+    return 0;
+}
+
+/* A page that will be written wholly needs no fill.  It holds nothing of use
+ * until the caller has written it, so the lock is not dropped after this. */
+static int obtain_blank(struct hmm_want *want, uint64_t **result)
+{
+    struct hurdmm_store *store = want->store;
+    int err = throttle(want);
+
+    if (!err)
+        err = hmm_fill_blank(want);
+    if (err)
+        return err;
+    *result = hmm_container_slot(&store->cache, want->page);
+    hmm_page_dirty(store, *result);
+    return 0;
+}
+
+int hmm_obtain(struct hmm_want *want, uint64_t **result)
+{
+    struct hurdmm_store *store = want->store;
+
+    if (want->page >= hmm_store_pages(store))
+        return ENXIO;
+    if (want->access & HURDMM_WRITE && store->flags & HURDMM_STORE_READ_ONLY)
+        return EROFS;
+    uint64_t *slot = hmm_container_slot(&store->cache, want->page);
+    if (!slot || *slot & (HMM_DISCARDED | HMM_FAILED)) {
+        if (want->overwrite)
+            return obtain_blank(want, result);
+        return slot && *slot & HMM_FAILED ? (int)(*slot >> HMM_ERROR_SHIFT)
+                                          : hmm_fill(want);
+    }
+    if (*slot & HMM_FILLING)
+        return hmm_page_wait(want, want->page);
+    if (want->access & HURDMM_WRITE) {
+        if (hmm_page_held(store, want->page))
+            return hmm_page_wait(want, want->page);
+        int err = obtain_write(want, slot);
+        if (err)
+            return err;
+    }
+    *result = slot;
+    return 0;
+}
+
+/* Pages after `page` that can be lent with it at no cost: there, at rest, not
+ * lent yet, not on trial, and for writing dirty already. */
+static uint32_t neighbours(struct hmm_region *region, uint64_t page, bool write)
+{
+    const uint64_t out = HMM_FILLING | HMM_ON_TRIAL | HMM_LENT;
+    struct hurdmm_store *store = region->store;
+    unsigned shift = store->manager->physmem.page_shift;
+    uint64_t end = (region->mapping.by_offset.last >> shift) + 1;
+    struct hmm_index_cursor cursor;
+    uint32_t n = 1;
+
+    if (region->advice == HURDMM_ADVICE_RANDOM ||
+        !hmm_index_seek(&store->cache.index, &cursor, page))
+        return 1;
+    end = hmm_min(end, page + store->manager->readahead);
+    while (hmm_index_step(&cursor) && cursor.key == page + n &&
+           cursor.key < end) {
+        uint64_t slot = *cursor.value;
+        if (HMM_SLOT_FRAME(slot) == HURDMM_FRAME_NONE || slot & out)
+            break;
+        if (write && (!(slot & HMM_DIRTY) || slot & HMM_WRITING))
+            break;
+        n++;
+    }
+    return n;
+}
+
+static unsigned lend_rights(const struct hmm_region *region, bool write)
+{
+    return write ? region->rights : region->rights & ~(unsigned)HURDMM_WRITE;
+}
+
+int hmm_lend_around(struct hmm_region *region, uint64_t page, uint64_t *slot,
+                    unsigned access)
+{
+    struct hurdmm_store *store = region->store;
+    /* A page that is dirty may be written without a further fault; one that
+     * another region shows after it got a new frame may not. */
+    bool write = (access & HURDMM_WRITE) ||
+                 (*slot & HMM_DIRTY && region->rights & HURDMM_WRITE &&
+                  !(*slot & HMM_WRITING) && !hmm_page_held(store, page));
+    uint32_t done;
+
+    hmm_page_touched(store, slot);
+    int err = hmm_lend(&region->mapping, page, neighbours(region, page, write),
+                       lend_rights(region, write), &done);
+    return done > 0 ? 0 : err;
+}
+
+static int catch_fault(struct hurdmm_space *space,
+                       const struct hurdmm_fault *fault, int error)
+{
+    struct hurdmm *manager = space->manager;
+    struct hurdmm_catch_info info = {
+        .space = space,
+        .address = fault->address,
+        .instruction = fault->instruction,
+        .thread = fault->thread,
+        .access = fault->access,
+        .error = error,
+    };
+    struct hmm_span *span = hmm_span_first_overlap(
+        &space->catchers, fault->address, fault->address);
+
+    if (!span)
+        return error;
+    struct hmm_catcher catcher =
+        *HMM_CONTAINER_OF(span, struct hmm_catcher, span);
+    hmm_leave(manager);
+    error = catcher.call(catcher.hook, &info);
+    if (hmm_enter(manager))
+        hmm_broken(manager, "the critical section is gone");
+    return error;
+}
+
+/* What a fault wants, if there is a region and it allows it. */
+static int look_up(struct hurdmm_space *space, const struct hurdmm_fault *fault,
+                   struct hmm_want *want)
+{
+    struct hmm_region *region = hmm_region_at(space, fault->address);
+
+    if (!region || !region->store)
+        return EFAULT;
+    if (fault->access & ~(unsigned)region->rights)
+        return EACCES;
+    want->region = region;
+    want->store = region->store;
+    want->page = hmm_region_page(region, fault->address);
+    want->access = fault->access;
+    want->address = fault->address;
+    want->thread = fault->thread;
+    return 0;
+}
+
+/* Lends what was obtained; when mappings run out, pages are taken back. */
+static int lend_wanted(struct hmm_want *want, uint64_t *slot)
+{
+    int err = hmm_lend_around(want->region, want->page, slot, want->access);
+
+    if (err != ENOMEM)
+        return err;
+    err = hmm_reclaim(want->store->manager, want->store->manager->readahead);
+    return err ? err : EAGAIN;
+}
+
+/* `later`: the fault may be queued; else the thread waits here. */
+static int answer(struct hurdmm *manager, const struct hurdmm_fault *fault,
+                  bool later)
+{
+    struct hurdmm_space *space = hmm_space_by_token(manager, fault->space);
+    struct hmm_want want = {.fault = later ? fault : NULL};
+    uint64_t *slot;
+
+    if (!space)
+        return EFAULT;
+    for (unsigned round = 0; round < ROUNDS_MAX; round++) {
+        int err = look_up(space, fault, &want);
+        if (err)
+            return catch_fault(space, fault, err);
+        err = hmm_obtain(&want, &slot);
+        if (!err)
+            err = lend_wanted(&want, slot);
+        if (err == EAGAIN)
+            continue;
+        if (!err && !want.filled && !want.joined)
+            manager->stats.faults_soft++;
+        if (want.filled)
+            manager->stats.faults_fill++;
+        return err;
+    }
+    return 0; /* let the thread fault again */
+}
+
+int hmm_fault_answer(struct hurdmm *manager, const struct hurdmm_fault *fault)
+{
+    return answer(manager, fault, true);
+}
+
+void hmm_fault_serve(struct hurdmm *manager, const struct hurdmm_fault *fault)
+{
+    int err = hmm_enter(manager);
+
+    if (!err) {
+        manager->stats.faults++;
+        err = answer(manager, fault, true);
+        if (err > 0)
+            manager->stats.faults_failed++;
+        hmm_leave(manager);
+    }
+    if (err != HMM_LATER)
+        manager->ops->fault_done(manager->port, fault, err);
+}
+
+int hmm_fault_inline(void *client, const struct hurdmm_fault *fault)
+{
+    struct hurdmm_port *port = client;
+    struct hurdmm *manager = port->manager;
+    int err = manager ? hmm_enter(manager) : EFAULT;
+
+    if (err)
+        return err;
+    manager->stats.faults++;
+    err = answer(manager, fault, false);
+    if (err)
+        manager->stats.faults_failed++;
+    hmm_leave(manager);
+    return err;
+}
+
+/* Lends to a fault whose page has come, if that is all there is to do. */
+static void try_lend(struct hurdmm *manager, const struct hurdmm_fault *fault)
+{
+    struct hurdmm_space *space = hmm_space_by_token(manager, fault->space);
+    struct hmm_want want = {0};
+
+    if (!space || look_up(space, fault, &want))
+        return;
+    uint64_t *slot = hmm_container_slot(&want.store->cache, want.page);
+    if (!hmm_resident(slot) || *slot & HMM_UNLOCKING)
+        return;
+    if (want.access & HURDMM_WRITE && !(*slot & HMM_DIRTY))
+        return; /* it will come back for that */
+    if (want.access & HURDMM_WRITE && hmm_page_held(want.store, want.page))
+        return;
+    hmm_lend_around(want.region, want.page, slot, want.access);
+}
+
+/* A fault that was woken is lent its page when that is simple; else the thread
+ * repeats its access and faults again, which is always right. */
+void hmm_ready_run(struct hurdmm *manager)
+{
+    struct hmm_list *link;
+
+    while ((link = hmm_list_first(&manager->ready)) != NULL) {
+        struct hmm_waiter *waiter =
+            HMM_CONTAINER_OF(link, struct hmm_waiter, link);
+        struct hurdmm_fault fault = waiter->fault;
+        int error = waiter->error;
+
+        hmm_list_remove(link);
+        hmm_slab_free(&manager->waiter_slab, waiter);
+        if (error)
+            manager->stats.faults_failed++;
+        else
+            try_lend(manager, &fault);
+        manager->ops->fault_done(manager->port, &fault, error);
+    }
+}

@@ -1,0 +1,625 @@
+/* SPDX-License-Identifier: MIT */
+/* fill.c - bringing pages in: clusters, requests, what a store pushes.
+ *
+ * A fill takes a cluster of absent pages, whole blocks, the wanted one first,
+ * and a row of frames for it; the pages are marked filling, every lock is
+ * dropped, and the store is asked.  When it answers, pages that are still
+ * marked and still name the request's frames are published; the other frames
+ * are freed.  So whatever installed a page in between (supply, cache) wins.
+ *
+ * An error belongs to the first byte that was not done.  The wanted block fails
+ * with it, and remembers it (sticky) unless it speaks of the moment only;
+ * other pages of the cluster were not asked for and are simply absent again.
+ */
+#include "lib/mm/mm.h"
+
+/* Errors that speak of the moment and not of the page. */
+static bool passing(int error)
+{
+    return error == ENOMEM || error == EAGAIN || error == EINTR ||
+           error == EDEADLK || error == ECANCELED || error == ETIMEDOUT ||
+           error == EBUSY;
+}
+
+/* How many pages to bring in from `page` on, by advice and pattern. */
+static uint64_t window_for(struct hmm_want *want)
+{
+    struct hmm_region *region = want->region;
+    const struct hurdmm *manager = want->store->manager;
+    uint32_t most = manager->readahead;
+
+    if (!region)
+        return hmm_min(most, hmm_max(want->ahead, 1));
+    if (region->advice == HURDMM_ADVICE_RANDOM)
+        return 1;
+    if (region->advice == HURDMM_ADVICE_SEQUENTIAL ||
+        region->advice == HURDMM_ADVICE_READ_ONCE)
+        return most;
+    if (want->page != region->next_page)
+        return 1;
+    return hmm_min(most, hmm_max(2, (uint64_t)region->window * 2));
+}
+
+/* Cuts a window at the region's end, the store's, its extent's, a hold, and the
+ * first page that is there. */
+static uint64_t cut_window(struct hmm_want *want, uint64_t first,
+                           uint64_t count)
+{
+    struct hurdmm_store *store = want->store;
+    unsigned shift = store->manager->physmem.page_shift;
+    uint64_t block = store->block_pages;
+    uint64_t end = hmm_store_pages(store), found;
+
+    if (want->region)
+        end = hmm_min(end, (want->region->mapping.by_offset.last >> shift) + 1);
+    if (store->held && store->hold_first > first)
+        end = hmm_min(end, store->hold_first);
+    uint64_t *slot = hmm_index_next(&store->cache.index, first + block, &found);
+    if (slot)
+        end = hmm_min(end, found);
+    count = hmm_min(count, end > first ? end - first : 0);
+    return hmm_max(count / block * block, block);
+}
+
+static bool discarded_marker(const uint64_t *slot)
+{
+    return slot && (*slot & HMM_DISCARDED);
+}
+
+/* Marks [first, first + count) as filling with frames from `run` on.  A marker
+ * of a discarded page is replaced.  ENOMEM: nothing was marked. */
+static int mark(struct hurdmm_store *store, uint64_t first, uint32_t count,
+                uint32_t run, bool *discarded)
+{
+    struct hurdmm *manager = store->manager;
+    uint32_t i;
+
+    *discarded = false;
+    for (i = 0; i < count; i++) {
+        uint64_t *slot = hmm_container_slot(&store->cache, first + i);
+        if (slot && !discarded_marker(slot)) {
+            hmm_assert(store->block_pages > 1);
+            continue; /* M6 is kept by the publication */
+        }
+        if (slot) {
+            *discarded = true;
+            hmm_container_swap(&store->cache, first + i, slot, run + i);
+            *slot = (run + i) | HMM_FILLING;
+        } else if (hmm_container_put(&store->cache, first + i,
+                                     (run + i) | HMM_FILLING)) {
+            break;
+        }
+        manager->filling++;
+    }
+    if (i == count)
+        return 0;
+    while (i-- > 0) {
+        uint64_t *slot = hmm_container_slot(&store->cache, first + i);
+        if (slot && (*slot & HMM_FILLING) && HMM_SLOT_FRAME(*slot) == run + i) {
+            hmm_container_take(&store->cache, first + i);
+            manager->filling--;
+        }
+    }
+    return ENOMEM;
+}
+
+static size_t clipped_length(const struct hurdmm_store *store, uint64_t first,
+                             uint32_t count)
+{
+    unsigned shift = store->manager->physmem.page_shift;
+    uint64_t offset = first << shift;
+
+    return (size_t)hmm_min((uint64_t)count << shift, store->size - offset);
+}
+
+static void describe(struct hurdmm_request *request, struct hmm_want *want,
+                     bool discarded)
+{
+    unsigned shift = want->store->manager->physmem.page_shift;
+
+    request->info = (struct hurdmm_request_info){
+        .store = want->store,
+        .space = want->region ? want->region->space : NULL,
+        .address = want->address,
+        .region = want->region ? (uintptr_t)want->region->by_address.first : 0,
+        .offset = request->first << shift,
+        .length = request->length,
+        .access = want->access & HURDMM_WRITE ? HURDMM_WRITE : HURDMM_READ,
+        .why = discarded ? HURDMM_WHY_DISCARDED : HURDMM_WHY_ABSENT,
+        .thread = want->thread,
+    };
+}
+
+/* Makes the request: frames, marks, structure.  EAGAIN or an error. */
+static int begin(struct hmm_want *want, struct hurdmm_request **result)
+{
+    struct hurdmm_store *store = want->store;
+    struct hurdmm *manager = store->manager;
+    uint64_t block = store->block_pages;
+    uint64_t first = want->page / block * block;
+    uint64_t count = hmm_max(window_for(want), block);
+    uint64_t *before =
+        first ? hmm_container_slot(&store->cache, first - 1) : NULL;
+    uint32_t hint =
+        hmm_resident(before) ? HMM_SLOT_FRAME(*before) + 1 : HURDMM_FRAME_NONE;
+    uint32_t run, got;
+    bool discarded;
+
+    count = cut_window(want, first, (count + block - 1) / block * block);
+    int err = hmm_frames_get(manager, (uint32_t)count, hint, &run, &got);
+    if (err)
+        return err;
+    if (got < block) {
+        /* The block needs frames in a row: make room until they are. */
+        hmm_frames_drop(&manager->physmem, run, got);
+        err = hmm_reclaim(manager, (uint32_t)block);
+        return err ? err : EAGAIN;
+    }
+    if (got % block) {
+        hmm_frames_drop(&manager->physmem,
+                        run + (uint32_t)(got / block * block),
+                        (uint32_t)(got % block));
+        got = (uint32_t)(got / block * block);
+    }
+    struct hurdmm_request *request = hmm_slab_alloc(&manager->request_slab);
+    void *buffer = NULL;
+    err = request ? hmm_frames_window(&manager->physmem, run, got, &buffer)
+                  : ENOMEM;
+    if (!err)
+        err = mark(store, first, got, run, &discarded);
+    if (err) {
+        if (request)
+            hmm_slab_free(&manager->request_slab, request);
+        hmm_frames_drop(&manager->physmem, run, got);
+        return err;
+    }
+    memset(request, 0, sizeof *request);
+    request->magic = HMM_MAGIC_REQUEST;
+    request->store = store;
+    request->first = first;
+    request->count = got;
+    request->wanted = (uint32_t)block;
+    request->run = run;
+    request->buffer = buffer;
+    request->length = clipped_length(store, first, got);
+    request->unasked = want->prefetch;
+    request->read_once =
+        want->region && want->region->advice == HURDMM_ADVICE_READ_ONCE;
+    describe(request, want, discarded);
+    hmm_list_append(&manager->requests, &request->link);
+    store->requests++;
+    if (want->region) {
+        want->region->window = got;
+        want->region->next_page = first + got;
+    }
+    *result = request;
+    return 0;
+}
+
+/* Ends one page of a request. */
+static void end_page(struct hurdmm_request *request, uint32_t i, bool good,
+                     int sticky)
+{
+    struct hurdmm_store *store = request->store;
+    struct hurdmm *manager = store->manager;
+    uint64_t page = request->first + i;
+    uint32_t frame = request->run + i;
+    uint64_t *slot = hmm_container_slot(&store->cache, page);
+    unsigned how = request->read_once ? HURDMM_PAGE_READ_ONCE : 0;
+
+    if (!slot || !(*slot & HMM_FILLING) || HMM_SLOT_FRAME(*slot) != frame) {
+        hmm_frames_drop(&manager->physmem, frame, 1);
+        return;
+    }
+    if (good) {
+        if (i >= request->wanted) {
+            how |= HURDMM_PAGE_AHEAD;
+            manager->stats.pages_ahead++;
+        }
+        manager->stats.pages_in++;
+        hmm_page_publish(store, page, slot, how);
+        return;
+    }
+    manager->filling--;
+    if (sticky && i < request->wanted) {
+        *slot &= ~HMM_FILLING;
+        hmm_container_swap(&store->cache, page, slot, HURDMM_FRAME_NONE);
+        *slot = HURDMM_FRAME_NONE | HMM_FAILED |
+                (uint64_t)sticky << HMM_ERROR_SHIFT;
+    } else {
+        *slot &= ~HMM_FILLING;
+        hmm_container_take(&store->cache, page);
+    }
+    hmm_frames_drop(&manager->physmem, frame, 1);
+}
+
+/* How many pages `done` bytes are: whole blocks, the last one cut short. */
+static uint32_t pages_done(const struct hurdmm_request *request, size_t done)
+{
+    const struct hurdmm_store *store = request->store;
+    unsigned shift = store->manager->physmem.page_shift;
+
+    if (done >= request->length)
+        return request->count;
+    return (uint32_t)((done >> shift) / store->block_pages *
+                      store->block_pages);
+}
+
+static void zero_rest(struct hurdmm_request *request)
+{
+    size_t whole = (size_t)request->count
+                   << request->store->manager->physmem.page_shift;
+
+    memset((char *)request->buffer + request->length, 0,
+           whole - request->length);
+}
+
+/* Did somebody else (supply, cache) install all that was wanted? */
+static bool installed(const struct hurdmm_request *request)
+{
+    for (uint32_t i = 0; i < request->wanted; i++) {
+        const uint64_t *slot =
+            hmm_container_slot(&request->store->cache, request->first + i);
+        if (!hmm_resident(slot))
+            return false;
+    }
+    return true;
+}
+
+/* Publishes and wakes; the request is gone.  Returns the error of the wanted
+ * block. */
+static int finish(struct hurdmm_request *request, size_t done, int err)
+{
+    struct hurdmm_store *store = request->store;
+    struct hurdmm *manager = store->manager;
+    uint32_t good = pages_done(request, done);
+    int wanted = 0;
+
+    if (good < request->wanted && !installed(request))
+        wanted = err ? err : EIO;
+    if (good == request->count)
+        zero_rest(request);
+    int sticky = passing(wanted) || request->unasked ? 0 : wanted;
+    manager->stats.bytes_in += hmm_min(done, request->length);
+    for (uint32_t i = 0; i < request->count; i++)
+        end_page(request, i, i < good, sticky);
+    store->requests--;
+    hmm_list_remove(&request->link);
+    if (request->result) {
+        request->result->finished = true;
+        request->result->error = wanted;
+    }
+    uint64_t first = request->first;
+    uint32_t count = request->count, block = request->wanted;
+    request->magic = 0;
+    hmm_slab_free(&manager->request_slab, request);
+    hmm_page_wake(store, first, block, wanted);
+    if (count > block)
+        hmm_page_wake(store, first + block, count - block, 0);
+    hmm_event_signal(&manager->progress, &manager->parker);
+    hmm_ready_run(manager);
+    return wanted;
+}
+
+static int ask_simple(struct hurdmm_request *request, uint64_t behalf)
+{
+    struct hurdmm_store *store = request->store;
+    struct hurdmm *manager = store->manager;
+    size_t done = request->length;
+    struct hmm_call call;
+
+    hmm_call_begin(&call, store, behalf);
+    request->executor = call.thread;
+    hmm_leave(manager);
+    int err = store->ops.page_in(store, store->hook, request->info.offset,
+                                 request->buffer, request->length, &done);
+    if (hmm_enter(manager))
+        hmm_broken(manager, "the critical section is gone");
+    hmm_call_end(&call);
+    if (err && done == request->length)
+        done = 0; /* it did not say how much: nothing, then */
+    return finish(request, done, err);
+}
+
+static int ask_full(struct hurdmm_request *request, uint64_t behalf)
+{
+    struct hurdmm_store *store = request->store;
+    struct hurdmm *manager = store->manager;
+    struct hmm_fill_result result = {false, 0};
+    struct hmm_call call;
+
+    hmm_call_begin(&call, store, behalf);
+    request->executor = call.thread;
+    request->result = &result;
+    hmm_leave(manager);
+    int err = store->ops.fault(store, store->hook, request);
+    if (hmm_enter(manager))
+        hmm_broken(manager, "the critical section is gone");
+    hmm_call_end(&call);
+    if (result.finished)
+        return result.error;
+    if (err)
+        return finish(request, 0, err);
+    /* It will be answered later; we are waiters like others. */
+    request->result = NULL;
+    request->executor = 0;
+    return 0;
+}
+
+/* Makes sure that the thread would not wait for itself, and that nobody has
+ * taken a hold on the page. */
+static int may_fill(struct hmm_want *want)
+{
+    if (hmm_would_deadlock(want->store, want->thread, want->page))
+        return EDEADLK;
+    return hmm_page_held(want->store, want->page)
+               ? hmm_page_wait(want, want->page)
+               : 0;
+}
+
+/* A reader that goes straight on will not come back soon for what lies two
+ * windows behind it. */
+static void cool_behind(struct hmm_want *want)
+{
+    const struct hmm_region *region = want->region;
+    uint64_t most = 2 * (uint64_t)want->store->manager->readahead;
+
+    if (!region || region->advice != HURDMM_ADVICE_SEQUENTIAL ||
+        want->page < most)
+        return;
+    hmm_cool_range(want->store, want->page - most, want->page - most / 2 - 1);
+}
+
+int hmm_fill(struct hmm_want *want)
+{
+    struct hurdmm_store *store = want->store;
+    struct hurdmm_request *request;
+    int err = may_fill(want);
+
+    if (err)
+        return err;
+    cool_behind(want);
+    err = begin(want, &request);
+    if (err)
+        return err;
+    want->filled = true;
+    store->users++;
+    err = store->ops.fault ? ask_full(request, want->thread)
+                           : ask_simple(request, want->thread);
+    store->users--;
+    return err ? err : EAGAIN;
+}
+
+int hmm_fill_blank(struct hmm_want *want)
+{
+    struct hurdmm_store *store = want->store;
+    struct hurdmm *manager = store->manager;
+    uint64_t *slot = hmm_container_slot(&store->cache, want->page);
+    uint32_t frame, got;
+    void *bytes;
+    int err = may_fill(want);
+
+    if (!err)
+        err = hmm_frames_get(manager, 1, HURDMM_FRAME_NONE, &frame, &got);
+    if (err)
+        return err;
+    err = hmm_frames_window(&manager->physmem, frame, 1, &bytes);
+    if (!err && slot) /* a marker: of an error, or of a discard */
+        hmm_container_swap(&store->cache, want->page, slot, frame);
+    else if (!err)
+        err = hmm_container_put(&store->cache, want->page, frame);
+    if (err) {
+        hmm_frames_drop(&manager->physmem, frame, 1);
+        return err;
+    }
+    memset(bytes, 0, hmm_page_bytes(manager)); /* what lies past the end */
+    slot = hmm_container_slot(&store->cache, want->page);
+    hmm_page_publish(store, want->page, slot, 0);
+    return 0;
+}
+
+void hmm_prefetch(struct hurdmm_store *store, uint64_t first, uint64_t last)
+{
+    struct hurdmm *manager = store->manager;
+    int err = EAGAIN;
+
+    store->users++;
+    for (; first <= last && first < hmm_store_pages(store); first++) {
+        struct hmm_want want = {
+            .store = store,
+            .page = first,
+            .access = HURDMM_READ,
+            .thread = hmm_thread_self(manager),
+            .ahead = last - first + 1,
+            .prefetch = true,
+        };
+        if (hmm_container_slot(&store->cache, first) ||
+            hmm_page_held(store, first))
+            continue;
+        if (hmm_frames_free(manager) <= manager->high + manager->readahead)
+            break;
+        err = hmm_fill(&want);
+        if (err != EAGAIN)
+            break;
+    }
+    store->users--;
+}
+
+/* What stores call. */
+
+void hurdmm_request_get_info(const struct hurdmm_request *request,
+                             struct hurdmm_request_info *info)
+{
+    *info = request->info;
+}
+
+void *hurdmm_request_buffer(struct hurdmm_request *request)
+{
+    request->buffer_used = true;
+    return request->buffer;
+}
+
+void hurdmm_request_complete(struct hurdmm_request *request, int error)
+{
+    struct hurdmm *manager = request->store->manager;
+
+    if (request->magic != HMM_MAGIC_REQUEST || hmm_enter(manager))
+        return;
+    finish(request, !error && request->buffer_used ? request->length : 0,
+           error);
+    hmm_leave(manager);
+}
+
+/* Checks a range that is pushed: whole blocks inside the store; the last page
+ * may be cut at its size. */
+static int check_push(const struct hurdmm_store *store, uint64_t offset,
+                      uint64_t length)
+{
+    uint64_t page = hmm_page_bytes(store->manager);
+    uint64_t block = page * store->block_pages;
+
+    if (!hmm_range_ok(offset, length) || (offset & (block - 1)))
+        return EINVAL;
+    if (offset + (length - 1) >= store->size)
+        return offset >= store->size ||
+                       offset + (length - 1) >= hmm_align_up(store->size, block)
+                   ? EINVAL
+                   : 0;
+    return (length & (block - 1)) && offset + length != store->size ? EINVAL
+                                                                    : 0;
+}
+
+/* Puts `frame` (the caller's) at a page that is absent or filling. */
+static int install(struct hurdmm_store *store, uint64_t page, uint32_t frame)
+{
+    struct hurdmm *manager = store->manager;
+    uint64_t *slot = hmm_container_slot(&store->cache, page);
+
+    if (hmm_resident(slot))
+        return EEXIST;
+    if (slot) {
+        /* Filling: the request frees its own frame when it ends. */
+        hmm_container_swap(&store->cache, page, slot, frame);
+    } else {
+        int err = hmm_container_put(&store->cache, page, frame);
+        if (err)
+            return err;
+        slot = hmm_container_slot(&store->cache, page);
+    }
+    hmm_page_publish(store, page, slot, 0);
+    manager->stats.pages_in++;
+    hmm_page_wake(store, page, 1, 0);
+    return 0;
+}
+
+/* One page of a supply; `bytes` is private to the library. */
+static int supply_page(struct hurdmm_store *store, uint64_t page,
+                       const void *bytes, size_t length)
+{
+    struct hurdmm *manager = store->manager;
+    const uint64_t *slot = hmm_container_slot(&store->cache, page);
+    uint32_t frame, got;
+    void *to;
+
+    if (hmm_resident(slot))
+        return 0;
+    int err = hmm_frames_get(manager, 1, HURDMM_FRAME_NONE, &frame, &got);
+    if (err)
+        return err;
+    err = hmm_frames_window(&manager->physmem, frame, 1, &to);
+    if (!err) {
+        memcpy(to, bytes, length);
+        memset((char *)to + length, 0, hmm_page_bytes(manager) - length);
+        err = install(store, page, frame);
+    }
+    if (err)
+        hmm_frames_drop(&manager->physmem, frame, 1);
+    return err == EEXIST ? 0 : err;
+}
+
+int hurdmm_store_supply(struct hurdmm_store *store, uint64_t offset,
+                        const void *buffer, size_t length, size_t *done)
+{
+    if (!done)
+        return EINVAL;
+    *done = 0;
+    int err = buffer ? hmm_enter_store(store) : EINVAL;
+    if (err)
+        return err;
+    struct hurdmm *manager = store->manager;
+    size_t page = hmm_page_bytes(manager);
+    struct hmm_bounce *bounce = NULL;
+    err = check_push(store, offset, length);
+    if (!err && !(bounce = hmm_bounce_get(manager)))
+        err = ENOMEM;
+    store->users++;
+    while (!err && *done < length) {
+        size_t piece = (size_t)hmm_min(page, length - *done);
+        /* The caller's buffer may fault: not under the lock. */
+        hmm_leave(manager);
+        memcpy(bounce->bytes, (const char *)buffer + *done, piece);
+        if (hmm_enter(manager))
+            hmm_broken(manager, "the critical section is gone");
+        do
+            err = supply_page(store,
+                              (offset + *done) >> manager->physmem.page_shift,
+                              bounce->bytes, piece);
+        while (err == EAGAIN);
+        if (!err)
+            *done += piece;
+    }
+    store->users--;
+    hmm_bounce_put(manager, bounce);
+    hmm_ready_run(manager);
+    hmm_leave(manager);
+    return err;
+}
+
+/* One page from a container; it keeps the frame when that fails. */
+static int cache_page(struct hurdmm_store *store, uint64_t page,
+                      struct hmm_container *from, uint64_t from_page)
+{
+    struct hurdmm *manager = store->manager;
+    const uint64_t *slot = hmm_container_slot(from, from_page);
+
+    if (!slot)
+        return ENOENT;
+    uint32_t frame = HMM_SLOT_FRAME(*slot);
+    if (hmm_resident(hmm_container_slot(&store->cache, page)))
+        return EEXIST;
+    hmm_container_take(from, from_page);
+    int err = install(store, page, frame);
+    if (err && hmm_container_put(from, from_page, frame))
+        hmm_broken(manager, "a slot that was just freed cannot be taken");
+    return err;
+}
+
+int hurdmm_store_cache(struct hurdmm_store *store, uint64_t offset,
+                       struct hurdmm_container *container,
+                       uint64_t container_offset, size_t length, size_t *done)
+{
+    if (!done)
+        return EINVAL;
+    *done = 0;
+    int err = container ? hmm_enter_store(store) : EINVAL;
+    if (err)
+        return err;
+    struct hurdmm *manager = store->manager;
+    unsigned shift = manager->physmem.page_shift;
+    size_t page = hmm_page_bytes(manager);
+    if (container->magic != HMM_MAGIC_CONTAINER)
+        err = ESTALE;
+    else if (container->manager != manager ||
+             hmm_range_check(manager, container_offset, length) ||
+             check_push(store, offset, length))
+        err = EINVAL;
+    while (!err && *done < length) {
+        err = cache_page(store, (offset + *done) >> shift, &container->pages,
+                         (container_offset + *done) >> shift);
+        if (!err)
+            *done += page;
+    }
+    hmm_ready_run(manager);
+    hmm_leave(manager);
+    return err;
+}

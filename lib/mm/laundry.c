@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: MIT */
+/* laundry.c - dirty pages on their way to their store.
+ *
+ * A run is a row of dirty pages of one store, whole blocks, at most HMM_RUN_MAX
+ * pages.  Its pages are marked as being written and taken down to lent-to-read
+ * before their bytes are looked at, so what is written is a stable copy.  Then
+ * the lock is dropped and the store is called.  A writer that comes meanwhile
+ * gets a frame of its own (hmm_page_renew); the run keeps the old one and frees
+ * it at the end.
+ *
+ * A page is marked clean when its write begins and dirty again when it fails:
+ * so a page that is dirty at the end was dirtied meanwhile, or failed.  A
+ * failed page stays, readable and dirty, and is left alone by background work
+ * until somebody asks for it to be written.
+ */
+#include "lib/mm/mm.h"
+
+struct run {
+    struct hurdmm_store *store;
+    uint64_t first;
+    uint32_t count;
+    unsigned how;
+    bool copy; /* the bytes are put together in a bounce buffer */
+    struct hmm_bounce *bounce;
+    void *bytes;
+    size_t length;
+    uint32_t frame[HMM_RUN_MAX];
+};
+
+/* May this page be written now? */
+static bool wanted(const struct hurdmm_store *store, const uint64_t *slot,
+                   unsigned how)
+{
+    if (!hmm_resident(slot) || !(*slot & HMM_DIRTY) ||
+        *slot & (HMM_WRITING | HMM_UNLOCKING))
+        return false;
+    if (how & HMM_LAUNDER_ASKED)
+        return true;
+    return !(*slot & HMM_WRITE_ERROR) &&
+           !hmm_page_pinned(store->manager, *slot);
+}
+
+/* May the page be a part of a run, being clean, for the sake of its block? */
+static bool may_join(const uint64_t *slot)
+{
+    return hmm_resident(slot) && !(*slot & (HMM_WRITING | HMM_UNLOCKING));
+}
+
+/* Is the block that begins at `page` to be written? */
+static bool block_wanted(const struct hurdmm_store *store, uint64_t page,
+                         unsigned how)
+{
+    bool some = false;
+
+    for (uint64_t i = page; i < page + store->block_pages; i++) {
+        const uint64_t *slot = hmm_container_slot(&store->cache, i);
+
+        if (!may_join(slot))
+            return false;
+        some = some || wanted(store, slot, how);
+    }
+    return some;
+}
+
+/* Finds how far the run goes on both sides of `page`. */
+static void find_run(struct run *run, uint64_t page, uint64_t first,
+                     uint64_t last)
+{
+    const struct hurdmm_store *store = run->store;
+    uint64_t block = store->block_pages;
+    uint64_t from = page / block * block, to = from + block;
+
+    if (block == 1 && run->how & HMM_LAUNDER_ASKED) {
+        /* A flush goes upwards: there is nothing to find below. */
+    } else {
+        while (to - from + block <= HMM_RUN_MAX / 2 && from >= block &&
+               from - block >= first &&
+               block_wanted(store, from - block, run->how))
+            from -= block;
+    }
+    while (to - from + block <= HMM_RUN_MAX && to <= last &&
+           block_wanted(store, to, run->how))
+        to += block;
+    run->first = from;
+    run->count = (uint32_t)(to - from);
+}
+
+/* Are the frames of the run a row, and may the store read them in place? */
+static bool in_place(const struct run *run)
+{
+    const struct hurdmm *manager = run->store->manager;
+    const struct hmm_physmem *physmem = &manager->physmem;
+
+    if (!(manager->info.features & HURDMM_PORT_ALIAS))
+        return false;
+    for (uint32_t i = 0; i < run->count; i++) {
+        if (physmem->table[run->frame[i]].pins_write)
+            return false;
+        if (i &&
+            !hmm_frames_adjacent(physmem, run->frame[i - 1], run->frame[i]))
+            return false;
+    }
+    return true;
+}
+
+/* Where the bytes will be.  Without memory for a copy the run is cut down to
+ * what lies in a row. */
+static int choose_bytes(struct run *run)
+{
+    struct hurdmm *manager = run->store->manager;
+
+    for (uint32_t i = 0; i < run->count; i++)
+        run->frame[i] = HMM_SLOT_FRAME(
+            *hmm_container_slot(&run->store->cache, run->first + i));
+    if (!in_place(run)) {
+        run->bounce = hmm_bounce_get(manager);
+        if (!run->bounce)
+            return ENOMEM;
+        run->bytes = run->bounce->bytes;
+        return 0;
+    }
+    return hmm_frames_window(&manager->physmem, run->frame[0], run->count,
+                             &run->bytes);
+}
+
+/* Pages that are pinned for writing stay lent: their copy may be torn. */
+static int take_run(struct run *run)
+{
+    struct hurdmm_store *store = run->store;
+    struct hurdmm *manager = store->manager;
+    struct hmm_batch batch;
+
+    hmm_batch_begin(&batch, &manager->physmem, HURDMM_READ | HURDMM_EXECUTE);
+    for (uint32_t i = 0; i < run->count; i++) {
+        if (manager->physmem.table[run->frame[i]].pins_write)
+            continue;
+        int err =
+            hmm_batch_add(&batch, &store->cache, run->first + i,
+                          hmm_container_slot(&store->cache, run->first + i));
+        if (err)
+            return err;
+    }
+    return hmm_batch_end(&batch);
+}
+
+static void mark_run(struct run *run)
+{
+    struct hurdmm_store *store = run->store;
+    struct hurdmm *manager = store->manager;
+    unsigned shift = manager->physmem.page_shift;
+
+    for (uint32_t i = 0; i < run->count; i++) {
+        uint64_t *slot = hmm_container_slot(&store->cache, run->first + i);
+
+        if (!manager->physmem.table[run->frame[i]].pins_write)
+            hmm_page_clean(store, slot);
+        *slot |= HMM_WRITING;
+        store->writing++;
+        manager->writing++;
+    }
+    run->length = (size_t)hmm_min((uint64_t)run->count << shift,
+                                  store->size - (run->first << shift));
+}
+
+/* Puts the bytes together, without the lock: the frames are the run's. */
+static int gather(struct run *run)
+{
+    struct hurdmm *manager = run->store->manager;
+    size_t page = hmm_page_bytes(manager);
+
+    for (uint32_t i = 0; run->bounce && i < run->count; i++) {
+        void *from;
+        int err = hmm_frames_window(&manager->physmem, run->frame[i], 1, &from);
+        if (err)
+            return err;
+        memcpy((char *)run->bytes + i * page, from, page);
+    }
+    return 0;
+}
+
+static void end_bad_page(struct run *run, uint64_t *slot, int err)
+{
+    struct hurdmm_store *store = run->store;
+
+    hmm_page_dirty(store, slot);
+    *slot &= ~HMM_ERROR_MASK;
+    *slot |= HMM_WRITE_ERROR | (uint64_t)(err & 0xff) << HMM_ERROR_SHIFT;
+}
+
+/* Ends the write of one page: good, or failed with `err`. */
+static void end_page(struct run *run, uint32_t i, int err)
+{
+    struct hurdmm_store *store = run->store;
+    struct hurdmm *manager = store->manager;
+    uint64_t page = run->first + i;
+    uint64_t *slot = hmm_container_slot(&store->cache, page);
+
+    hmm_assert(slot && *slot & HMM_WRITING);
+    *slot &= ~HMM_WRITING;
+    store->writing--;
+    manager->writing--;
+    if (HMM_SLOT_FRAME(*slot) != run->frame[i]) {
+        hmm_assert(*slot & HMM_DIRTY);
+        hmm_frames_drop(&manager->physmem, run->frame[i], 1);
+    }
+    if (err) {
+        end_bad_page(run, slot, err);
+        return;
+    }
+    manager->stats.pages_out++;
+    if (!(run->how & HMM_LAUNDER_EVICT) || !(*slot & HMM_ON_TRIAL) ||
+        *slot & (HMM_DIRTY | HMM_LENT) || hmm_page_pinned(manager, *slot) ||
+        hmm_page_held(store, page))
+        return;
+    if (store->block_pages == 1)
+        hmm_page_drop(store, page, slot, true);
+}
+
+/* Blocks are evicted whole, when all of their pages have ended. */
+static void evict_blocks(struct run *run)
+{
+    struct hurdmm_store *store = run->store;
+
+    if (store->block_pages == 1 || !(run->how & HMM_LAUNDER_EVICT))
+        return;
+    for (uint32_t i = 0; i < run->count; i++) {
+        const uint64_t *slot =
+            hmm_container_slot(&store->cache, run->first + i);
+        if (slot && *slot & HMM_ON_TRIAL)
+            hmm_drop_block(store, run->first + i);
+    }
+}
+
+static void finish(struct run *run, size_t done, int err)
+{
+    struct hurdmm_store *store = run->store;
+    struct hurdmm *manager = store->manager;
+    unsigned shift = manager->physmem.page_shift;
+    uint64_t good = done >= run->length ? run->count : done >> shift;
+
+    good = good == run->count ? good
+                              : good / store->block_pages * store->block_pages;
+    if (good < run->count && !err)
+        err = EIO;
+    manager->stats.bytes_out += hmm_min(done, run->length);
+    for (uint32_t i = 0; i < run->count; i++)
+        end_page(run, i, i < good ? 0 : err);
+    evict_blocks(run);
+    if (err) {
+        manager->stats.writes_failed++;
+        if (!store->write_error)
+            store->write_error = err;
+    }
+    hmm_bounce_put(manager, run->bounce);
+    hmm_page_wake(store, run->first, run->count, 0);
+    hmm_event_signal(&manager->progress, &manager->parker);
+    hmm_ready_run(manager);
+}
+
+static int write_run(struct run *run)
+{
+    struct hurdmm_store *store = run->store;
+    struct hurdmm *manager = store->manager;
+    size_t done = run->length;
+    struct hmm_call call;
+
+    hmm_call_begin(&call, store, 0);
+    hmm_leave(manager);
+    int err = gather(run);
+    if (!err)
+        err = store->ops.page_out(store, store->hook,
+                                  run->first << manager->physmem.page_shift,
+                                  run->bytes, run->length, &done);
+    if (err && done == run->length)
+        done = 0; /* it did not say how much: nothing, then */
+    if (hmm_enter(manager))
+        hmm_broken(manager, "the critical section is gone");
+    hmm_call_end(&call);
+    if (!err && done < run->length)
+        err = EIO;
+    finish(run, done, err);
+    if (err && !(run->how & HMM_LAUNDER_ASKED))
+        hmm_log(manager, "hurdmm: a write-back failed; its pages are kept");
+    return err;
+}
+
+int hmm_launder(struct hurdmm_store *store, uint64_t page, uint64_t first,
+                uint64_t last, unsigned how, uint64_t *end)
+{
+    struct run run = {.store = store, .how = how};
+
+    if (end)
+        *end = page + 1;
+    if (!block_wanted(store, page / store->block_pages * store->block_pages,
+                      how))
+        return 0;
+    if (!store->ops.page_out)
+        return 0; /* volatile or discardable: there is nowhere to write to */
+    find_run(&run, page, first, last);
+    if (end)
+        *end = run.first + run.count;
+    int err = choose_bytes(&run);
+    if (!err)
+        err = take_run(&run);
+    if (err) {
+        hmm_bounce_put(store->manager, run.bounce);
+        return err;
+    }
+    mark_run(&run);
+    store->users++;
+    err = write_run(&run);
+    store->users--;
+    return err;
+}
+
+/* Waits for one page whose write is under way; says whether it must be looked
+ * at again, since it was dirtied before we were asked. */
+static int wait_written(struct hurdmm_store *store, uint64_t page, bool *again)
+{
+    struct hmm_want want = {
+        .store = store,
+        .page = page,
+        .thread = hmm_thread_self(store->manager),
+        .joined = true,
+    };
+    const uint64_t *slot = hmm_container_slot(&store->cache, page);
+
+    *again = (*slot & HMM_DIRTY) != 0 || *slot & HMM_UNLOCKING;
+    int err = hmm_page_wait(&want, page);
+    return err == EAGAIN ? 0 : err;
+}
+
+int hmm_flush(struct hurdmm_store *store, uint64_t first, uint64_t last)
+{
+    uint64_t page, end;
+    int error = 0;
+
+    store->users++;
+    while (first <= last && (store->dirty || store->writing)) {
+        uint64_t *slot = hmm_index_next(&store->cache.index, first, &page);
+        bool again = false;
+        int err = 0;
+
+        if (!slot || page > last)
+            break;
+        end = page + 1;
+        if (*slot & (HMM_WRITING | HMM_UNLOCKING))
+            err = wait_written(store, page, &again);
+        else if (*slot & HMM_DIRTY)
+            err = hmm_launder(store, page, page, last, HMM_LAUNDER_ASKED, &end);
+        if (err && !error)
+            error = err;
+        first = again && !err ? page : end;
+    }
+    store->users--;
+    return error;
+}
+
+/* The frame table is walked round and round, so every dirty page has its turn
+ * however the policy ranks it. */
+int hmm_launder_any(struct hurdmm *manager)
+{
+    const struct hmm_physmem *physmem = &manager->physmem;
+
+    if (manager->dirty == 0)
+        return ENOENT;
+    for (uint32_t i = 0; i < physmem->frames; i++) {
+        uint32_t frame = (manager->dirty_hand + i) % physmem->frames;
+        const struct hmm_frame *entry = &physmem->table[frame];
+
+        if (!entry->refs || !entry->container)
+            continue;
+        const uint64_t *slot =
+            hmm_container_slot(entry->container, entry->page);
+        if (!(*slot & HMM_RANKED) || !(*slot & HMM_DIRTY))
+            continue;
+        struct hurdmm_store *store = hmm_frame_store(manager, frame);
+        if (store->flags & (HURDMM_STORE_NO_STEAL | HURDMM_STORE_DISCARDABLE) ||
+            !store->ops.page_out || !wanted(store, slot, 0))
+            continue;
+        manager->dirty_hand = frame + 1;
+        return hmm_launder(store, entry->page, 0, UINT64_MAX, 0, NULL);
+    }
+    return ENOENT;
+}
+
+static bool droppable(const struct hurdmm_store *store, const uint64_t *slot,
+                      bool dirty_too)
+{
+    if (*slot & (HMM_FILLING | HMM_WRITING | HMM_UNLOCKING) ||
+        hmm_page_pinned(store->manager, *slot))
+        return false;
+    return dirty_too || !(*slot & (HMM_DIRTY | HMM_FAILED | HMM_DISCARDED));
+}
+
+static int take_droppable(struct hurdmm_store *store, uint64_t first,
+                          uint64_t last, bool dirty_too, bool *pinned)
+{
+    struct hmm_index_cursor cursor;
+    struct hmm_batch batch;
+
+    hmm_batch_begin(&batch, &store->manager->physmem, HURDMM_NONE);
+    bool more = hmm_index_seek(&store->cache.index, &cursor, first);
+    for (; more && cursor.key <= last; more = hmm_index_step(&cursor)) {
+        if (hmm_page_pinned(store->manager, *cursor.value))
+            *pinned = true;
+        if (!droppable(store, cursor.value, dirty_too))
+            continue;
+        int err =
+            hmm_batch_add(&batch, &store->cache, cursor.key, cursor.value);
+        if (err)
+            return err;
+    }
+    return hmm_batch_end(&batch);
+}
+
+/* Can all of the block go? */
+static bool block_droppable(const struct hurdmm_store *store, uint64_t first,
+                            bool dirty_too)
+{
+    for (uint64_t i = first; i < first + store->block_pages; i++) {
+        const uint64_t *slot = hmm_container_slot(&store->cache, i);
+
+        if (slot && (!droppable(store, slot, dirty_too) || *slot & HMM_LENT))
+            return false;
+    }
+    return true;
+}
+
+int hmm_drop_range(struct hurdmm_store *store, uint64_t first, uint64_t last,
+                   bool dirty_too)
+{
+    uint64_t block = store->block_pages, page;
+    bool pinned = false;
+    int err = take_droppable(store, first, last, dirty_too, &pinned);
+    uint64_t *slot;
+
+    if (err)
+        return err;
+    while (first <= last &&
+           (slot = hmm_index_next(&store->cache.index, first, &page)) != NULL &&
+           page <= last) {
+        first = page + 1;
+        if (!block_droppable(store, page / block * block, dirty_too))
+            continue;
+        if (*slot & HMM_DIRTY)
+            store->manager->stats.discards++;
+        hmm_page_drop(store, page, slot, false);
+    }
+    return pinned ? EBUSY : 0;
+}
+
+uint32_t hmm_drop_block(struct hurdmm_store *store, uint64_t page)
+{
+    uint64_t block = store->block_pages, first = page / block * block;
+    bool free = store->flags & HURDMM_STORE_DISCARDABLE, pinned = false;
+    uint32_t freed = 0;
+
+    if (take_droppable(store, first, first + block - 1, free, &pinned) ||
+        !block_droppable(store, first, free))
+        return 0;
+    for (uint64_t i = first; i < first + block; i++) {
+        uint64_t *slot = hmm_container_slot(&store->cache, i);
+
+        if (!hmm_resident(slot))
+            continue;
+        hmm_page_drop(store, i, slot, true);
+        freed++;
+    }
+    return freed;
+}
+
+void hmm_cool_range(struct hurdmm_store *store, uint64_t first, uint64_t last)
+{
+    const struct hurdmm *manager = store->manager;
+    struct hmm_index_cursor cursor;
+    bool more = hmm_index_seek(&store->cache.index, &cursor, first);
+
+    for (; more && cursor.key <= last; more = hmm_index_step(&cursor)) {
+        if (*cursor.value & HMM_RANKED)
+            manager->policy->cold(manager->policy_state,
+                                  HMM_SLOT_FRAME(*cursor.value));
+    }
+}

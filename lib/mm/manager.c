@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: MIT */
+/* manager.c - making and ending a manager; its lock; memory of its own.
+ *
+ * The manager's structure lies in core memory of the port, so that nothing is
+ * allocated behind the caller's back and closing the port frees everything.
+ */
+#include "lib/mm/mm.h"
+
+#define CORE_CHUNK 65536u
+#define FRAMES_MIN 16u
+
+static int park(void *ctx, _Atomic uint32_t *word, uint32_t expected,
+                uint64_t timeout_ns)
+{
+    struct hurdmm *manager = ctx;
+
+    return manager->ops->park(manager->port, (uint32_t *)word, expected,
+                              timeout_ns);
+}
+
+static void wake(void *ctx, _Atomic uint32_t *word, int count)
+{
+    struct hurdmm *manager = ctx;
+
+    manager->ops->wake(manager->port, (uint32_t *)word, (unsigned)count);
+}
+
+int hmm_enter(struct hurdmm *manager)
+{
+    uintptr_t cookie;
+    int err = manager->ops->critical_enter(manager->port, &cookie);
+
+    if (err)
+        return err;
+    hmm_lock_acquire(&manager->lock, &manager->parker);
+    manager->cookie = cookie;
+    return 0;
+}
+
+void hmm_leave(struct hurdmm *manager)
+{
+    uintptr_t cookie = manager->cookie;
+
+    hmm_assert(hmm_lock_held(&manager->lock));
+    hmm_lock_release(&manager->lock, &manager->parker);
+    manager->ops->critical_leave(manager->port, cookie);
+}
+
+int hmm_enter_manager(struct hurdmm *manager)
+{
+    if (!manager)
+        return EINVAL;
+    return manager->magic == HMM_MAGIC_MANAGER ? hmm_enter(manager) : ESTALE;
+}
+
+int hmm_enter_space(struct hurdmm_space *space)
+{
+    if (!space)
+        return EINVAL;
+    if (space->magic != HMM_MAGIC_SPACE)
+        return ESTALE;
+    struct hurdmm *manager = space->manager;
+    int err = hmm_enter(manager);
+    if (!err && space->magic != HMM_MAGIC_SPACE) {
+        hmm_leave(manager);
+        err = ESTALE;
+    }
+    return err;
+}
+
+int hmm_enter_store(struct hurdmm_store *store)
+{
+    if (!store)
+        return EINVAL;
+    if (store->magic != HMM_MAGIC_STORE)
+        return ESTALE;
+    struct hurdmm *manager = store->manager;
+    int err = hmm_enter(manager);
+    if (!err && (store->magic != HMM_MAGIC_STORE || store->dying)) {
+        hmm_leave(manager);
+        err = ESTALE;
+    }
+    return err;
+}
+
+uint64_t hmm_thread_self(struct hurdmm *manager)
+{
+    return manager->ops->thread_self(manager->port);
+}
+
+void hmm_broken(struct hurdmm *manager, const char *what)
+{
+    if (manager->fatal)
+        manager->fatal(manager->hook, what);
+    HMM_UNREACHABLE();
+}
+
+void hmm_log(struct hurdmm *manager, const char *message)
+{
+    if (!manager->log)
+        return;
+    hmm_leave(manager);
+    manager->log(manager->hook, message);
+    if (hmm_enter(manager))
+        hmm_broken(manager, "the critical section is gone");
+}
+
+struct hmm_bounce *hmm_bounce_get(struct hurdmm *manager)
+{
+    struct hmm_bounce *bounce = manager->bounces;
+    size_t size = HMM_RUN_MAX * hmm_page_bytes(manager);
+
+    if (bounce) {
+        manager->bounces = bounce->next;
+        return bounce;
+    }
+    bounce = hmm_core_alloc(&manager->core, sizeof *bounce, 16);
+    if (!bounce)
+        return NULL;
+    bounce->bytes = hmm_core_alloc(&manager->core, size, 64);
+    return bounce->bytes ? bounce : NULL;
+}
+
+void hmm_bounce_put(struct hurdmm *manager, struct hmm_bounce *bounce)
+{
+    if (!bounce)
+        return;
+    bounce->next = manager->bounces;
+    manager->bounces = bounce;
+}
+
+int hmm_range_check(const struct hurdmm *manager, uint64_t start,
+                    uint64_t length)
+{
+    uint64_t mask = hmm_page_bytes(manager) - 1;
+
+    if (((start | length) & mask) || !hmm_range_ok(start, length))
+        return EINVAL;
+    return 0;
+}
+
+static int extend(void *ctx, size_t size, void **address)
+{
+    struct hurdmm *manager = ctx;
+
+    return manager->ops->core_map(manager->port, size, address);
+}
+
+static void init_slabs(struct hurdmm *manager)
+{
+    struct hmm_core *core = &manager->core;
+
+    hmm_slab_init(&manager->space_slab, core, sizeof(struct hurdmm_space), 16,
+                  "space");
+    hmm_slab_init(&manager->store_slab, core, sizeof(struct hurdmm_store), 16,
+                  "store");
+    hmm_slab_init(&manager->region_slab, core, sizeof(struct hmm_region), 16,
+                  "region");
+    hmm_slab_init(&manager->container_slab, core,
+                  sizeof(struct hurdmm_container), 16, "container");
+    hmm_slab_init(&manager->request_slab, core, sizeof(struct hurdmm_request),
+                  16, "request");
+    hmm_slab_init(&manager->waiter_slab, core, sizeof(struct hmm_waiter), 16,
+                  "waiter");
+    hmm_slab_init(&manager->catcher_slab, core, sizeof(struct hmm_catcher), 16,
+                  "catcher");
+    hmm_slab_init(&manager->arena_slab, core, sizeof(struct hmm_arena), 16,
+                  "arena");
+    for (unsigned i = 0; i < HMM_SIZE_CLASSES; i++)
+        hmm_slab_init(&manager->size_slab[i], core, (size_t)64 << i, 16,
+                      "allocate");
+}
+
+static void init_lists(struct hurdmm *manager)
+{
+    struct hmm_list *lists[] = {&manager->unused,   &manager->spaces,
+                                &manager->stores,   &manager->containers,
+                                &manager->requests, &manager->calls,
+                                &manager->waiters,  &manager->ready};
+
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
+        hmm_list_init(lists[i]);
+    hmm_lock_init(&manager->lock);
+    hmm_event_init(&manager->progress);
+    hmm_event_init(&manager->work);
+    manager->parker = (struct hmm_parker){park, wake, manager};
+}
+
+/* The figures in pages, defaults filled in; EINVAL when they do not fit. */
+static int set_marks(struct hurdmm *manager,
+                     const struct hurdmm_options *options)
+{
+    unsigned shift = manager->physmem.page_shift;
+    uint64_t budget = options->budget >> shift;
+    uint64_t low = options->low_water >> shift;
+    uint64_t high = options->high_water >> shift;
+    uint64_t limit = options->dirty_limit >> shift;
+    uint64_t pins = options->pin_limit >> shift;
+    uint64_t ahead = options->readahead >> shift;
+
+    if (budget < FRAMES_MIN || budget >= UINT32_MAX / 2)
+        return EINVAL;
+    low = low ? low : hmm_min(hmm_max(budget / 8, 2), (4u << 20 >> shift) + 2);
+    high = high ? high : low + hmm_max(low / 2, 1);
+    limit = limit ? limit : budget / 2;
+    pins = pins ? pins : budget / 2;
+    if (low >= high || high >= budget || limit > budget || pins > budget)
+        return EINVAL;
+    manager->budget = manager->budget_max = (uint32_t)budget;
+    manager->low = (uint32_t)low;
+    manager->high = (uint32_t)high;
+    manager->dirty_limit = (uint32_t)limit;
+    manager->pin_limit = (uint32_t)pins;
+    manager->reserve = (uint32_t)hmm_min(budget / 16, 8);
+    ahead = ahead ? ahead : 32;
+    ahead = hmm_min(hmm_min(ahead, HMM_RUN_MAX), budget / 8);
+    manager->readahead = (uint32_t)hmm_max(ahead, 1);
+    return 0;
+}
+
+static int set_policy(struct hurdmm *manager,
+                      const struct hurdmm_options *options)
+{
+    uint32_t frames = manager->physmem.frames;
+
+    manager->policy =
+        options->policy ? options->policy : &hurdmm_policy_default;
+    size_t size = manager->policy->memory(frames);
+    manager->policy_state = hmm_core_alloc(&manager->core, size + 1, 16);
+    if (!manager->policy_state)
+        return ENOMEM;
+    memset(manager->policy_state, 0, size);
+    manager->policy->init(manager->policy_state, frames, options->seed);
+    return 0;
+}
+
+/* What needs the port to be open and the structure to be there. */
+static int set_up(struct hurdmm *manager, const struct hurdmm_options *options)
+{
+    hmm_core_init(&manager->core, extend, manager, CORE_CHUNK);
+    init_slabs(manager);
+    manager->physmem.page_shift = hmm_log2(manager->info.page_size);
+    int err = set_marks(manager, options);
+    if (err)
+        return err;
+    err = hmm_physmem_init(&manager->physmem, manager->port, &manager->info,
+                           &manager->core, manager->budget);
+    if (err)
+        return err;
+    if (manager->physmem.frames < manager->budget)
+        return ENOMEM;
+    err = set_policy(manager, options);
+    if (err)
+        return err;
+    return hmm_space_make(manager, NULL, &manager->own);
+}
+
+static int check_options(const struct hurdmm_options *options)
+{
+    if (!options || options->struct_size < sizeof *options || !options->port)
+        return EINVAL;
+    if (options->flags & ~HURDMM_NO_THREADS)
+        return EINVAL;
+    const struct hurdmm_port_ops *ops = options->port->ops;
+    if (!ops || ops->version != HURDMM_PORT_VERSION ||
+        ops->struct_size < sizeof *ops)
+        return EINVAL;
+    if (options->policy &&
+        options->policy->struct_size < sizeof *options->policy)
+        return EINVAL;
+    return 0;
+}
+
+static int open_port(struct hurdmm_port *port, size_t budget,
+                     struct hurdmm_port_info *info)
+{
+    struct hurdmm_port_config config = {
+        .struct_size = sizeof config,
+        .bytes = budget, /* the page size is not known yet */
+        .fault = hmm_fault_inline,
+        .client = port,
+    };
+
+    memset(info, 0, sizeof *info);
+    info->struct_size = sizeof *info;
+    return port->ops->open(port, &config, info);
+}
+
+/* The manager's structure, in the port's core memory. */
+static int place(const struct hurdmm_options *options,
+                 const struct hurdmm_port_info *info, struct hurdmm **manager)
+{
+    struct hurdmm_port *port = options->port;
+    void *memory;
+    int err = port->ops->core_map(port, hmm_align_up(sizeof **manager, 4096),
+                                  &memory);
+
+    if (err)
+        return err;
+    struct hurdmm *m = memory;
+    m->port = port;
+    m->ops = port->ops;
+    m->info = *info;
+    m->flags = options->flags;
+    m->log = options->log;
+    m->fatal = options->fatal;
+    m->hook = options->hook;
+    init_lists(m);
+    port->manager = m;
+    *manager = m;
+    return 0;
+}
+
+/* Closes the port when making or ending a manager is done with it. */
+static void close_port(struct hurdmm_port *port)
+{
+    port->manager = NULL;
+    port->ops->close(port);
+}
+
+int hurdmm_create(const struct hurdmm_options *options, struct hurdmm **result)
+{
+    struct hurdmm_port_info info;
+    struct hurdmm *manager;
+    int err = check_options(options);
+
+    if (err || !result)
+        return EINVAL;
+    struct hurdmm_port *port = options->port;
+    err = open_port(port, options->budget, &info);
+    if (err)
+        return err;
+    err = place(options, &info, &manager);
+    if (!err)
+        err = hmm_enter(manager);
+    if (!err) {
+        err = set_up(manager, options);
+        hmm_leave(manager);
+    }
+    if (!err && !(options->flags & HURDMM_NO_THREADS))
+        err = hmm_threads_start(manager, options->pager_threads);
+    if (err) {
+        close_port(port);
+        return err;
+    }
+    manager->magic = HMM_MAGIC_MANAGER;
+    *result = manager;
+    return 0;
+}
+
+static int busy(const struct hurdmm *manager)
+{
+    if (!hmm_list_empty(&manager->stores) ||
+        !hmm_list_empty(&manager->containers))
+        return EBUSY;
+    const struct hmm_list *link;
+    HMM_LIST_FOR_EACH(link, &manager->spaces)
+    {
+        const struct hurdmm_space *space =
+            HMM_CONTAINER_OF(link, struct hurdmm_space, link);
+        if (space->regions.count > 0)
+            return EBUSY;
+    }
+    return 0;
+}
+
+/* Takes everything away that a destroy with HURDMM_DETACH may take. */
+static int take_away(struct hurdmm *manager, unsigned flags)
+{
+    struct hmm_list *link;
+    int err = 0;
+
+    HMM_LIST_FOR_EACH(link, &manager->spaces)
+    hmm_space_unbind_all(HMM_CONTAINER_OF(link, struct hurdmm_space, link));
+    while (!err && (link = hmm_list_first(&manager->stores)) != NULL)
+        err = hmm_store_destroy(
+            HMM_CONTAINER_OF(link, struct hurdmm_store, link), flags);
+    while (!err && (link = hmm_list_first(&manager->containers)) != NULL)
+        hmm_container_end(
+            HMM_CONTAINER_OF(link, struct hurdmm_container, link));
+    return err;
+}
+
+int hurdmm_destroy(struct hurdmm *manager, unsigned flags)
+{
+    struct hmm_list *link;
+
+    if (flags & ~(HURDMM_DETACH | HURDMM_DROP))
+        return EINVAL;
+    int err = hmm_enter_manager(manager);
+    if (err)
+        return err;
+    if (hmm_in_callback(manager, hmm_thread_self(manager)))
+        err = EDEADLK;
+    else
+        err = flags & HURDMM_DETACH ? take_away(manager, flags) : busy(manager);
+    hmm_leave(manager);
+    if (err)
+        return err;
+    hmm_threads_stop(manager);
+    err = hmm_enter(manager);
+    if (err)
+        return err;
+    while ((link = hmm_list_first(&manager->spaces)) != NULL)
+        hmm_space_end(HMM_CONTAINER_OF(link, struct hurdmm_space, link));
+    manager->magic = 0;
+    hmm_leave(manager);
+    close_port(manager->port);
+    return 0;
+}
+
+size_t hurdmm_page_size(const struct hurdmm *manager)
+{
+    return hmm_page_bytes(manager);
+}
+
+int hurdmm_set_budget(struct hurdmm *manager, size_t budget)
+{
+    int err = hmm_enter_manager(manager);
+
+    if (err)
+        return err;
+    uint64_t frames = budget >> manager->physmem.page_shift;
+    if (frames <= manager->high || frames < FRAMES_MIN ||
+        frames > manager->budget_max) {
+        hmm_leave(manager);
+        return EINVAL;
+    }
+    manager->budget = (uint32_t)frames;
+    manager->physmem.limit = manager->budget;
+    do {
+        uint32_t used = manager->physmem.used;
+        err = used > manager->physmem.limit
+                  ? hmm_reclaim(manager, used - manager->physmem.limit)
+                  : 0;
+    } while (err == EAGAIN ||
+             (!err && manager->physmem.used > manager->physmem.limit));
+    if (err && manager->physmem.used > manager->budget) {
+        manager->budget = manager->physmem.used;
+        manager->physmem.limit = manager->budget;
+    }
+    hmm_leave(manager);
+    return err;
+}
+
+/* Memory for people who write stores: powers of two from slabs, larger pieces
+ * from a list of freed ones, first fit of the same size. */
+
+struct hmm_large {
+    struct hmm_large *next;
+    size_t size;
+};
+
+static unsigned size_class(size_t size)
+{
+    return size <= 64 ? 0 : hmm_log2(size - 1) - 5;
+}
+
+static void *large_get(struct hurdmm *manager, size_t size)
+{
+    for (struct hmm_large **at = &manager->large_free; *at; at = &(*at)->next) {
+        struct hmm_large *piece = *at;
+        if (piece->size == size) {
+            *at = piece->next;
+            return piece;
+        }
+    }
+    return hmm_core_alloc(&manager->core, size, 16);
+}
+
+/* The room that a large piece takes: a multiple of 4 KiB, so that pieces of
+ * about the same size serve each other. */
+static size_t large_size(size_t size)
+{
+    return (size_t)hmm_align_up(size, 4096);
+}
+
+int hurdmm_allocate(struct hurdmm *manager, size_t size, void **memory)
+{
+    void *piece;
+
+    if (!memory || size == 0 || size > SIZE_MAX / 2)
+        return EINVAL;
+    int err = hmm_enter_manager(manager);
+    if (err)
+        return err;
+    if (size_class(size) < HMM_SIZE_CLASSES)
+        piece = hmm_slab_alloc(&manager->size_slab[size_class(size)]);
+    else
+        piece = large_get(manager, large_size(size));
+    hmm_leave(manager);
+    if (!piece)
+        return ENOMEM;
+    memset(piece, 0, size);
+    *memory = piece;
+    return 0;
+}
+
+void hurdmm_deallocate(struct hurdmm *manager, void *memory, size_t size)
+{
+    if (!memory || hmm_enter_manager(manager))
+        return;
+    if (size_class(size) < HMM_SIZE_CLASSES) {
+        hmm_slab_free(&manager->size_slab[size_class(size)], memory);
+    } else {
+        struct hmm_large *piece = memory;
+        piece->size = large_size(size);
+        piece->next = manager->large_free;
+        manager->large_free = piece;
+    }
+    hmm_leave(manager);
+}
+
+void hurdmm_mutex_lock(struct hurdmm *manager, uint32_t *mutex)
+{
+    hmm_lock_acquire((struct hmm_lock *)(void *)mutex, &manager->parker);
+}
+
+void hurdmm_mutex_unlock(struct hurdmm *manager, uint32_t *mutex)
+{
+    hmm_lock_release((struct hmm_lock *)(void *)mutex, &manager->parker);
+}

@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: MIT */
+/* mm.h - what the files of lib/mm share: managers, stores, regions, pages.
+ *
+ * One lock.  Each manager has one lock over all its structures.  It is taken
+ * inside the port's critical section (hmm_enter, hmm_leave) and is never held
+ * over a store's code, I/O, or a wait: whoever drops it must look everything up
+ * again.  Functions that may have dropped it say EAGAIN: "look again".
+ *
+ * A page of a store's cache and its states (page.c makes every transition):
+ *
+ *              fill            publish           first write
+ *     absent ------> filling --------> clean ---------------> dirty
+ *       ^ ^             |                ^ |                    |
+ *       | |   error     v                | | evict, drop        | launder
+ *       | +---------- failed             | v                    v
+ *       +---------------------------- (absent)    clean <--- writing
+ *                                                 dirty <------'  failed, or
+ *                                                                 written to
+ *
+ * Invariants
+ *   M1  a filling page's frame belongs to one request, and nothing is lent;
+ *   M2  a page lent to write is dirty;
+ *   M3  a page being written is lent to read at most, or has got a frame other
+ *       than the one that the run reads;
+ *   M4  a page is ranked by the policy iff it is resident, not filling and not
+ *       pinned;
+ *   M5  store->dirty, ->writing and the manager's sums count slots;
+ *   M6  a block larger than a page is wholly there or wholly absent;
+ *   M7  nobody but the holder of store->hold fills, dirties or writes pages
+ *       inside it.
+ */
+#ifndef HMM_MM_MM_H
+#define HMM_MM_MM_H
+
+#include <stdbool.h>
+
+#include "hurdmm/error.h"
+#include "hurdmm/hurdmm.h"
+#include "lib/base/assert.h"
+#include "lib/base/list.h"
+#include "lib/base/lock.h"
+#include "lib/base/math.h"
+#include "lib/base/string.h"
+#include "lib/physmem/physmem.h"
+
+/* Tag bits of a slot. */
+#define HMM_TAG(n) (UINT64_C(1) << (HMM_TAG_SHIFT + (n)))
+#define HMM_FILLING HMM_TAG(0)
+#define HMM_DIRTY HMM_TAG(1)
+#define HMM_WRITING HMM_TAG(2)
+#define HMM_FAILED HMM_TAG(3)      /* no frame; the error is in the slot */
+#define HMM_WRITE_ERROR HMM_TAG(4) /* likewise, of the last write-back */
+#define HMM_ON_TRIAL HMM_TAG(5)    /* taken back to see whether it is used */
+#define HMM_UNLOCKED HMM_TAG(6)    /* the store has been asked to make room */
+#define HMM_RANKED HMM_TAG(7)      /* the policy knows it */
+#define HMM_UNLOCKING HMM_TAG(8)   /* the store is being asked */
+#define HMM_DISCARDED HMM_TAG(9)   /* no frame: it was dropped unwritten */
+#define HMM_AHEAD HMM_TAG(10)      /* read ahead, not touched yet */
+#define HMM_ERROR_SHIFT 56
+#define HMM_ERROR_MASK (UINT64_C(0xff) << HMM_ERROR_SHIFT)
+
+/* Answers of internal functions beside errno values. */
+#define HMM_LATER (-1) /* the fault waits; whoever wakes it will answer */
+
+/* The longest run that is written or copied at once, in pages. */
+#define HMM_RUN_MAX 64u
+
+#define HMM_MAGIC_MANAGER 0x484d4d01u
+#define HMM_MAGIC_SPACE 0x484d4d02u
+#define HMM_MAGIC_STORE 0x484d4d03u
+#define HMM_MAGIC_CONTAINER 0x484d4d04u
+#define HMM_MAGIC_REQUEST 0x484d4d05u
+
+#define HMM_SIZE_CLASSES 7u /* of hurdmm_allocate: 64 bytes to 4 KiB */
+#define HMM_CHORES_MAX 16u
+
+enum hmm_chore_kind {
+    HMM_CHORE_FLUSH,
+    HMM_CHORE_RETURN,
+    HMM_CHORE_SYNC,
+    HMM_CHORE_PREFETCH
+};
+
+/* A range of pages to be done in the background. */
+struct hmm_chore {
+    enum hmm_chore_kind kind;
+    struct hurdmm_store *store; /* NULL: it has gone */
+    uint64_t first, last;       /* pages, inclusive */
+};
+
+struct hurdmm {
+    struct hmm_list unused; /* keeps the magic away from a slab's links */
+    uint32_t magic;
+    unsigned flags;
+    struct hurdmm_port *port;
+    const struct hurdmm_port_ops *ops;
+    struct hurdmm_port_info info;
+    struct hmm_parker parker;
+    struct hmm_lock lock;
+    uintptr_t cookie; /* of the critical section of whoever has the lock */
+
+    struct hmm_core core;
+    struct hmm_physmem physmem;
+    struct hmm_slab space_slab, store_slab, region_slab, container_slab;
+    struct hmm_slab request_slab, waiter_slab, catcher_slab, arena_slab;
+    struct hmm_slab size_slab[HMM_SIZE_CLASSES];
+    struct hmm_large *large_free; /* larger pieces of hurdmm_allocate */
+
+    struct hmm_list spaces, stores, containers;
+    struct hurdmm_space *own;
+    struct hmm_list requests;  /* fills that are being answered */
+    struct hmm_list calls;     /* stores' callbacks that are running */
+    struct hmm_list waiters;   /* for pages */
+    struct hmm_list ready;     /* faults to be looked at again */
+    struct hmm_event progress; /* a frame may have become free */
+
+    const struct hurdmm_policy_ops *policy;
+    void *policy_state;
+    uint32_t ranked;
+
+    /* In frames. */
+    uint32_t budget, reserve, low, high, dirty_limit, pin_limit;
+    uint32_t budget_max, readahead;
+    uint32_t dirty, writing, filling, pinned, trial;
+    uint32_t dirty_hand; /* where the search for dirty pages goes on */
+
+    struct hmm_bounce *bounces; /* free copy buffers of HMM_RUN_MAX pages */
+    struct hmm_chore chore[HMM_CHORES_MAX];
+    unsigned chore_head, chore_count;
+
+    struct hmm_event work; /* for the background thread */
+    bool work_due;         /* nobody has looked since the last kick */
+    bool reclaiming;       /* between the low mark and the high one */
+    bool stopping;
+    uint64_t *threads;
+    unsigned thread_count;
+
+    void (*log)(void *hook, const char *message);
+    void (*fatal)(void *hook, const char *message);
+    void *hook;
+    uint32_t next_id;
+    struct hurdmm_stats stats; /* the counters; the rest is computed */
+};
+
+struct hurdmm_space {
+    struct hmm_list link;
+    uint32_t magic;
+    struct hurdmm *manager;
+    void *token;
+    struct hmm_span_tree regions;
+    struct hmm_span_tree arenas; /* what the port reserved for us */
+    struct hmm_span_tree catchers;
+    size_t arena_size; /* of the next one */
+};
+
+struct hmm_region {
+    struct hmm_span by_address;
+    struct hmm_mapping mapping; /* its container is the store's cache */
+    struct hurdmm_space *space;
+    struct hurdmm_store *store; /* NULL: reserved */
+    uint8_t rights, max_rights;
+    uint8_t advice;
+    uint32_t window;    /* pages filled by the last cluster */
+    uint64_t next_page; /* where a sequential reader would fault next */
+};
+
+struct hurdmm_store {
+    struct hmm_list link;
+    uint32_t magic;
+    uint32_t id;
+    struct hurdmm *manager;
+    struct hurdmm_store_ops ops;
+    void *hook;
+    char name[32];
+    uint64_t size;
+    uint32_t block_pages;
+    unsigned flags;
+    struct hmm_container cache;
+    uint32_t users;    /* calls that will come back to it */
+    uint32_t requests; /* fills being answered */
+    uint64_t dirty, writing;
+    uint64_t pinned;
+    int write_error; /* of the background, not yet reported */
+    bool dying;
+    bool held; /* M7 */
+    uint64_t hold_first, hold_last;
+};
+
+struct hurdmm_container {
+    struct hmm_list link;
+    uint32_t magic;
+    struct hurdmm *manager;
+    struct hmm_container pages;
+};
+
+/* Who wants a page, and what for. */
+struct hmm_want {
+    struct hurdmm_store *store;
+    uint64_t page;
+    unsigned access;
+    uint64_t thread;
+    struct hmm_region *region;        /* NULL: through the cache */
+    uintptr_t address;                /* of the fault */
+    const struct hurdmm_fault *fault; /* set: may be answered later */
+    uint64_t ahead;                   /* no region: pages of use, 0: one */
+    bool prefetch;                    /* nobody waits for it */
+    bool overwrite;                   /* the whole page will be written */
+    bool filled;                      /* the store was asked */
+    bool joined;                      /* somebody else was waited for */
+    bool throttled;                   /* it has done its share of writing */
+};
+
+/* A fill that is being answered; struct hurdmm_request in the public API. */
+struct hurdmm_request {
+    struct hmm_list link;
+    uint32_t magic;
+    uint32_t count; /* pages */
+    struct hurdmm_store *store;
+    uint64_t first;  /* page */
+    uint32_t wanted; /* of them: the first block, what was asked for */
+    uint32_t run;    /* first frame of the buffer */
+    bool buffer_used;
+    bool read_once;
+    bool unasked;  /* a prefetch: errors are not remembered */
+    size_t length; /* bytes, cut at the store's size */
+    void *buffer;
+    struct hurdmm_request_info info;
+    uint64_t executor;              /* thread in the callback, 0: none */
+    struct hmm_fill_result *result; /* of a caller that is still there */
+};
+
+struct hmm_fill_result {
+    bool finished;
+    int error;
+};
+
+/* One running callback, on the stack of the thread that runs it. */
+struct hmm_call {
+    struct hmm_list link;
+    struct hurdmm_store *store;
+    uint64_t thread;
+    uint64_t behalf; /* the thread that waits for it, 0: nobody's */
+};
+
+enum hmm_waiter_kind { HMM_WAITER_THREAD, HMM_WAITER_FAULT };
+
+struct hmm_waiter {
+    struct hmm_list link;
+    struct hurdmm_store *store;
+    uint64_t page;
+    enum hmm_waiter_kind kind;
+    uint64_t thread;
+    int error;
+    uint32_t word; /* THREAD: 1 when woken */
+    struct hurdmm_fault fault;
+};
+
+struct hmm_bounce {
+    struct hmm_bounce *next;
+    void *bytes;
+};
+
+struct hmm_catcher {
+    struct hmm_span span;
+    int (*call)(void *hook, const struct hurdmm_catch_info *info);
+    void *hook;
+};
+
+struct hmm_arena {
+    struct hmm_span span;
+    bool exact; /* made for one bind; goes with it */
+};
+
+/* manager.c: entering and leaving. */
+int hmm_enter(struct hurdmm *manager);
+void hmm_leave(struct hurdmm *manager);
+int hmm_enter_manager(struct hurdmm *manager);
+int hmm_enter_space(struct hurdmm_space *space);
+int hmm_enter_store(struct hurdmm_store *store);
+uint64_t hmm_thread_self(struct hurdmm *manager);
+void hmm_broken(struct hurdmm *manager, const char *what);
+/* Says a line to the log hook; the lock is dropped for it. */
+void hmm_log(struct hurdmm *manager, const char *message);
+/* Copy buffers of HMM_RUN_MAX pages: NULL when there is no memory. */
+struct hmm_bounce *hmm_bounce_get(struct hurdmm *manager);
+void hmm_bounce_put(struct hurdmm *manager, struct hmm_bounce *bounce);
+
+static inline size_t hmm_page_bytes(const struct hurdmm *manager)
+{
+    return (size_t)1 << manager->physmem.page_shift;
+}
+
+/* Pages that the store has, the last one perhaps in part. */
+static inline uint64_t hmm_store_pages(const struct hurdmm_store *store)
+{
+    unsigned shift = store->manager->physmem.page_shift;
+    uint64_t mask = (UINT64_C(1) << shift) - 1;
+
+    return (store->size >> shift) + ((store->size & mask) != 0);
+}
+
+/* page.c: one page's transitions and the waits for them. */
+bool hmm_resident(const uint64_t *slot);
+struct hurdmm_store *hmm_frame_store(struct hurdmm *manager, uint32_t frame);
+void hmm_page_publish(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
+                      unsigned how);
+void hmm_page_dirty(struct hurdmm_store *store, uint64_t *slot);
+void hmm_page_clean(struct hurdmm_store *store, uint64_t *slot);
+void hmm_page_touched(struct hurdmm_store *store, uint64_t *slot);
+void hmm_page_rank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
+                   unsigned how);
+void hmm_page_unrank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
+                     bool evicted);
+/* Frees the page: nothing is lent, nobody pins, fills or writes it. */
+void hmm_page_drop(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
+                   bool evicted);
+bool hmm_page_pinned(const struct hurdmm *manager, uint64_t slot);
+/* Gives a page that is being written a frame of its own to write to. */
+int hmm_page_renew(struct hurdmm_store *store, uint64_t page, uint64_t *slot);
+/* Waits until somebody wakes the page: EAGAIN, HMM_LATER (the fault is queued),
+ * EDEADLK, or the error that the page's waiters were given. */
+int hmm_page_wait(struct hmm_want *want, uint64_t page);
+/* Wakes those who wait for [first, first + count) with `error` or 0. */
+void hmm_page_wake(struct hurdmm_store *store, uint64_t first, uint64_t count,
+                   int error);
+/* Whether `thread`, by waiting for the page, would wait for itself. */
+bool hmm_would_deadlock(struct hurdmm_store *store, uint64_t thread,
+                        uint64_t page);
+void hmm_call_begin(struct hmm_call *call, struct hurdmm_store *store,
+                    uint64_t behalf);
+void hmm_call_end(struct hmm_call *call);
+bool hmm_in_callback(struct hurdmm *manager, uint64_t thread);
+
+/* Takes a range for itself (M7): waits for what is filled or written in it. */
+int hmm_hold(struct hurdmm_store *store, uint64_t first, uint64_t last);
+void hmm_unhold(struct hurdmm_store *store);
+static inline bool hmm_page_held(const struct hurdmm_store *store,
+                                 uint64_t page)
+{
+    return store->held && page >= store->hold_first && page <= store->hold_last;
+}
+
+/* fill.c: bringing pages in. */
+/* Asks the store for the absent page in `want`.  0: the lock was dropped and
+ * the page was there for a moment: EAGAIN in other words; or the error. */
+int hmm_fill(struct hmm_want *want);
+/* Gives an absent page a frame that the caller will write wholly: 0 and the
+ * lock was not dropped, EAGAIN, or the error. */
+int hmm_fill_blank(struct hmm_want *want);
+/* Brings a range in unasked, as far as memory is free.  Drops the lock. */
+void hmm_prefetch(struct hurdmm_store *store, uint64_t first, uint64_t last);
+
+/* fault.c: what faults and accesses through the cache have in common. */
+/* Makes the page resident and, for writing, writable: dirty, unlocked, not read
+ * by the laundry.  0 with the lock never dropped since the page was looked at;
+ * EAGAIN; HMM_LATER; or an error. */
+int hmm_obtain(struct hmm_want *want, uint64_t **slot);
+/* Lends the page of a region, with neighbours that cost nothing. */
+int hmm_lend_around(struct hmm_region *region, uint64_t page, uint64_t *slot,
+                    unsigned access);
+/* Answers a fault: 0, HMM_LATER or an error. */
+int hmm_fault_answer(struct hurdmm *manager, const struct hurdmm_fault *fault);
+/* Enters, answers, leaves and tells the port. */
+void hmm_fault_serve(struct hurdmm *manager, const struct hurdmm_fault *fault);
+int hmm_fault_inline(void *client, const struct hurdmm_fault *fault);
+/* Looks again at faults that were woken; the lock is held. */
+void hmm_ready_run(struct hurdmm *manager);
+
+/* reclaim.c: frames, and how to come by them. */
+/* Takes up to `want` frames in a row; EAGAIN: the lock was dropped to make room;
+ * ENOMEM: there is none to be had. */
+int hmm_frames_get(struct hurdmm *manager, uint32_t want, uint32_t hint,
+                   uint32_t *first, uint32_t *got);
+/* Makes `target` frames free: 0 (the lock was not dropped), EAGAIN, ENOMEM. */
+int hmm_reclaim(struct hurdmm *manager, uint32_t target);
+/* One step of background work; true: there is more. */
+bool hmm_background(struct hurdmm *manager);
+void hmm_kick(struct hurdmm *manager);
+uint32_t hmm_frames_free(const struct hurdmm *manager);
+
+/* laundry.c: writing pages back. */
+#define HMM_LAUNDER_EVICT 1u /* pages on trial leave when they are clean */
+#define HMM_LAUNDER_ASKED 2u /* also those that failed or must stay */
+/* Writes the run of dirty pages around `page` within [first, last]; *end (may be
+ * NULL) is the page after it.  Drops the lock.  0 or the error. */
+int hmm_launder(struct hurdmm_store *store, uint64_t page, uint64_t first,
+                uint64_t last, unsigned how, uint64_t *end);
+/* Writes what was dirty in [first, last] when called; waits. */
+int hmm_flush(struct hurdmm_store *store, uint64_t first, uint64_t last);
+/* Writes some dirty page, any store's: 0, or ENOENT: there is none to write. */
+int hmm_launder_any(struct hurdmm *manager);
+/* Drops clean, unpinned pages of [first, last] without the lock being dropped;
+ * EBUSY when some are pinned. */
+int hmm_drop_range(struct hurdmm_store *store, uint64_t first, uint64_t last,
+                   bool dirty_too);
+/* Drops the block of `page`, if none of it is dirty, pinned or busy; says how
+ * many pages that freed. */
+uint32_t hmm_drop_block(struct hurdmm_store *store, uint64_t page);
+/* Makes the resident pages of a range the policy's next victims. */
+void hmm_cool_range(struct hurdmm_store *store, uint64_t first, uint64_t last);
+/* The durable part of sync.  Drops the lock. */
+int hmm_store_settle(struct hurdmm_store *store, uint64_t offset,
+                     uint64_t length);
+
+/* region.c, space.c */
+struct hmm_region *hmm_region_at(struct hurdmm_space *space, uintptr_t address);
+struct hmm_region *hmm_region_next(struct hmm_region *region);
+uint64_t hmm_region_page(const struct hmm_region *region, uintptr_t address);
+int hmm_space_room(struct hurdmm_space *space, uintptr_t address, size_t length,
+                   unsigned flags, uintptr_t *found);
+void hmm_space_shrink(struct hurdmm_space *space, uintptr_t address,
+                      size_t length);
+void hmm_space_unbind_all(struct hurdmm_space *space);
+void hmm_region_remove(struct hmm_region *region);
+struct hurdmm_space *hmm_space_by_token(struct hurdmm *manager, void *token);
+int hmm_space_make(struct hurdmm *manager, void *token,
+                   struct hurdmm_space **space);
+void hmm_space_end(struct hurdmm_space *space);
+
+/* chore.c: work that nobody waits for */
+/* Queues it; neighbours of one kind become one.  False: the queue is full. */
+bool hmm_chore_add(struct hurdmm *manager, enum hmm_chore_kind kind,
+                   struct hurdmm_store *store, uint64_t first, uint64_t last);
+/* The store is going. */
+void hmm_chore_forget(struct hurdmm_store *store);
+/* Does the first; false: there was none.  Drops the lock. */
+bool hmm_chore_run(struct hurdmm *manager);
+
+/* stats.c */
+unsigned hmm_page_state(const struct hurdmm *manager, uint64_t slot);
+
+/* store.c */
+int hmm_store_destroy(struct hurdmm_store *store, unsigned flags);
+
+/* container.c */
+void hmm_container_end(struct hurdmm_container *container);
+
+/* pager.c */
+int hmm_threads_start(struct hurdmm *manager, unsigned pagers);
+void hmm_threads_stop(struct hurdmm *manager);
+
+/* check.c */
+const char *hmm_check(struct hurdmm *manager);
+
+/* A page-aligned range: EINVAL when it is not one. */
+int hmm_range_check(const struct hurdmm *manager, uint64_t start,
+                    uint64_t length);
+
+#endif

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: MIT */
+/* page.c - the transitions of one page, the waits for them, and holds.
+ *
+ * The states are drawn in mm.h.  Whoever must wait for a page that is filling,
+ * being written or held puts a waiter on the manager's list: a thread's waiter
+ * lies on its stack, a fault's in a slab, so that a pager thread can go on to
+ * the next fault.  Woken waiters look everything up again.
+ */
+#include "lib/mm/mm.h"
+
+bool hmm_resident(const uint64_t *slot)
+{
+    return slot && HMM_SLOT_FRAME(*slot) != HURDMM_FRAME_NONE &&
+           !(*slot & HMM_FILLING);
+}
+
+/* The store whose page is in `frame`, NULL: a container's, or nobody's. */
+struct hurdmm_store *hmm_frame_store(struct hurdmm *manager, uint32_t frame)
+{
+    struct hmm_container *container = manager->physmem.table[frame].container;
+
+    /* Containers of the public kind have no ranked or dirty pages, so callers
+     * come here only for pages of stores, or look at the tag first. */
+    return container ? HMM_CONTAINER_OF(container, struct hurdmm_store, cache)
+                     : NULL;
+}
+
+/* All but unique, and the same each time the same page comes in. */
+static uint64_t page_key(const struct hurdmm_store *store, uint64_t page)
+{
+    return (page + 1) * UINT64_C(0x9e3779b97f4a7c15) +
+           store->id * UINT64_C(0xbf58476d1ce4e5b9);
+}
+
+bool hmm_page_pinned(const struct hurdmm *manager, uint64_t slot)
+{
+    uint32_t number = HMM_SLOT_FRAME(slot);
+
+    if (number == HURDMM_FRAME_NONE)
+        return false;
+    const struct hmm_frame *frame = &manager->physmem.table[number];
+    return frame->pins_read || frame->pins_write;
+}
+
+void hmm_page_rank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
+                   unsigned how)
+{
+    struct hurdmm *manager = store->manager;
+
+    hmm_assert(hmm_resident(slot) && !(*slot & HMM_RANKED));
+    manager->policy->insert(manager->policy_state, HMM_SLOT_FRAME(*slot),
+                            page_key(store, page), how);
+    manager->ranked++;
+    *slot |= HMM_RANKED;
+}
+
+static void end_trial(struct hurdmm *manager, uint64_t *slot)
+{
+    if (!(*slot & HMM_ON_TRIAL))
+        return;
+    *slot &= ~HMM_ON_TRIAL;
+    manager->trial--;
+}
+
+void hmm_page_unrank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
+                     bool evicted)
+{
+    struct hurdmm *manager = store->manager;
+
+    end_trial(manager, slot);
+    if (!(*slot & HMM_RANKED))
+        return;
+    manager->policy->remove(manager->policy_state, HMM_SLOT_FRAME(*slot),
+                            page_key(store, page), evicted);
+    manager->ranked--;
+    *slot &= ~HMM_RANKED;
+}
+
+/* A page that was absent or filling is there, clean. */
+void hmm_page_publish(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
+                      unsigned how)
+{
+    struct hurdmm *manager = store->manager;
+
+    if (*slot & HMM_FILLING)
+        manager->filling--;
+    *slot = HMM_SLOT_FRAME(*slot);
+    if (how & HURDMM_PAGE_AHEAD)
+        *slot |= HMM_AHEAD;
+    hmm_page_rank(store, page, slot, how);
+}
+
+void hmm_page_dirty(struct hurdmm_store *store, uint64_t *slot)
+{
+    hmm_assert(hmm_resident(slot));
+    if (*slot & HMM_DIRTY)
+        return;
+    *slot |= HMM_DIRTY;
+    store->dirty++;
+    store->manager->dirty++;
+}
+
+void hmm_page_clean(struct hurdmm_store *store, uint64_t *slot)
+{
+    *slot &= ~(HMM_WRITE_ERROR | HMM_ERROR_MASK);
+    if (!(*slot & HMM_DIRTY))
+        return;
+    *slot &= ~HMM_DIRTY;
+    store->dirty--;
+    store->manager->dirty--;
+}
+
+/* Somebody uses the page, as a fault or the port's status bits show. */
+void hmm_page_touched(struct hurdmm_store *store, uint64_t *slot)
+{
+    struct hurdmm *manager = store->manager;
+
+    if (*slot & HMM_ON_TRIAL)
+        manager->stats.trials_saved++;
+    end_trial(manager, slot);
+    *slot &= ~(HMM_AHEAD | HMM_REFERENCED);
+    if (*slot & HMM_RANKED)
+        manager->policy->touched(manager->policy_state, HMM_SLOT_FRAME(*slot));
+}
+
+void hmm_page_drop(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
+                   bool evicted)
+{
+    struct hurdmm *manager = store->manager;
+    uint32_t frame = HMM_SLOT_FRAME(*slot);
+    bool forget = (*slot & HMM_DIRTY) && evicted;
+
+    hmm_assert(!(*slot & (HMM_FILLING | HMM_WRITING | HMM_LENT)));
+    hmm_page_unrank(store, page, slot, evicted);
+    hmm_page_clean(store, slot);
+    if (frame != HURDMM_FRAME_NONE) {
+        hmm_assert(!hmm_page_pinned(manager, *slot));
+        if (evicted)
+            manager->stats.evictions++;
+        if (forget) { /* the next fill is told */
+            hmm_container_swap(&store->cache, page, slot, HURDMM_FRAME_NONE);
+            *slot = HURDMM_FRAME_NONE | HMM_DISCARDED;
+            manager->stats.discards++;
+        } else {
+            hmm_container_take(&store->cache, page);
+        }
+        hmm_frames_drop(&manager->physmem, frame, 1);
+        hmm_event_signal(&manager->progress, &manager->parker);
+        return;
+    }
+    hmm_container_take(&store->cache, page);
+}
+
+/* The laundry reads the old frame until its write ends, and frees it then. */
+int hmm_page_renew(struct hurdmm_store *store, uint64_t page, uint64_t *slot)
+{
+    struct hurdmm *manager = store->manager;
+    uint32_t old = HMM_SLOT_FRAME(*slot), frame, got;
+    bool ranked = *slot & HMM_RANKED;
+    void *from, *to;
+
+    hmm_assert(*slot & HMM_WRITING);
+    int err =
+        hmm_frames_take(&manager->physmem, 1, HURDMM_FRAME_NONE, &frame, &got);
+    if (err)
+        return err;
+    err = hmm_frames_window(&manager->physmem, old, 1, &from);
+    if (!err)
+        err = hmm_frames_window(&manager->physmem, frame, 1, &to);
+    if (!err)
+        err = hmm_take_back(&store->cache, page, slot, HURDMM_NONE);
+    if (err) {
+        hmm_frames_drop(&manager->physmem, frame, 1);
+        return err;
+    }
+    memcpy(to, from, hmm_page_bytes(manager));
+    hmm_page_unrank(store, page, slot, false);
+    hmm_container_swap(&store->cache, page, slot, frame);
+    if (ranked)
+        hmm_page_rank(store, page, slot, 0);
+    return 0;
+}
+
+/* Callbacks that run. */
+
+void hmm_call_begin(struct hmm_call *call, struct hurdmm_store *store,
+                    uint64_t behalf)
+{
+    call->store = store;
+    call->thread = hmm_thread_self(store->manager);
+    call->behalf = behalf == call->thread ? 0 : behalf;
+    hmm_list_append(&store->manager->calls, &call->link);
+    store->users++;
+}
+
+void hmm_call_end(struct hmm_call *call)
+{
+    call->store->users--;
+    hmm_list_remove(&call->link);
+}
+
+bool hmm_in_callback(struct hurdmm *manager, uint64_t thread)
+{
+    struct hmm_list *link;
+
+    HMM_LIST_FOR_EACH(link, &manager->calls)
+    {
+        if (HMM_CONTAINER_OF(link, struct hmm_call, link)->thread == thread)
+            return true;
+    }
+    return false;
+}
+
+/* Does `thread` work, itself or through others that work for it, on a callback
+ * of `store`?  Each step goes from a thread to the one it works for. */
+static bool works_for(struct hurdmm *manager, uint64_t thread,
+                      const struct hurdmm_store *store)
+{
+    struct hmm_list *link;
+    uint64_t next;
+
+    for (unsigned steps = 0; thread && steps < 16; steps++, thread = next) {
+        next = 0;
+        HMM_LIST_FOR_EACH(link, &manager->calls)
+        {
+            const struct hmm_call *call =
+                HMM_CONTAINER_OF(link, struct hmm_call, link);
+            if (call->thread != thread)
+                continue;
+            if (call->store == store)
+                return true;
+            next = call->behalf;
+        }
+    }
+    return false;
+}
+
+static struct hurdmm_request *request_for(struct hurdmm_store *store,
+                                          uint64_t page)
+{
+    struct hmm_list *link;
+
+    HMM_LIST_FOR_EACH(link, &store->manager->requests)
+    {
+        struct hurdmm_request *request =
+            HMM_CONTAINER_OF(link, struct hurdmm_request, link);
+        if (request->store == store && page - request->first < request->count)
+            return request;
+    }
+    return NULL;
+}
+
+static struct hmm_waiter *waiter_of(struct hurdmm *manager, uint64_t thread)
+{
+    struct hmm_list *link;
+
+    HMM_LIST_FOR_EACH(link, &manager->waiters)
+    {
+        struct hmm_waiter *waiter =
+            HMM_CONTAINER_OF(link, struct hmm_waiter, link);
+        if (waiter->thread == thread)
+            return waiter;
+    }
+    return NULL;
+}
+
+bool hmm_would_deadlock(struct hurdmm_store *store, uint64_t thread,
+                        uint64_t page)
+{
+    struct hurdmm *manager = store->manager;
+
+    if (hmm_list_empty(&manager->calls))
+        return false;
+    if (works_for(manager, thread, store))
+        return true;
+    /* The page's filler may wait, in its callback, for a page that we fill. */
+    for (unsigned steps = 0; steps < 16; steps++) {
+        struct hurdmm_request *request = request_for(store, page);
+        if (!request || !request->executor)
+            return false;
+        if (request->executor == thread)
+            return true;
+        struct hmm_waiter *waiter = waiter_of(manager, request->executor);
+        if (!waiter)
+            return false;
+        store = waiter->store;
+        page = waiter->page;
+    }
+    return true;
+}
+
+/* Waits. */
+
+static int wait_later(struct hmm_want *want, uint64_t page)
+{
+    struct hurdmm *manager = want->store->manager;
+    struct hmm_waiter *waiter = hmm_slab_alloc(&manager->waiter_slab);
+
+    if (!waiter)
+        return ENOMEM;
+    waiter->store = want->store;
+    waiter->page = page;
+    waiter->kind = HMM_WAITER_FAULT;
+    waiter->thread = want->thread;
+    waiter->error = 0;
+    waiter->fault = *want->fault;
+    hmm_list_append(&manager->waiters, &waiter->link);
+    return HMM_LATER;
+}
+
+static int wait_here(struct hurdmm_store *store, uint64_t page, uint64_t thread)
+{
+    struct hurdmm *manager = store->manager;
+    struct hmm_waiter waiter = {
+        .store = store,
+        .page = page,
+        .kind = HMM_WAITER_THREAD,
+        .thread = thread,
+    };
+
+    hmm_list_append(&manager->waiters, &waiter.link);
+    store->users++;
+    hmm_leave(manager);
+    while (!__atomic_load_n(&waiter.word, __ATOMIC_ACQUIRE))
+        manager->ops->park(manager->port, &waiter.word, 0, HURDMM_FOREVER);
+    if (hmm_enter(manager))
+        hmm_broken(manager, "the critical section is gone");
+    store->users--;
+    return waiter.error ? waiter.error : EAGAIN;
+}
+
+int hmm_page_wait(struct hmm_want *want, uint64_t page)
+{
+    struct hurdmm *manager = want->store->manager;
+
+    if (hmm_would_deadlock(want->store, want->thread, page))
+        return EDEADLK;
+    if (!want->joined)
+        manager->stats.faults_join++;
+    want->joined = true;
+    if (want->fault) {
+        int err = wait_later(want, page);
+        if (err != ENOMEM)
+            return err;
+    }
+    return wait_here(want->store, page, want->thread);
+}
+
+static void wake_one(struct hurdmm *manager, struct hmm_waiter *waiter,
+                     int error)
+{
+    waiter->error = error;
+    hmm_list_remove(&waiter->link);
+    if (waiter->kind == HMM_WAITER_FAULT) {
+        hmm_list_append(&manager->ready, &waiter->link);
+        return;
+    }
+    /* The waiter's stack is gone as soon as the word is set; the port wakes by
+     * address and does not look at it. */
+    uint32_t *word = &waiter->word;
+    __atomic_store_n(word, 1, __ATOMIC_RELEASE);
+    manager->ops->wake(manager->port, word, 1);
+}
+
+void hmm_page_wake(struct hurdmm_store *store, uint64_t first, uint64_t count,
+                   int error)
+{
+    struct hurdmm *manager = store->manager;
+    struct hmm_list *link, *next;
+
+    HMM_LIST_FOR_EACH_SAFE(link, next, &manager->waiters)
+    {
+        struct hmm_waiter *waiter =
+            HMM_CONTAINER_OF(link, struct hmm_waiter, link);
+        if (waiter->store == store && waiter->page - first < count)
+            wake_one(manager, waiter, error);
+    }
+}
+
+/* Holds. */
+
+static int wait_for(struct hurdmm_store *store, uint64_t page)
+{
+    struct hmm_want want = {
+        .store = store,
+        .page = page,
+        .thread = hmm_thread_self(store->manager),
+        .joined = true,
+    };
+
+    return hmm_page_wait(&want, page);
+}
+
+/* The first page of the range that is being filled, written or asked about. */
+static bool find_busy(struct hurdmm_store *store, uint64_t first, uint64_t last,
+                      uint64_t *page)
+{
+    const uint64_t busy = HMM_FILLING | HMM_WRITING | HMM_UNLOCKING;
+    struct hmm_index_cursor cursor;
+
+    if (!store->requests && !store->writing && !store->users)
+        return false;
+    bool more = hmm_index_seek(&store->cache.index, &cursor, first);
+    for (; more && cursor.key <= last; more = hmm_index_step(&cursor)) {
+        if (*cursor.value & busy) {
+            *page = cursor.key;
+            return true;
+        }
+    }
+    return false;
+}
+
+int hmm_hold(struct hurdmm_store *store, uint64_t first, uint64_t last)
+{
+    uint64_t page;
+    int err = EAGAIN;
+
+    while (store->held && err == EAGAIN)
+        err = wait_for(store, store->hold_first);
+    if (err != EAGAIN)
+        return err;
+    store->held = true;
+    store->hold_first = first;
+    store->hold_last = last;
+    while (find_busy(store, first, last, &page)) {
+        err = wait_for(store, page);
+        if (err == EDEADLK) {
+            hmm_unhold(store);
+            return err;
+        }
+    }
+    return 0;
+}
+
+void hmm_unhold(struct hurdmm_store *store)
+{
+    uint64_t first = store->hold_first;
+
+    store->held = false;
+    hmm_page_wake(store, first, store->hold_last - first + 1, 0);
+    hmm_ready_run(store->manager);
+}

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: MIT */
+/* reclaim.c - frames, and how to come by them when memory is short.
+ *
+ * The policy names victims in batches.  Those to be put on trial are taken back
+ * from the application, in one call of the port.  Those to be evicted are taken
+ * back too; the clean ones are freed at once, a dirty one is written by the
+ * laundry with its neighbours, for which the lock is dropped.
+ *
+ * A page leaves only when no write can slip in: its rights are taken away
+ * first, and whether it is dirty is looked at after that, with the lock held.
+ *
+ * Whoever needs a frame and finds none reclaims in the foreground; a background
+ * thread keeps some free ahead of that, between the low and the high mark.  The
+ * last few frames (the reserve) are for stores' callbacks, so that a store that
+ * needs memory to write can have it.
+ */
+#include "lib/mm/mm.h"
+
+#define BATCH 32u
+
+uint32_t hmm_frames_free(const struct hurdmm *manager)
+{
+    const struct hmm_physmem *physmem = &manager->physmem;
+
+    return physmem->limit > physmem->used ? physmem->limit - physmem->used : 0;
+}
+
+void hmm_kick(struct hurdmm *manager)
+{
+    if (manager->work_due)
+        return;
+    manager->work_due = true;
+    hmm_event_signal(&manager->work, &manager->parker);
+}
+
+/* What the caller may take of the free frames. */
+static uint32_t available(struct hurdmm *manager)
+{
+    uint32_t free = hmm_frames_free(manager);
+
+    if (free > manager->reserve)
+        return free - manager->reserve;
+    return hmm_in_callback(manager, hmm_thread_self(manager)) ? free : 0;
+}
+
+int hmm_frames_get(struct hurdmm *manager, uint32_t want, uint32_t hint,
+                   uint32_t *first, uint32_t *got)
+{
+    uint32_t most = available(manager);
+
+    if (most == 0) {
+        manager->stats.reclaims_foreground++;
+        int err = hmm_reclaim(manager, want);
+        if (err)
+            return err;
+        most = available(manager);
+        if (most == 0)
+            return EAGAIN;
+    }
+    if (hmm_frames_free(manager) < manager->low + want)
+        hmm_kick(manager);
+    return hmm_frames_take(&manager->physmem, want < most ? want : most, hint,
+                           first, got);
+}
+
+/* One batch of victims. */
+struct sweep {
+    struct hurdmm *manager;
+    struct hurdmm_victim victim[BATCH];
+    size_t count;
+    uint32_t freed;
+    struct hurdmm_store *dirty; /* a victim that must be written first */
+    uint64_t dirty_page;
+    struct hmm_chore note[BATCH]; /* what stores are to be told has left */
+    uint32_t notes;
+};
+
+static uint64_t *victim_slot(struct hurdmm *manager, uint32_t frame,
+                             struct hurdmm_store **store, uint64_t *page)
+{
+    *store = hmm_frame_store(manager, frame);
+    hmm_assert(*store);
+    *page = manager->physmem.table[frame].page;
+    return hmm_container_slot(&(*store)->cache, *page);
+}
+
+/* May this page leave now, or be put on trial? */
+static bool eligible(struct hurdmm *manager, struct hurdmm_store *store,
+                     uint64_t page, uint64_t slot)
+{
+    const uint64_t busy = HMM_FILLING | HMM_WRITING | HMM_UNLOCKING;
+
+    return !(slot & busy) && !hmm_page_pinned(manager, slot) &&
+           !hmm_page_held(store, page);
+}
+
+/* Can it be freed as it is?  Dirty pages of a discardable store can. */
+static bool free_at_once(const struct hurdmm_store *store, uint64_t slot)
+{
+    return !(slot & HMM_DIRTY) || (store->flags & HURDMM_STORE_DISCARDABLE);
+}
+
+/* Could the laundry write it? */
+static bool writable_back(const struct hurdmm_store *store, uint64_t slot)
+{
+    return store->ops.page_out && !(store->flags & HURDMM_STORE_NO_STEAL) &&
+           !(slot & HMM_WRITE_ERROR);
+}
+
+/* Takes the victims back from the application.  With status bits, those seen in
+ * use are given back to the policy. */
+static int take_victims(struct sweep *sweep)
+{
+    struct hurdmm *manager = sweep->manager;
+    struct hmm_batch batch;
+    struct hurdmm_store *store;
+    uint64_t page;
+
+    hmm_batch_begin(&batch, &manager->physmem, HURDMM_NONE);
+    for (size_t i = 0; i < sweep->count; i++) {
+        uint64_t *slot =
+            victim_slot(manager, sweep->victim[i].frame, &store, &page);
+        bool trial = sweep->victim[i].verdict == HURDMM_TRIAL;
+
+        if (!eligible(manager, store, page, *slot) ||
+            (!trial && !free_at_once(store, *slot) &&
+             !writable_back(store, *slot))) {
+            manager->policy->kept(manager->policy_state,
+                                  sweep->victim[i].frame);
+            sweep->victim[i].frame = HURDMM_FRAME_NONE;
+            continue;
+        }
+        int err = hmm_batch_add(&batch, &store->cache, page, slot);
+        if (err)
+            return err;
+    }
+    return hmm_batch_end(&batch);
+}
+
+static void put_on_trial(struct hurdmm_store *store, uint64_t *slot)
+{
+    if (*slot & HMM_ON_TRIAL)
+        return;
+    *slot |= HMM_ON_TRIAL;
+    store->manager->trial++;
+    store->manager->stats.trials++;
+}
+
+static void add_note(struct sweep *sweep, struct hurdmm_store *store,
+                     uint64_t page, uint32_t count)
+{
+    struct hmm_chore *note = sweep->note + sweep->notes;
+
+    if (!store->ops.evicted || count == 0)
+        return;
+    if (sweep->notes && note[-1].store == store && note[-1].last + 1 == page) {
+        note[-1].last += count;
+    } else if (sweep->notes < BATCH) {
+        note->store = store;
+        note->first = page;
+        note->last = page + count - 1;
+        sweep->notes++;
+    }
+}
+
+/* Tells the stores; the lock is dropped. */
+static void deliver_notes(struct sweep *sweep)
+{
+    struct hurdmm *manager = sweep->manager;
+    unsigned shift = manager->physmem.page_shift;
+
+    for (uint32_t i = 0; i < sweep->notes; i++)
+        sweep->note[i].store->users++;
+    for (uint32_t i = 0; i < sweep->notes; i++) {
+        struct hmm_chore *note = &sweep->note[i];
+        struct hurdmm_store *store = note->store;
+        struct hmm_call call;
+
+        hmm_call_begin(&call, store, 0);
+        hmm_leave(manager);
+        store->ops.evicted(store, store->hook, note->first << shift,
+                           (size_t)(note->last - note->first + 1) << shift);
+        if (hmm_enter(manager))
+            hmm_broken(manager, "the critical section is gone");
+        hmm_call_end(&call);
+        store->users--;
+    }
+    sweep->notes = 0;
+}
+
+/* A victim that must be written first.  One run is written a sweep; the others
+ * are on trial, so that they leave with it if they are in the run, and stand
+ * first the next time. */
+static void dismiss_dirty(struct sweep *sweep, struct hurdmm_store *store,
+                          uint64_t page, uint64_t *slot)
+{
+    const struct hurdmm *manager = sweep->manager;
+
+    manager->policy->kept(manager->policy_state, HMM_SLOT_FRAME(*slot));
+    manager->policy->cold(manager->policy_state, HMM_SLOT_FRAME(*slot));
+    put_on_trial(store, slot);
+    if (sweep->dirty)
+        return;
+    sweep->dirty = store;
+    sweep->dirty_page = page;
+}
+
+/* A block could not be dropped: some of it is dirty, or pinned, or busy. */
+static void dismiss_block(struct sweep *sweep, struct hurdmm_store *store,
+                          uint64_t first)
+{
+    struct hurdmm *manager = sweep->manager;
+
+    for (uint64_t i = first; i < first + store->block_pages; i++) {
+        uint64_t *slot = hmm_container_slot(&store->cache, i);
+
+        if (!slot || !(*slot & HMM_RANKED))
+            continue;
+        if (*slot & HMM_DIRTY && writable_back(store, *slot) &&
+            eligible(manager, store, i, *slot))
+            dismiss_dirty(sweep, store, i, slot);
+        else
+            manager->policy->kept(manager->policy_state, HMM_SLOT_FRAME(*slot));
+    }
+}
+
+/* Frees a victim, or says that it must be written first. */
+static void dismiss(struct sweep *sweep, struct hurdmm_store *store,
+                    uint64_t page, uint64_t *slot)
+{
+    struct hurdmm *manager = sweep->manager;
+    uint32_t frame = HMM_SLOT_FRAME(*slot), freed;
+
+    if (*slot & HMM_LENT) { /* the port could not */
+        manager->policy->kept(manager->policy_state, frame);
+        return;
+    }
+    if (!free_at_once(store, *slot)) {
+        dismiss_dirty(sweep, store, page, slot);
+        return;
+    }
+    if (store->block_pages > 1) {
+        freed = hmm_drop_block(store, page);
+        page = page / store->block_pages * store->block_pages;
+    } else {
+        hmm_page_drop(store, page, slot, true);
+        freed = 1;
+    }
+    if (freed == 0)
+        dismiss_block(sweep, store, page);
+    sweep->freed += freed;
+    add_note(sweep, store, page, freed);
+}
+
+static void judge(struct sweep *sweep)
+{
+    struct hurdmm *manager = sweep->manager;
+    struct hurdmm_store *store;
+    uint64_t page;
+
+    for (size_t i = 0; i < sweep->count; i++) {
+        uint32_t frame = sweep->victim[i].frame;
+
+        if (frame == HURDMM_FRAME_NONE ||
+            !manager->physmem.table[frame].container)
+            continue;
+        uint64_t *slot = victim_slot(manager, frame, &store, &page);
+        if (!slot || HMM_SLOT_FRAME(*slot) != frame)
+            continue;
+        if (*slot & HMM_REFERENCED)
+            hmm_page_touched(store, slot);
+        else if (sweep->victim[i].verdict == HURDMM_TRIAL)
+            put_on_trial(store, slot);
+        else
+            dismiss(sweep, store, page, slot);
+    }
+}
+
+/* Waits for a fill or a write of others to end.  ENOMEM: there is none. */
+static int wait_progress(struct hurdmm *manager)
+{
+    uint64_t self = hmm_thread_self(manager);
+
+    if (manager->writing + manager->filling == 0 ||
+        hmm_in_callback(manager, self))
+        return ENOMEM;
+    uint32_t ticket = hmm_event_ticket(&manager->progress);
+    hmm_leave(manager);
+    hmm_event_wait(&manager->progress, ticket, &manager->parker,
+                   HURDMM_FOREVER);
+    if (hmm_enter(manager))
+        hmm_broken(manager, "the critical section is gone");
+    return EAGAIN;
+}
+
+int hmm_reclaim(struct hurdmm *manager, uint32_t target)
+{
+    /* Every page may have to be named several times (trial, kept, evict). */
+    uint32_t rounds = 8 + 6 * (manager->ranked / BATCH + 1);
+    struct sweep sweep = {.manager = manager};
+
+    while (sweep.freed < target && rounds-- > 0) {
+        sweep.count =
+            manager->policy->select(manager->policy_state, sweep.victim, BATCH);
+        if (sweep.count == 0)
+            break;
+        sweep.dirty = NULL;
+        int err = take_victims(&sweep);
+        judge(&sweep);
+        if (sweep.dirty)
+            sweep.dirty->users++;
+        bool told = sweep.notes > 0;
+        deliver_notes(&sweep);
+        if (sweep.dirty) {
+            sweep.dirty->users--;
+            hmm_launder(sweep.dirty, sweep.dirty_page, 0, UINT64_MAX,
+                        HMM_LAUNDER_EVICT, NULL);
+            return EAGAIN;
+        }
+        if (told)
+            return EAGAIN;
+        if (err && sweep.freed == 0)
+            return err;
+    }
+    return sweep.freed > 0 ? 0 : wait_progress(manager);
+}
+
+/* Keeps frames free and dirty pages few.  One step. */
+bool hmm_background(struct hurdmm *manager)
+{
+    manager->work_due = false;
+    if (hmm_chore_run(manager))
+        return true;
+    if (manager->dirty > manager->dirty_limit - manager->dirty_limit / 4 &&
+        hmm_launder_any(manager) != ENOENT)
+        return true;
+    if (hmm_frames_free(manager) >= manager->high)
+        manager->reclaiming = false;
+    else if (hmm_frames_free(manager) < manager->low)
+        manager->reclaiming = true;
+    if (!manager->reclaiming)
+        return false;
+    int err = hmm_reclaim(manager, BATCH);
+    return !err || err == EAGAIN;
+}

@@ -1,0 +1,536 @@
+/* SPDX-License-Identifier: MIT */
+/* region.c - binding ranges of a space to stores, and taking them away.
+ *
+ * Every function first checks everything, then reserves what it may need, and
+ * only then changes something, so that an error changes nothing.  Taking rights
+ * back can fail for want of mappings: that happens before bookkeeping changes,
+ * and a right that was taken early comes back by a soft fault.
+ */
+#include "lib/mm/mm.h"
+
+static struct hmm_region *region_of(struct hmm_span *span)
+{
+    return span ? HMM_CONTAINER_OF(span, struct hmm_region, by_address) : NULL;
+}
+
+struct hmm_region *hmm_region_at(struct hurdmm_space *space, uintptr_t address)
+{
+    return region_of(hmm_span_first_overlap(&space->regions, address, address));
+}
+
+struct hmm_region *hmm_region_next(struct hmm_region *region)
+{
+    return region_of(hmm_span_next(&region->by_address));
+}
+
+uint64_t hmm_region_page(const struct hmm_region *region, uintptr_t address)
+{
+    uint64_t offset =
+        region->mapping.by_offset.first + (address - region->by_address.first);
+
+    return offset >> region->space->manager->physmem.page_shift;
+}
+
+static bool rights_valid(unsigned rights)
+{
+    if (rights & ~HURDMM_RIGHTS)
+        return false;
+    return !(rights & ~HURDMM_READ) || (rights & HURDMM_READ);
+}
+
+static int check_bind(const struct hurdmm *manager,
+                      const struct hurdmm_bind_options *bind)
+{
+    const unsigned flags =
+        HURDMM_BIND_EXACT | HURDMM_BIND_POPULATE | HURDMM_BIND_RESERVED;
+    bool reserved = bind->flags & HURDMM_BIND_RESERVED;
+    unsigned max = bind->max_rights ? bind->max_rights : HURDMM_RIGHTS;
+
+    if (bind->flags & ~flags || reserved == (bind->store != NULL) ||
+        (reserved && bind->flags & HURDMM_BIND_POPULATE))
+        return EINVAL;
+    if (hmm_range_check(manager, bind->offset, bind->length) ||
+        bind->address & (hmm_page_bytes(manager) - 1) ||
+        bind->length - 1 > manager->info.high - manager->info.low)
+        return EINVAL;
+    if (bind->flags & HURDMM_BIND_EXACT &&
+        (bind->address < manager->info.low ||
+         bind->length - 1 > manager->info.high - bind->address))
+        return EINVAL;
+    if (!rights_valid(bind->rights) || !rights_valid(max) ||
+        bind->rights & ~max)
+        return EINVAL;
+    if (bind->advice != HURDMM_ADVICE_NORMAL &&
+        bind->advice != HURDMM_ADVICE_SEQUENTIAL &&
+        bind->advice != HURDMM_ADVICE_RANDOM &&
+        bind->advice != HURDMM_ADVICE_READ_ONCE)
+        return EINVAL;
+    return 0;
+}
+
+static int check_store(const struct hurdmm *manager,
+                       const struct hurdmm_bind_options *bind)
+{
+    const struct hurdmm_store *store = bind->store;
+
+    if (!store)
+        return 0;
+    if (store->magic != HMM_MAGIC_STORE || store->dying)
+        return ESTALE;
+    if (store->manager != manager)
+        return EINVAL;
+    if (store->flags & HURDMM_STORE_READ_ONLY &&
+        (bind->rights | bind->max_rights) & HURDMM_WRITE)
+        return EROFS;
+    if (!(store->flags & HURDMM_STORE_SHARED) &&
+        hmm_span_first_overlap(&store->cache.mappings, bind->offset,
+                               bind->offset + (bind->length - 1)))
+        return EBUSY;
+    return 0;
+}
+
+static unsigned max_rights(const struct hurdmm_bind_options *bind)
+{
+    if (bind->max_rights || !bind->store)
+        return bind->max_rights;
+    return bind->store->flags & HURDMM_STORE_READ_ONLY
+               ? HURDMM_READ | HURDMM_EXECUTE
+               : HURDMM_RIGHTS;
+}
+
+static int bind_region(struct hurdmm *manager,
+                       const struct hurdmm_bind_options *bind,
+                       uintptr_t *address)
+{
+    struct hurdmm_space *space = bind->space;
+    struct hmm_region *region = hmm_slab_alloc(&manager->region_slab);
+    uintptr_t hint = bind->address;
+
+    if (!region)
+        return ENOMEM;
+    if (hint && (hint < manager->info.low || hint > manager->info.high ||
+                 bind->length - 1 > manager->info.high - hint))
+        hint = 0;
+    int err = 0;
+    if (bind->flags & HURDMM_BIND_RESERVED && bind->flags & HURDMM_BIND_EXACT)
+        err = hmm_span_first_overlap(&space->regions, hint,
+                                     hint + (bind->length - 1))
+                  ? EEXIST
+                  : 0;
+    else
+        err = hmm_space_room(space, hint, bind->length, bind->flags, &hint);
+    if (err) {
+        hmm_slab_free(&manager->region_slab, region);
+        return err;
+    }
+    memset(region, 0, sizeof *region);
+    region->space = space;
+    region->store = bind->store;
+    region->rights = (uint8_t)bind->rights;
+    region->max_rights = (uint8_t)max_rights(bind);
+    region->advice = (uint8_t)bind->advice;
+    region->next_page = bind->offset >> manager->physmem.page_shift;
+    region->by_address.first = hint;
+    region->by_address.last = hint + (bind->length - 1);
+    hmm_span_insert(&space->regions, &region->by_address);
+    if (bind->store)
+        hmm_mapping_attach(&region->mapping, &bind->store->cache, bind->offset,
+                           bind->length, space->token, hint);
+    *address = hint;
+    return 0;
+}
+
+int hurdmm_bind(const struct hurdmm_bind_options *bind, uintptr_t *address)
+{
+    uintptr_t where = 0;
+
+    if (!bind || !address || bind->struct_size < sizeof *bind)
+        return EINVAL;
+    int err = hmm_enter_space(bind->space);
+    if (err)
+        return err;
+    struct hurdmm *manager = bind->space->manager;
+    err = check_bind(manager, bind);
+    if (!err)
+        err = check_store(manager, bind);
+    if (!err)
+        err = bind_region(manager, bind, &where);
+    hmm_leave(manager);
+    if (!err && bind->flags & HURDMM_BIND_POPULATE) {
+        unsigned access = bind->rights & HURDMM_WRITE
+                              ? HURDMM_READ | HURDMM_WRITE
+                              : HURDMM_READ;
+        err = hurdmm_populate(bind->space, where, bind->length, access, NULL);
+        if (err)
+            hurdmm_unbind(bind->space, where, bind->length);
+    }
+    if (!err)
+        *address = where;
+    return err;
+}
+
+/* Takes rights on [first, last] (bytes of the store) of one region back. */
+static int take_range(struct hmm_region *region, uint64_t first, uint64_t last,
+                      unsigned keep)
+{
+    struct hurdmm_store *store = region->store;
+    unsigned shift = store->manager->physmem.page_shift;
+    bool shared = store->flags & HURDMM_STORE_SHARED;
+    struct hmm_index_cursor cursor;
+    struct hmm_batch batch;
+
+    hmm_batch_begin(&batch, &store->manager->physmem, keep);
+    bool more = hmm_index_seek(&store->cache.index, &cursor, first >> shift);
+    for (; more && cursor.key <= last >> shift;
+         more = hmm_index_step(&cursor)) {
+        int err = shared ? hmm_batch_add_one(&batch, &region->mapping,
+                                             cursor.key, cursor.value)
+                         : hmm_batch_add(&batch, &store->cache, cursor.key,
+                                         cursor.value);
+        if (err)
+            return err;
+    }
+    return hmm_batch_end(&batch);
+}
+
+/* The part of the region in [first, last] (addresses), as bytes of its store. */
+static void part_of(const struct hmm_region *region, uint64_t first,
+                    uint64_t last, uint64_t *from, uint64_t *to)
+{
+    uint64_t base = region->mapping.by_offset.first;
+
+    first = hmm_max(first, region->by_address.first);
+    last = hmm_min(last, region->by_address.last);
+    *from = base + (first - region->by_address.first);
+    *to = base + (last - region->by_address.first);
+}
+
+/* Takes back rights of every region in the range. */
+static int take_all(struct hurdmm_space *space, uint64_t first, uint64_t last,
+                    unsigned keep)
+{
+    struct hmm_span *span =
+        hmm_span_first_overlap(&space->regions, first, last);
+
+    for (; span; span = hmm_span_next_overlap(span, first, last)) {
+        struct hmm_region *region = region_of(span);
+        uint64_t from, to;
+
+        if (!region->store)
+            continue;
+        part_of(region, first, last, &from, &to);
+        int err = take_range(region, from, to, keep);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+/* Is any page pinned that the range shows?  `writers`: pinned for writing. */
+static bool pinned_in(struct hurdmm_space *space, uint64_t first, uint64_t last,
+                      bool writers)
+{
+    unsigned shift = space->manager->physmem.page_shift;
+    struct hmm_span *span =
+        hmm_span_first_overlap(&space->regions, first, last);
+
+    for (; span; span = hmm_span_next_overlap(span, first, last)) {
+        struct hmm_region *region = region_of(span);
+        struct hmm_index_cursor cursor;
+        uint64_t from, to;
+
+        if (!region->store || !region->store->pinned)
+            continue;
+        part_of(region, first, last, &from, &to);
+        bool more =
+            hmm_index_seek(&region->store->cache.index, &cursor, from >> shift);
+        for (; more && cursor.key <= to >> shift;
+             more = hmm_index_step(&cursor)) {
+            uint32_t number = HMM_SLOT_FRAME(*cursor.value);
+            if (number == HURDMM_FRAME_NONE)
+                continue;
+            const struct hmm_frame *frame =
+                &space->manager->physmem.table[number];
+            if (frame->pins_write || (!writers && frame->pins_read))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* Splits the region that spans `address` so that one begins there.  The memory
+ * for it is reserved. */
+static void split_at(struct hurdmm_space *space, uint64_t address)
+{
+    struct hmm_region *head = hmm_region_at(space, (uintptr_t)address);
+
+    if (!head || head->by_address.first == address)
+        return;
+    struct hurdmm *manager = space->manager;
+    struct hmm_region *tail = hmm_slab_alloc(&manager->region_slab);
+    uint64_t first = head->by_address.first, last = head->by_address.last;
+    uint64_t offset = head->mapping.by_offset.first;
+    hmm_assert(tail);
+    *tail = *head;
+    if (head->store)
+        hmm_mapping_detach(&head->mapping);
+    hmm_span_resize(&space->regions, &head->by_address, first, address - 1);
+    tail->by_address.first = address;
+    tail->by_address.last = last;
+    hmm_span_insert(&space->regions, &tail->by_address);
+    if (!head->store)
+        return;
+    hmm_mapping_attach(&head->mapping, &head->store->cache, offset,
+                       address - first, space->token, (uintptr_t)first);
+    hmm_mapping_attach(&tail->mapping, &head->store->cache,
+                       offset + (address - first), last - address + 1,
+                       space->token, (uintptr_t)address);
+}
+
+/* Makes regions begin and end at the ends of the range.  ENOMEM. */
+static int cut(struct hurdmm_space *space, uint64_t first, uint64_t last)
+{
+    int err = hmm_slab_reserve(&space->manager->region_slab, 2);
+
+    if (err)
+        return err;
+    split_at(space, first);
+    if (last < UINT64_MAX)
+        split_at(space, last + 1);
+    return 0;
+}
+
+/* Nothing is lent through it any more. */
+void hmm_region_remove(struct hmm_region *region)
+{
+    struct hurdmm *manager = region->space->manager;
+
+    if (region->store)
+        hmm_mapping_detach(&region->mapping);
+    hmm_span_remove(&region->space->regions, &region->by_address);
+    hmm_slab_free(&manager->region_slab, region);
+}
+
+static int unbind(struct hurdmm_space *space, uint64_t first, uint64_t last)
+{
+    struct hmm_span *span, *next;
+
+    if (pinned_in(space, first, last, false))
+        return EBUSY;
+    int err = take_all(space, first, last, HURDMM_NONE);
+    if (!err)
+        err = cut(space, first, last);
+    if (err)
+        return err;
+    span = hmm_span_first_overlap(&space->regions, first, last);
+    for (; span; span = next) {
+        next = hmm_span_next_overlap(span, first, last);
+        hmm_region_remove(region_of(span));
+    }
+    hmm_space_shrink(space, (uintptr_t)first, (size_t)(last - first + 1));
+    return 0;
+}
+
+/* Checks what every call by address checks, and enters. */
+static int enter_range(struct hurdmm_space *space, uintptr_t address,
+                       size_t length, uint64_t *last)
+{
+    int err = hmm_enter_space(space);
+
+    if (err)
+        return err;
+    if (hmm_range_check(space->manager, address, length) ||
+        length - 1 > UINTPTR_MAX - address) {
+        hmm_leave(space->manager);
+        return EINVAL;
+    }
+    *last = address + (length - 1);
+    return 0;
+}
+
+int hurdmm_unbind(struct hurdmm_space *space, uintptr_t address, size_t length)
+{
+    uint64_t last;
+    int err = enter_range(space, address, length, &last);
+
+    if (err)
+        return err;
+    err = unbind(space, address, last);
+    hmm_leave(space->manager);
+    return err;
+}
+
+/* For ends that may not fail: pins are ignored, and a reclaim that fails for
+ * want of mappings is tried again region by region. */
+void hmm_space_unbind_all(struct hurdmm_space *space)
+{
+    struct hmm_span *span;
+
+    while ((span = hmm_span_lowest(&space->regions)) != NULL) {
+        struct hmm_region *region = region_of(span);
+        uint64_t first = span->first, last = span->last;
+
+        while (region->store &&
+               take_range(region, region->mapping.by_offset.first,
+                          region->mapping.by_offset.last, HURDMM_NONE))
+            continue;
+        hmm_region_remove(region);
+        hmm_space_shrink(space, (uintptr_t)first, (size_t)(last - first + 1));
+    }
+}
+
+/* Every byte of the range is bound, and to something that allows `rights`. */
+static int check_covered(struct hurdmm_space *space, uint64_t first,
+                         uint64_t last, unsigned rights)
+{
+    struct hmm_region *region = hmm_region_at(space, (uintptr_t)first);
+
+    for (;;) {
+        if (!region || region->by_address.first > first)
+            return ENOENT;
+        if (rights & ~(unsigned)region->max_rights)
+            return EACCES;
+        if (region->by_address.last >= last)
+            return 0;
+        first = region->by_address.last + 1;
+        region = hmm_region_next(region);
+    }
+}
+
+static int protect(struct hurdmm_space *space, uint64_t first, uint64_t last,
+                   unsigned rights)
+{
+    struct hmm_span *span;
+    int err = check_covered(space, first, last, rights);
+
+    if (err)
+        return err;
+    if (!(rights & HURDMM_WRITE) &&
+        pinned_in(space, first, last, rights & HURDMM_READ))
+        return EBUSY;
+    /* Only the write right can be taken alone. */
+    if ((rights & (HURDMM_READ | HURDMM_EXECUTE)) !=
+        (HURDMM_READ | HURDMM_EXECUTE))
+        err = take_all(space, first, last,
+                       rights & HURDMM_READ && !(space->manager->info.features &
+                                                 HURDMM_PORT_EXECUTE)
+                           ? HURDMM_READ
+                           : HURDMM_NONE);
+    else if (!(rights & HURDMM_WRITE))
+        err = take_all(space, first, last, HURDMM_READ | HURDMM_EXECUTE);
+    if (!err)
+        err = cut(space, first, last);
+    if (err)
+        return err;
+    span = hmm_span_first_overlap(&space->regions, first, last);
+    for (; span; span = hmm_span_next_overlap(span, first, last))
+        region_of(span)->rights = (uint8_t)rights;
+    return 0;
+}
+
+int hurdmm_protect(struct hurdmm_space *space, uintptr_t address, size_t length,
+                   unsigned rights)
+{
+    uint64_t last;
+
+    if (!rights_valid(rights))
+        return EINVAL;
+    int err = enter_range(space, address, length, &last);
+    if (err)
+        return err;
+    err = protect(space, address, last, rights);
+    hmm_leave(space->manager);
+    return err;
+}
+
+static int set_advice(struct hurdmm_space *space, uint64_t first, uint64_t last,
+                      enum hurdmm_advice advice)
+{
+    struct hmm_span *span;
+    int err = check_covered(space, first, last, 0);
+
+    if (!err)
+        err = cut(space, first, last);
+    if (err)
+        return err;
+    span = hmm_span_first_overlap(&space->regions, first, last);
+    for (; span; span = hmm_span_next_overlap(span, first, last)) {
+        region_of(span)->advice = (uint8_t)advice;
+        region_of(span)->window = 0;
+    }
+    return 0;
+}
+
+/* WILLNEED and DONTNEED go to the stores; the others are the region's too. */
+static int advise_stores(struct hurdmm_space *space, uint64_t first,
+                         uint64_t last, enum hurdmm_advice advice)
+{
+    struct hmm_span *span =
+        hmm_span_first_overlap(&space->regions, first, last);
+
+    while (span) {
+        struct hurdmm_store *store = region_of(span)->store;
+        uint64_t from, to, end = span->last;
+
+        part_of(region_of(span), first, last, &from, &to);
+        if (store) {
+            hmm_leave(space->manager);
+            hurdmm_store_advise(store, from, to - from + 1, advice);
+            int err = hmm_enter_space(space);
+            if (err)
+                return err;
+        }
+        if (end >= last)
+            break;
+        first = end + 1;
+        span = hmm_span_first_overlap(&space->regions, first, last);
+    }
+    hmm_leave(space->manager);
+    return 0;
+}
+
+int hurdmm_advise(struct hurdmm_space *space, uintptr_t address, size_t length,
+                  enum hurdmm_advice advice)
+{
+    uint64_t last;
+
+    if ((unsigned)advice > HURDMM_ADVICE_READ_ONCE)
+        return EINVAL;
+    int err = enter_range(space, address, length, &last);
+    if (err)
+        return err;
+    if (advice == HURDMM_ADVICE_WILLNEED || advice == HURDMM_ADVICE_DONTNEED)
+        err = check_covered(space, address, last, 0);
+    else
+        err = set_advice(space, address, last, advice);
+    if (!err)
+        return advise_stores(space, address, last, advice);
+    hmm_leave(space->manager);
+    return err;
+}
+
+int hurdmm_region_find(struct hurdmm_space *space, uintptr_t address,
+                       struct hurdmm_region_info *info)
+{
+    if (!info)
+        return EINVAL;
+    int err = hmm_enter_space(space);
+    if (err)
+        return err;
+    struct hmm_region *region =
+        region_of(hmm_span_first_overlap(&space->regions, address, UINT64_MAX));
+    if (region) {
+        *info = (struct hurdmm_region_info){
+            .address = (uintptr_t)region->by_address.first,
+            .length = (size_t)(region->by_address.last -
+                               region->by_address.first + 1),
+            .store = region->store,
+            .offset = region->mapping.by_offset.first,
+            .rights = region->rights,
+            .max_rights = region->max_rights,
+            .advice = (enum hurdmm_advice)region->advice,
+        };
+    }
+    hmm_leave(space->manager);
+    return region ? 0 : ENOENT;
+}

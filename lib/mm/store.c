@@ -1,0 +1,577 @@
+/* SPDX-License-Identifier: MIT */
+/* store.c - making, resizing and ending stores, and the verbs by store range.
+ *
+ * Whatever must see a range at rest (discard, resize, destroy) takes a hold on
+ * it first: page.c, M7.
+ */
+#include "lib/mm/mm.h"
+
+static int check_options(const struct hurdmm *manager,
+                         const struct hurdmm_store_ops *ops,
+                         const struct hurdmm_store_options *options)
+{
+    const unsigned all = HURDMM_STORE_SHARED | HURDMM_STORE_READ_ONLY |
+                         HURDMM_STORE_DISCARDABLE | HURDMM_STORE_NO_STEAL |
+                         HURDMM_STORE_SIGNAL_SAFE | HURDMM_STORE_VOLATILE;
+    const unsigned undrained = HURDMM_STORE_READ_ONLY | HURDMM_STORE_VOLATILE |
+                               HURDMM_STORE_DISCARDABLE;
+    size_t block = options->block_size, page = hmm_page_bytes(manager);
+
+    if (options->flags & ~all || (!ops->page_in && !ops->fault))
+        return EINVAL;
+    if (!ops->page_out && !(options->flags & undrained))
+        return EINVAL;
+    if (block &&
+        (!hmm_is_pow2(block) || block < page || block > HMM_RUN_MAX * page ||
+         block / page > manager->budget / 4))
+        return EINVAL;
+    return options->size > UINT64_MAX - (block ? block : page) ? EINVAL : 0;
+}
+
+static void copy_name(char *to, size_t room, const char *from)
+{
+    size_t i = 0;
+
+    while (from && from[i] && i + 1 < room) {
+        to[i] = from[i];
+        i++;
+    }
+    to[i] = '\0';
+}
+
+int hurdmm_store_create(struct hurdmm *manager,
+                        const struct hurdmm_store_ops *ops,
+                        const struct hurdmm_store_options *options,
+                        struct hurdmm_store **result)
+{
+    if (!ops || !options || !result ||
+        ops->struct_size < offsetof(struct hurdmm_store_ops, sync) ||
+        options->struct_size < sizeof *options)
+        return EINVAL;
+    int err = hmm_enter_manager(manager);
+    if (err)
+        return err;
+    struct hurdmm_store *store = NULL;
+    err = check_options(manager, ops, options);
+    if (!err && !(store = hmm_slab_alloc(&manager->store_slab)))
+        err = ENOMEM;
+    if (!err) {
+        memset(store, 0, sizeof *store);
+        store->manager = manager;
+        memcpy(&store->ops, ops,
+               (size_t)hmm_min(ops->struct_size, sizeof store->ops));
+        store->hook = options->hook;
+        store->size = options->size;
+        store->flags = options->flags;
+        store->block_pages = 1;
+        if (options->block_size)
+            store->block_pages =
+                (uint32_t)(options->block_size / hmm_page_bytes(manager));
+        store->id = ++manager->next_id;
+        copy_name(store->name, sizeof store->name, options->name);
+        hmm_container_init(&store->cache, &manager->physmem);
+        hmm_list_append(&manager->stores, &store->link);
+        store->magic = HMM_MAGIC_STORE;
+        *result = store;
+    }
+    hmm_leave(manager);
+    return err;
+}
+
+/* Unbinds every region of the store. */
+static int detach(struct hurdmm_store *store)
+{
+    struct hmm_span *span;
+
+    while ((span = hmm_span_lowest(&store->cache.mappings)) != NULL) {
+        struct hmm_mapping *mapping =
+            HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
+        struct hmm_region *region =
+            HMM_CONTAINER_OF(mapping, struct hmm_region, mapping);
+        struct hurdmm_space *space = region->space;
+        uint64_t address = region->by_address.first;
+        size_t length = (size_t)(region->by_address.last - address + 1);
+
+        hmm_leave(store->manager);
+        int err = hurdmm_unbind(space, (uintptr_t)address, length);
+        if (hmm_enter(store->manager))
+            hmm_broken(store->manager, "the critical section is gone");
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+int hmm_store_settle(struct hurdmm_store *store, uint64_t offset,
+                     uint64_t length)
+{
+    struct hurdmm *manager = store->manager;
+    struct hmm_call call;
+
+    if (!store->ops.sync)
+        return 0;
+    hmm_call_begin(&call, store, 0);
+    hmm_leave(manager);
+    int err = store->ops.sync(store, store->hook, offset, length);
+    if (hmm_enter(manager))
+        hmm_broken(manager, "the critical section is gone");
+    hmm_call_end(&call);
+    return err;
+}
+
+static uint64_t last_page(const struct hurdmm_store *store)
+{
+    return UINT64_MAX >> store->manager->physmem.page_shift;
+}
+
+/* The checks of destroy that may be asked at any time. */
+static int in_use(const struct hurdmm_store *store)
+{
+    if (store->cache.mappings.count > 0 || store->pinned || store->requests ||
+        store->users || store->held)
+        return EBUSY;
+    return 0;
+}
+
+static void end_store(struct hurdmm_store *store)
+{
+    struct hurdmm *manager = store->manager;
+
+    hmm_drop_range(store, 0, last_page(store), true);
+    hmm_assert(store->cache.index.count == 0);
+    hmm_chore_forget(store);
+    hmm_list_remove(&store->link);
+    store->magic = 0;
+    void (*destroy)(void *) = store->ops.destroy;
+    void *hook = store->hook;
+    hmm_slab_free(&manager->store_slab, store);
+    if (!destroy)
+        return;
+    hmm_leave(manager);
+    destroy(hook);
+    if (hmm_enter(manager))
+        hmm_broken(manager, "the critical section is gone");
+}
+
+int hmm_store_destroy(struct hurdmm_store *store, unsigned flags)
+{
+    bool keep = !(store->flags & HURDMM_STORE_VOLATILE) &&
+                !(flags & HURDMM_DROP) && store->ops.page_out;
+    int err = 0;
+
+    if (hmm_in_callback(store->manager, hmm_thread_self(store->manager)))
+        return EDEADLK;
+    if (flags & HURDMM_DETACH)
+        err = detach(store);
+    if (!err)
+        err = in_use(store);
+    /* Nothing new can come in while it dies. */
+    store->dying = !err;
+    while (!err && keep && store->dirty > 0)
+        err = hmm_flush(store, 0, last_page(store));
+    if (!err && keep) {
+        err = store->write_error;
+        store->write_error = 0;
+        if (!err)
+            err = hmm_store_settle(store, 0, store->size);
+    }
+    if (!err)
+        err = hmm_hold(store, 0, last_page(store));
+    if (!err) {
+        end_store(store);
+        return 0;
+    }
+    store->dying = false;
+    return err;
+}
+
+int hurdmm_store_destroy(struct hurdmm_store *store, unsigned flags)
+{
+    if (flags & ~(HURDMM_DETACH | HURDMM_DROP))
+        return EINVAL;
+    int err = hmm_enter_store(store);
+    if (err)
+        return err;
+    struct hurdmm *manager = store->manager;
+    err = hmm_store_destroy(store, flags);
+    hmm_leave(manager);
+    return err;
+}
+
+uint64_t hurdmm_store_size(const struct hurdmm_store *store)
+{
+    return store->size;
+}
+
+void *hurdmm_store_hook(const struct hurdmm_store *store)
+{
+    return store->hook;
+}
+
+struct hurdmm *hurdmm_store_manager(const struct hurdmm_store *store)
+{
+    return store->manager;
+}
+
+const struct hurdmm_store_ops *hurdmm_store_operations(
+    const struct hurdmm_store *store)
+{
+    return &store->ops;
+}
+
+/* Zeroes what of the last page lies past the new end, if the page is there. */
+static int zero_tail(struct hurdmm_store *store, uint64_t size)
+{
+    struct hurdmm *manager = store->manager;
+    uint64_t mask = hmm_page_bytes(manager) - 1;
+    uint64_t page = size >> manager->physmem.page_shift;
+    uint64_t *slot = hmm_container_slot(&store->cache, page);
+    void *bytes;
+
+    if ((size & mask) == 0 || !hmm_resident(slot))
+        return 0;
+    int err = hmm_take_back(&store->cache, page, slot, HURDMM_NONE);
+    if (!err)
+        err = hmm_frames_window(&manager->physmem, HMM_SLOT_FRAME(*slot), 1,
+                                &bytes);
+    if (!err)
+        memset((char *)bytes + (size & mask), 0,
+               (size_t)(hmm_page_bytes(manager) - (size & mask)));
+    return err;
+}
+
+static bool pinned_from(struct hurdmm_store *store, uint64_t page)
+{
+    struct hmm_index_cursor cursor;
+
+    if (!store->pinned)
+        return false;
+    bool more = hmm_index_seek(&store->cache.index, &cursor, page);
+    for (; more; more = hmm_index_step(&cursor)) {
+        if (hmm_page_pinned(store->manager, *cursor.value))
+            return true;
+    }
+    return false;
+}
+
+static int shrink(struct hurdmm_store *store, uint64_t size)
+{
+    unsigned shift = store->manager->physmem.page_shift;
+    uint64_t block = (uint64_t)store->block_pages << shift;
+    uint64_t keep = (size + block - 1) / block * store->block_pages;
+
+    if (pinned_from(store, size >> shift))
+        return EBUSY;
+    int err = hmm_hold(store, size >> shift, last_page(store));
+    if (err)
+        return err;
+    if (pinned_from(store, size >> shift))
+        err = EBUSY;
+    if (!err)
+        err = zero_tail(store, size);
+    if (!err)
+        err = hmm_drop_range(store, keep, last_page(store), true);
+    if (!err)
+        store->size = size;
+    hmm_unhold(store);
+    return err;
+}
+
+int hurdmm_store_resize(struct hurdmm_store *store, uint64_t size)
+{
+    int err = hmm_enter_store(store);
+
+    if (err)
+        return err;
+    struct hurdmm *manager = store->manager;
+    uint64_t block = (uint64_t)store->block_pages
+                     << manager->physmem.page_shift;
+    if (size > UINT64_MAX - block)
+        err = EINVAL;
+    else if (size < store->size)
+        err = shrink(store, size);
+    else
+        store->size = size;
+    hmm_leave(manager);
+    return err;
+}
+
+/* Verbs. */
+
+/* Enters, and makes pages of a byte range, cut at the store's end.  ENOENT: the
+ * range is empty then, and there is nothing to do. */
+static int enter_range(struct hurdmm_store *store, uint64_t offset,
+                       uint64_t length, uint64_t *first, uint64_t *last)
+{
+    int err = hmm_enter_store(store);
+
+    if (err)
+        return err;
+    const struct hurdmm *manager = store->manager;
+    uint64_t mask = hmm_page_bytes(manager) - 1;
+    uint64_t pages = hmm_store_pages(store);
+    uint64_t block = store->block_pages;
+    if ((offset & mask) || length == 0 ||
+        (length != HURDMM_WHOLE &&
+         ((length & mask) || !hmm_range_ok(offset, length)))) {
+        hmm_leave(store->manager);
+        return EINVAL;
+    }
+    *first = offset >> manager->physmem.page_shift;
+    if (length == HURDMM_WHOLE || offset + (length - 1) > store->size)
+        *last = (pages + block - 1) / block * block - 1;
+    else
+        *last = (offset + (length - 1)) >> manager->physmem.page_shift;
+    if (pages == 0 || *first > *last) {
+        hmm_leave(store->manager);
+        return ENOENT;
+    }
+    return 0;
+}
+
+static int leave_with(struct hurdmm_store *store, int err)
+{
+    hmm_leave(store->manager);
+    return err;
+}
+
+static int own_callback(struct hurdmm_store *store)
+{
+    return hmm_would_deadlock(store, hmm_thread_self(store->manager), 0)
+               ? EDEADLK
+               : 0;
+}
+
+/* The error of background writes, reported once. */
+static int report(struct hurdmm_store *store, int err)
+{
+    int earlier = store->write_error;
+
+    store->write_error = 0;
+    return earlier ? earlier : err;
+}
+
+/* Without HURDMM_WAIT the work is queued; a queue that is full makes the caller
+ * do it. */
+static bool start_only(struct hurdmm_store *store, enum hmm_chore_kind kind,
+                       unsigned flags, uint64_t first, uint64_t last)
+{
+    return !(flags & HURDMM_WAIT) &&
+           hmm_chore_add(store->manager, kind, store, first, last);
+}
+
+int hurdmm_store_flush(struct hurdmm_store *store, uint64_t offset,
+                       uint64_t length, unsigned flags)
+{
+    uint64_t first, last;
+
+    if (flags & ~HURDMM_WAIT)
+        return EINVAL;
+    int err = enter_range(store, offset, length, &first, &last);
+    if (err)
+        return err == ENOENT ? 0 : err;
+    if (!start_only(store, HMM_CHORE_FLUSH, flags, first, last)) {
+        err = own_callback(store);
+        if (!err)
+            err = report(store, hmm_flush(store, first, last));
+    }
+    return leave_with(store, err);
+}
+
+/* Ranges of verbs that drop pages are whole blocks. */
+static int check_blocks(const struct hurdmm_store *store, uint64_t first,
+                        uint64_t last)
+{
+    uint64_t mask = store->block_pages - 1;
+    uint64_t end = hmm_store_pages(store);
+
+    if (first & mask)
+        return EINVAL;
+    return ((last + 1) & mask) && last + 1 < end ? EINVAL : 0;
+}
+
+int hurdmm_store_return(struct hurdmm_store *store, uint64_t offset,
+                        uint64_t length, unsigned flags)
+{
+    uint64_t first, last;
+
+    if (flags & ~HURDMM_WAIT)
+        return EINVAL;
+    int err = enter_range(store, offset, length, &first, &last);
+    if (err)
+        return err == ENOENT ? 0 : err;
+    err = check_blocks(store, first, last);
+    if (!err)
+        err = own_callback(store);
+    if (err)
+        return leave_with(store, err);
+    if (!start_only(store, HMM_CHORE_RETURN, flags, first, last))
+        err = report(store, hmm_flush(store, first, last));
+    int busy = hmm_drop_range(store, first, last, false);
+    return leave_with(store, err ? err : busy);
+}
+
+/* Tells the store, while the hold keeps the range as it is. */
+static void tell_discarded(struct hurdmm_store *store, uint64_t first,
+                           uint64_t last)
+{
+    struct hurdmm *manager = store->manager;
+    unsigned shift = manager->physmem.page_shift;
+    struct hmm_call call;
+
+    if (!store->ops.discarded)
+        return;
+    hmm_call_begin(&call, store, 0);
+    hmm_leave(manager);
+    store->ops.discarded(store, store->hook, first << shift,
+                         (last - first + 1) << shift);
+    if (hmm_enter(manager))
+        hmm_broken(manager, "the critical section is gone");
+    hmm_call_end(&call);
+}
+
+/* Drops all but pinned pages, and tells the store of the pieces between. */
+static int discard(struct hurdmm_store *store, uint64_t first, uint64_t last)
+{
+    uint64_t from = first;
+    int err = hmm_drop_range(store, first, last, true);
+
+    if (err && err != EBUSY)
+        return err;
+    while (from <= last) {
+        uint64_t page = from;
+        /* What is still there is pinned. */
+        uint64_t *slot = hmm_index_next(&store->cache.index, from, &page);
+        if (!slot || page > last) {
+            tell_discarded(store, from, last);
+            break;
+        }
+        if (page > from)
+            tell_discarded(store, from, page - 1);
+        from = page + 1;
+    }
+    return err;
+}
+
+int hurdmm_store_discard(struct hurdmm_store *store, uint64_t offset,
+                         uint64_t length)
+{
+    uint64_t first, last;
+    int err = enter_range(store, offset, length, &first, &last);
+
+    if (err)
+        return err == ENOENT ? 0 : err;
+    err = check_blocks(store, first, last);
+    if (!err)
+        err = hmm_hold(store, first, last);
+    if (!err) {
+        err = discard(store, first, last);
+        hmm_unhold(store);
+    }
+    return leave_with(store, err);
+}
+
+int hurdmm_store_sync(struct hurdmm_store *store, uint64_t offset,
+                      uint64_t length, unsigned flags)
+{
+    uint64_t first, last;
+
+    if (flags & ~HURDMM_WAIT)
+        return EINVAL;
+    int err = enter_range(store, offset, length, &first, &last);
+    if (err)
+        return err == ENOENT ? 0 : err;
+    unsigned shift = store->manager->physmem.page_shift;
+    if (start_only(store, HMM_CHORE_SYNC, flags, first, last))
+        return leave_with(store, 0);
+    err = own_callback(store);
+    if (err)
+        return leave_with(store, err);
+    int written = hmm_flush(store, first, last);
+    err = hmm_store_settle(store, first << shift, (last - first + 1) << shift);
+    return leave_with(store, report(store, written ? written : err));
+}
+
+int hurdmm_sync_all(struct hurdmm *manager)
+{
+    struct hmm_list *link;
+    int first_error = 0;
+    uint32_t id = 0;
+    int err = hmm_enter_manager(manager);
+
+    if (err)
+        return err;
+    /* Stores come in the order of their numbers; the lock is dropped in
+     * between, so each step looks for the next number. */
+    for (;;) {
+        struct hurdmm_store *store = NULL;
+        HMM_LIST_FOR_EACH(link, &manager->stores)
+        {
+            store = HMM_CONTAINER_OF(link, struct hurdmm_store, link);
+            if (store->id > id)
+                break;
+            store = NULL;
+        }
+        if (!store)
+            break;
+        id = store->id;
+        hmm_leave(manager);
+        err = store->flags & HURDMM_STORE_READ_ONLY
+                  ? 0
+                  : hurdmm_store_sync(store, 0, HURDMM_WHOLE, HURDMM_WAIT);
+        if (!first_error && err != ESTALE)
+            first_error = err;
+        err = hmm_enter_manager(manager);
+        if (err)
+            return err;
+    }
+    hmm_leave(manager);
+    return first_error;
+}
+
+int hurdmm_store_state(struct hurdmm_store *store, uint64_t offset,
+                       unsigned *state, int *error)
+{
+    int err = hmm_enter_store(store);
+
+    if (err)
+        return err;
+    struct hurdmm *manager = store->manager;
+    uint64_t page = offset >> manager->physmem.page_shift;
+    if (!state || offset >= store->size)
+        return leave_with(store, EINVAL);
+    const uint64_t *slot = hmm_container_slot(&store->cache, page);
+    *state = slot ? hmm_page_state(manager, *slot) : 0;
+    if (error)
+        *error = slot ? (int)(*slot >> HMM_ERROR_SHIFT) : 0;
+    return leave_with(store, 0);
+}
+
+int hurdmm_store_advise(struct hurdmm_store *store, uint64_t offset,
+                        uint64_t length, enum hurdmm_advice advice)
+{
+    uint64_t first, last;
+
+    if ((unsigned)advice > HURDMM_ADVICE_READ_ONCE)
+        return EINVAL;
+    int err = enter_range(store, offset, length, &first, &last);
+    if (err)
+        return err == ENOENT ? 0 : err;
+    struct hurdmm *manager = store->manager;
+    unsigned shift = manager->physmem.page_shift;
+    if (advice == HURDMM_ADVICE_WILLNEED)
+        hmm_chore_add(manager, HMM_CHORE_PREFETCH, store, first, last);
+    else if (advice == HURDMM_ADVICE_DONTNEED)
+        hmm_cool_range(store, first, last);
+    if (!store->ops.advise)
+        return leave_with(store, 0);
+    struct hmm_call call;
+    hmm_call_begin(&call, store, 0);
+    hmm_leave(manager);
+    store->ops.advise(store, store->hook, first << shift,
+                      (last - first + 1) << shift, advice);
+    if (hmm_enter(manager))
+        hmm_broken(manager, "the critical section is gone");
+    hmm_call_end(&call);
+    return leave_with(store, 0);
+}
