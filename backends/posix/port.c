@@ -127,7 +127,10 @@ static int port_open(struct hurdmm_port *base,
         return ESTALE;
     if (port->opened)
         return EBUSY;
-    int error = open_layers(port, config->frames);
+    uint64_t frames = config->frames;
+    if (frames == 0)
+        frames = config->bytes / (uint64_t)sysconf(_SC_PAGESIZE);
+    int error = open_layers(port, frames);
     if (error)
         return error;
     describe_machine(port, info);
