@@ -373,7 +373,7 @@ static void cool_behind(struct hmm_want *want)
 int hmm_fill(struct hmm_want *want)
 {
     struct hurdmm_store *store = want->store;
-    struct hurdmm_request *request;
+    struct hurdmm_request *request = NULL;
     int err = may_fill(want);
 
     if (err)

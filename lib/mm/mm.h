@@ -169,7 +169,8 @@ struct hurdmm_store {
     uint32_t magic;
     uint32_t id;
     struct hurdmm *manager;
-    struct hurdmm_store_ops ops;
+    struct hurdmm_store_ops ops;              /* with NULL for what is missing */
+    const struct hurdmm_store_ops *given_ops; /* as it was created */
     void *hook;
     char name[32];
     uint64_t size;

@@ -60,6 +60,7 @@ int hurdmm_store_create(struct hurdmm *manager,
         store->manager = manager;
         memcpy(&store->ops, ops,
                (size_t)hmm_min(ops->struct_size, sizeof store->ops));
+        store->given_ops = ops;
         store->hook = options->hook;
         store->size = options->size;
         store->flags = options->flags;
@@ -206,6 +207,12 @@ uint64_t hurdmm_store_size(const struct hurdmm_store *store)
 void *hurdmm_store_hook(const struct hurdmm_store *store)
 {
     return store->hook;
+}
+
+const struct hurdmm_store_ops *
+hurdmm_store_operations(const struct hurdmm_store *store)
+{
+    return store->given_ops;
 }
 
 struct hurdmm *hurdmm_store_manager(const struct hurdmm_store *store)
