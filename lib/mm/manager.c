@@ -291,10 +291,15 @@ static int place(const struct hurdmm_options *options,
                  const struct hurdmm_port_info *info, struct hurdmm **manager)
 {
     struct hurdmm_port *port = options->port;
+    uintptr_t cookie;
     void *memory;
-    int err = port->ops->core_map(port, hmm_align_up(sizeof **manager, 4096),
-                                  &memory);
+    int err = port->ops->critical_enter(port, &cookie);
 
+    if (err)
+        return err;
+    err = port->ops->core_map(port, hmm_align_up(sizeof **manager, 4096),
+                              &memory);
+    port->ops->critical_leave(port, cookie);
     if (err)
         return err;
     struct hurdmm *m = memory;

@@ -209,8 +209,8 @@ void *hurdmm_store_hook(const struct hurdmm_store *store)
     return store->hook;
 }
 
-const struct hurdmm_store_ops *
-hurdmm_store_operations(const struct hurdmm_store *store)
+const struct hurdmm_store_ops *hurdmm_store_operations(
+    const struct hurdmm_store *store)
 {
     return store->given_ops;
 }
@@ -218,12 +218,6 @@ hurdmm_store_operations(const struct hurdmm_store *store)
 struct hurdmm *hurdmm_store_manager(const struct hurdmm_store *store)
 {
     return store->manager;
-}
-
-const struct hurdmm_store_ops *hurdmm_store_operations(
-    const struct hurdmm_store *store)
-{
-    return &store->ops;
 }
 
 /* Zeroes what of the last page lies past the new end, if the page is there. */
