@@ -1,0 +1,601 @@
+/* SPDX-License-Identifier: MIT */
+/* Memory that is short: what leaves, what stays, and who is told. */
+#include "tests/core/world.h"
+#include "tests/support/runner.h"
+
+static struct world world;
+
+static const struct hurdmm_policy_ops *const policies[] = {
+    &hurdmm_policy_default, &hurdmm_policy_clock, &hurdmm_policy_random};
+
+static void begin(void)
+{
+    world_begin(&world, NULL);
+}
+
+static void end(void)
+{
+    world_end(&world);
+}
+
+static void restart(const struct world_options *options)
+{
+    world_end(&world);
+    world_begin(&world, options);
+}
+
+/* Loads a byte of each of the first `pages' pages. */
+static void load_all(uintptr_t at, unsigned pages)
+{
+    for (unsigned i = 0; i < pages; i++)
+        world_expect(&world, at + i * world.page, world_byte(i * world.page));
+}
+
+static unsigned resident(struct disk *disk, unsigned pages)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < pages; i++)
+        count +=
+            (world_state(disk, i * world.page) & HURDMM_STATE_RESIDENT) != 0;
+    return count;
+}
+
+START_TEST(the_budget_is_kept)
+{
+    struct world_options options = {.policy = policies[_i]};
+    restart(&options);
+    struct disk *disk = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < 64; i++) {
+            struct hurdmm_stats stats;
+            world_put(&world, at + i * world.page, (uint8_t)(round + i));
+            stats = world_stats(&world);
+            ck_assert_uint_le(stats.frames_used, 32);
+            ck_assert_uint_eq(stats.frames_budget, 32);
+            ck_assert_uint_le(stats.frames_peak, 32);
+        }
+    }
+    for (unsigned i = 0; i < 64; i++)
+        world_expect(&world, at + i * world.page, (uint8_t)(2 + i));
+    ck_assert_uint_gt(world_stats(&world).evictions, 64);
+}
+END_TEST
+
+START_TEST(clean_pages_leave_without_being_written)
+{
+    struct disk *disk = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    load_all(at, 64);
+    load_all(at, 64);
+    ck_assert_uint_eq(disk->outs, 0);
+    ck_assert_uint_gt(world_stats(&world).evictions, 0);
+}
+END_TEST
+
+START_TEST(dirty_pages_are_written_before_they_leave)
+{
+    struct disk *disk = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    for (unsigned i = 0; i < 64; i++)
+        world_put(&world, at + i * world.page, (uint8_t)(i + 1));
+    for (unsigned i = 0; i < 64; i++) {
+        if (!(world_state(disk, i * world.page) & HURDMM_STATE_RESIDENT))
+            ck_assert_uint_eq(disk->bytes[i * world.page], i + 1);
+    }
+    ck_assert_uint_gt(disk->outs, 0);
+}
+END_TEST
+
+START_TEST(neighbours_are_written_in_one_call)
+{
+    struct disk *disk = world_disk(&world, 16 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 16 * world.page);
+    for (unsigned i = 0; i < 12; i++)
+        world_put(&world, at + i * world.page, 1);
+    unsigned before = disk->outs;
+    ck_assert_int_eq(
+        hurdmm_store_flush(disk->store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    ck_assert_uint_le(disk->outs - before, 2);
+}
+END_TEST
+
+START_TEST(eviction_is_told_to_the_store)
+{
+    struct disk *disk = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    load_all(at, 64);
+    ck_assert_uint_gt(disk->evicted, 0);
+}
+END_TEST
+
+START_TEST(background_reclaim_keeps_frames_free)
+{
+    struct disk *disk = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    for (unsigned i = 0; i < 64; i++) {
+        world_expect(&world, at + i * world.page, world_byte(i * world.page));
+        hurdmm_sim_sleep(world.port, 1000000);
+    }
+    hurdmm_sim_sleep(world.port, 10000000);
+    ck_assert_uint_ge(world_stats(&world).frames_free, 4);
+}
+END_TEST
+
+START_TEST(a_smaller_budget_evicts_at_once)
+{
+    struct disk *disk = world_disk(&world, 32 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 32 * world.page);
+    for (unsigned i = 0; i < 28; i++)
+        world_put(&world, at + i * world.page, (uint8_t)(i + 1));
+    ck_assert_int_eq(hurdmm_set_budget(world.manager, 16 * world.page), 0);
+    ck_assert_uint_le(world_stats(&world).frames_used, 16);
+    ck_assert_uint_eq(world_stats(&world).frames_budget, 16);
+    for (unsigned i = 0; i < 28; i++)
+        world_expect(&world, at + i * world.page, i + 1);
+    ck_assert_uint_le(world_stats(&world).frames_used, 16);
+    ck_assert_int_eq(hurdmm_set_budget(world.manager, 32 * world.page), 0);
+}
+END_TEST
+
+/* A working set that is used again and again survives a long scan. */
+START_TEST(the_default_policy_resists_a_scan)
+{
+    struct disk *disk = world_disk(&world, 8 * world.page, 0);
+    struct disk *scan = world_disk(&world, 512 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 8 * world.page);
+    uintptr_t at_scan = world_bind(&world, scan, 0, 512 * world.page);
+    for (unsigned i = 0; i < 80; i++) {
+        world_expect(&world, at + i % 8 * world.page,
+                     world_byte(i % 8 * world.page));
+        world_expect(&world, at_scan + i % 8 * world.page,
+                     world_byte(i % 8 * world.page));
+    }
+    unsigned before = disk->ins;
+    for (unsigned i = 8; i < 512; i++) {
+        world_expect(&world, at_scan + i * world.page,
+                     world_byte(i * world.page));
+        if (i % 4 == 0)
+            world_expect(&world, at + i / 4 % 8 * world.page,
+                         world_byte(i / 4 % 8 * world.page));
+    }
+    /* 126 uses; an LRU of 32 frames would miss nearly every one of them. */
+    ck_assert_uint_le(disk->ins - before, 24);
+}
+END_TEST
+
+START_TEST(read_once_pages_go_first)
+{
+    struct disk *keep = world_disk(&world, 12 * world.page, 0);
+    struct disk *once = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at = world_bind(&world, keep, 0, 12 * world.page);
+    uintptr_t at_once = world_bind(&world, once, 0, 64 * world.page);
+    ck_assert_int_eq(hurdmm_advise(world.space, at_once, 64 * world.page,
+                                   HURDMM_ADVICE_READ_ONCE),
+                     0);
+    load_all(at, 12);
+    load_all(at, 12);
+    load_all(at_once, 64);
+    ck_assert_uint_eq(resident(keep, 12), 12);
+}
+END_TEST
+
+START_TEST(dontneed_pages_are_the_next_victims)
+{
+    struct disk *disk = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    for (unsigned i = 0; i < 8; i++)
+        world_put(&world, at + i * world.page, 7);
+    ck_assert_int_eq(
+        hurdmm_advise(world.space, at, 8 * world.page, HURDMM_ADVICE_DONTNEED),
+        0);
+    for (unsigned i = 8; i < 36; i++)
+        world_expect(&world, at + i * world.page, world_byte(i * world.page));
+    ck_assert_uint_le(resident(disk, 8), 4);
+    for (unsigned i = 0; i < 8; i++)
+        world_expect(&world, at + i * world.page, 7);
+}
+END_TEST
+
+START_TEST(willneed_reads_ahead_without_waiting)
+{
+    struct world_options options = {.readahead_pages = 8};
+    restart(&options);
+    struct disk *disk = world_disk(&world, 16 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 16 * world.page);
+    disk->hold_in = true;
+    ck_assert_int_eq(
+        hurdmm_advise(world.space, at, 8 * world.page, HURDMM_ADVICE_WILLNEED),
+        0);
+    disk->hold_in = false;
+    hurdmm_sim_sleep(world.port, 1000000);
+    ck_assert_uint_eq(resident(disk, 8), 8);
+    unsigned before = disk->ins;
+    load_all(at, 8);
+    ck_assert_uint_eq(disk->ins, before);
+}
+END_TEST
+
+START_TEST(sequential_reading_is_read_ahead)
+{
+    struct world_options options = {.readahead_pages = 8};
+    restart(&options);
+    struct disk *disk = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    ck_assert_int_eq(hurdmm_advise(world.space, at, 64 * world.page,
+                                   HURDMM_ADVICE_SEQUENTIAL),
+                     0);
+    load_all(at, 64);
+    ck_assert_uint_le(disk->ins, 24);
+    ck_assert_uint_gt(world_stats(&world).pages_ahead, 30);
+}
+END_TEST
+
+START_TEST(random_reading_is_not_read_ahead)
+{
+    struct world_options options = {.readahead_pages = 8};
+    restart(&options);
+    struct disk *disk = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    ck_assert_int_eq(
+        hurdmm_advise(world.space, at, 64 * world.page, HURDMM_ADVICE_RANDOM),
+        0);
+    load_all(at, 16);
+    ck_assert_uint_eq(disk->ins, 16);
+    ck_assert_uint_eq(disk->bytes_in, 16 * world.page);
+}
+END_TEST
+
+START_TEST(no_steal_pages_stay_until_they_are_asked_for)
+{
+    struct disk *log =
+        world_disk(&world, 8 * world.page, HURDMM_STORE_NO_STEAL);
+    struct disk *disk = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at_log = world_bind(&world, log, 0, 8 * world.page);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    for (unsigned i = 0; i < 8; i++)
+        world_put(&world, at_log + i * world.page, 9);
+    load_all(at, 64);
+    load_all(at, 64);
+    ck_assert_uint_eq(log->outs, 0);
+    ck_assert_uint_eq(resident(log, 8), 8);
+    ck_assert_int_eq(
+        hurdmm_store_flush(log->store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    for (unsigned i = 0; i < 8; i++)
+        ck_assert_uint_eq(log->bytes[i * world.page], 9);
+    load_all(at, 64);
+    ck_assert_uint_lt(resident(log, 8), 8);
+}
+END_TEST
+
+START_TEST(discardable_pages_are_dropped_and_made_again)
+{
+    struct disk *disk = world_disk_of(&world, 64 * world.page, 0,
+                                      HURDMM_STORE_DISCARDABLE, DISK_FULL_NOW);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    for (unsigned i = 0; i < 64; i++)
+        world_put(&world, at + i * world.page, 0xdd);
+    ck_assert_uint_eq(disk->outs, 0);
+    unsigned back = 0;
+    for (unsigned i = 0; i < 64; i++) {
+        uint8_t value = 0;
+        ck_assert_int_eq(world_load(&world, at + i * world.page, &value), 0);
+        if (value == world_byte(i * world.page))
+            back++;
+        else
+            ck_assert_uint_eq(value, 0xdd);
+    }
+    ck_assert_uint_ge(back, 32);
+    ck_assert_uint_ge(disk->why_discarded, 32);
+    ck_assert_uint_gt(world_stats(&world).discards, 0);
+}
+END_TEST
+
+START_TEST(pinned_pages_are_never_evicted)
+{
+    struct disk *disk = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    ck_assert_int_eq(hurdmm_pin(world.space, at, 8 * world.page, HURDMM_READ),
+                     0);
+    for (unsigned round = 0; round < 3; round++)
+        load_all(at, 64);
+    for (unsigned i = 0; i < 8; i++)
+        ck_assert_uint_eq(world_state(disk, i * world.page),
+                          HURDMM_STATE_RESIDENT | HURDMM_STATE_PINNED);
+    uint64_t faults = world_stats(&world).faults;
+    load_all(at, 8);
+    ck_assert_uint_eq(world_stats(&world).faults, faults);
+    ck_assert_uint_eq(world_stats(&world).frames_pinned, 8);
+    ck_assert_int_eq(hurdmm_unpin(world.space, at, 8 * world.page, HURDMM_READ),
+                     0);
+    for (unsigned i = 8; i < 64; i++)
+        world_expect(&world, at + i * world.page, world_byte(i * world.page));
+    ck_assert_uint_lt(resident(disk, 8), 8);
+}
+END_TEST
+
+START_TEST(pins_nest)
+{
+    struct disk *disk = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    ck_assert_int_eq(hurdmm_pin(world.space, at, 2 * world.page, HURDMM_READ),
+                     0);
+    ck_assert_int_eq(hurdmm_pin(world.space, at, 2 * world.page, HURDMM_READ),
+                     0);
+    ck_assert_int_eq(hurdmm_unpin(world.space, at, 2 * world.page, HURDMM_READ),
+                     0);
+    ck_assert_uint_ne(world_state(disk, 0) & HURDMM_STATE_PINNED, 0);
+    ck_assert_int_eq(hurdmm_unpin(world.space, at, 2 * world.page, HURDMM_READ),
+                     0);
+    ck_assert_uint_eq(world_state(disk, 0) & HURDMM_STATE_PINNED, 0);
+    ck_assert_int_eq(hurdmm_unpin(world.space, at, 2 * world.page, HURDMM_READ),
+                     EINVAL);
+}
+END_TEST
+
+START_TEST(a_page_pinned_for_writing_stays_writable_and_dirty)
+{
+    struct disk *disk = world_disk(&world, 4 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 4 * world.page);
+    ck_assert_int_eq(hurdmm_pin(world.space, at, world.page, HURDMM_WRITE), 0);
+    uint64_t faults = world_stats(&world).faults;
+    world_put(&world, at, 1);
+    ck_assert_int_eq(
+        hurdmm_store_sync(disk->store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    ck_assert_uint_eq(disk->bytes[0], 1);
+    world_put(&world, at, 2);
+    ck_assert_uint_eq(world_stats(&world).faults, faults);
+    ck_assert_uint_ne(world_state(disk, 0) & HURDMM_STATE_DIRTY, 0);
+    ck_assert_int_eq(
+        hurdmm_store_sync(disk->store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    ck_assert_uint_eq(disk->bytes[0], 2);
+    ck_assert_int_eq(hurdmm_unpin(world.space, at, world.page, HURDMM_WRITE),
+                     0);
+}
+END_TEST
+
+START_TEST(the_pin_limit_is_edquot)
+{
+    struct world_options options = {.pin_pages = 6};
+    restart(&options);
+    struct disk *disk = world_disk(&world, 16 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 16 * world.page);
+    ck_assert_int_eq(hurdmm_pin(world.space, at, 4 * world.page, HURDMM_READ),
+                     0);
+    ck_assert_int_eq(hurdmm_pin(world.space, at + 4 * world.page,
+                                4 * world.page, HURDMM_READ),
+                     EDQUOT);
+    ck_assert_uint_eq(world_stats(&world).frames_pinned, 4);
+    for (unsigned i = 4; i < 8; i++)
+        ck_assert_uint_eq(
+            world_state(disk, i * world.page) & HURDMM_STATE_PINNED, 0);
+    ck_assert_int_eq(hurdmm_pin(world.space, at + 4 * world.page,
+                                2 * world.page, HURDMM_READ),
+                     0);
+    ck_assert_int_eq(hurdmm_unpin(world.space, at, 4 * world.page, HURDMM_READ),
+                     0);
+    ck_assert_int_eq(hurdmm_unpin(world.space, at + 4 * world.page,
+                                  2 * world.page, HURDMM_READ),
+                     0);
+}
+END_TEST
+
+START_TEST(a_pin_is_all_or_nothing)
+{
+    struct disk *disk = world_disk(&world, 8 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 8 * world.page);
+    disk_fail(disk, DISK_IN, 3, EIO, false);
+    ck_assert_int_eq(hurdmm_pin(world.space, at, 4 * world.page, HURDMM_READ),
+                     EIO);
+    ck_assert_uint_eq(world_stats(&world).frames_pinned, 0);
+    ck_assert_int_eq(hurdmm_unbind(world.space, at, 8 * world.page), 0);
+}
+END_TEST
+
+START_TEST(what_is_pinned_is_busy)
+{
+    struct disk *disk = world_disk(&world, 8 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 8 * world.page);
+    uintptr_t pinned = at + 2 * world.page;
+    world_put(&world, pinned, 5);
+    ck_assert_int_eq(hurdmm_pin(world.space, pinned, world.page, HURDMM_WRITE),
+                     0);
+    ck_assert_int_eq(hurdmm_unbind(world.space, at, 8 * world.page), EBUSY);
+    ck_assert_int_eq(hurdmm_store_destroy(disk->store, HURDMM_DETACH), EBUSY);
+    ck_assert_int_eq(hurdmm_store_discard(disk->store, 0, HURDMM_WHOLE), EBUSY);
+    ck_assert_int_eq(
+        hurdmm_store_return(disk->store, 0, HURDMM_WHOLE, HURDMM_WAIT), EBUSY);
+    ck_assert_int_eq(hurdmm_store_resize(disk->store, world.page), EBUSY);
+    ck_assert_int_eq(
+        hurdmm_protect(world.space, at, 8 * world.page, HURDMM_READ), EBUSY);
+    world_put(&world, at, 1);
+    world_expect(&world, pinned, 5);
+    ck_assert_int_eq(
+        hurdmm_unpin(world.space, pinned, world.page, HURDMM_WRITE), 0);
+    ck_assert_int_eq(hurdmm_unbind(world.space, at, 8 * world.page), 0);
+}
+END_TEST
+
+START_TEST(the_dirty_limit_makes_writers_wait)
+{
+    struct world_options options = {.dirty_pages = 4};
+    restart(&options);
+    struct disk *disk = world_disk(&world, 24 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 24 * world.page);
+    for (unsigned i = 0; i < 24; i++) {
+        world_put(&world, at + i * world.page, (uint8_t)(i + 1));
+        ck_assert_uint_le(world_stats(&world).frames_dirty, 6);
+    }
+    ck_assert_uint_gt(disk->outs, 0);
+    ck_assert_uint_gt(world_stats(&world).throttled, 0);
+    for (unsigned i = 0; i < 24; i++)
+        world_expect(&world, at + i * world.page, i + 1);
+}
+END_TEST
+
+/* All memory dirty, and the disk refuses to write. */
+static unsigned fill_unwritable(struct disk *disk, uintptr_t at, int *error)
+{
+    unsigned i = 0;
+    disk_fail(disk, DISK_OUT, 1, EIO, true);
+    for (*error = 0; i < 64 && *error == 0; i++)
+        *error = world_store(&world, at + i * world.page, (uint8_t)(i + 1));
+    return i - 1;
+}
+
+START_TEST(nothing_can_be_written_is_enomem_and_loses_nothing)
+{
+    struct world_options options = {.policy = policies[_i]};
+    restart(&options);
+    struct disk *disk = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    int error;
+    unsigned written = fill_unwritable(disk, at, &error);
+    ck_assert_int_eq(error, ENOMEM);
+    ck_assert_uint_ge(written, 16);
+    for (unsigned i = 0; i < written; i++)
+        world_expect(&world, at + i * world.page, i + 1);
+    world_check(&world);
+    disk->script.nth = 0;
+    ck_assert_int_eq(
+        hurdmm_store_sync(disk->store, 0, HURDMM_WHOLE, HURDMM_WAIT), EIO);
+    ck_assert_int_eq(
+        hurdmm_store_sync(disk->store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    for (unsigned i = 0; i < written; i++)
+        ck_assert_uint_eq(disk->bytes[i * world.page], i + 1);
+    for (unsigned i = written; i < 64; i++)
+        world_put(&world, at + i * world.page, (uint8_t)(i + 1));
+    for (unsigned i = 0; i < 64; i++)
+        world_expect(&world, at + i * world.page, i + 1);
+}
+END_TEST
+
+START_TEST(readers_go_on_though_nothing_can_be_written)
+{
+    struct disk *bad = world_disk(&world, 8 * world.page, 0);
+    struct disk *good = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at_bad = world_bind(&world, bad, 0, 8 * world.page);
+    uintptr_t at = world_bind(&world, good, 0, 64 * world.page);
+    disk_fail(bad, DISK_OUT, 1, EIO, true);
+    for (unsigned i = 0; i < 8; i++)
+        world_put(&world, at_bad + i * world.page, 3);
+    load_all(at, 64);
+    load_all(at, 64);
+    for (unsigned i = 0; i < 8; i++)
+        world_expect(&world, at_bad + i * world.page, 3);
+}
+END_TEST
+
+START_TEST(many_writers_share_little_memory)
+{
+    struct world_options options = {.frames = 16};
+    restart(&options);
+    struct disk *disk = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    disk->delay = 4;
+    struct world_access access[40];
+    for (unsigned i = 0; i < 40; i++) {
+        access[i] = (struct world_access){.world = &world,
+                                          .address = at + i * world.page,
+                                          .write = true,
+                                          .value = (uint8_t)(i + 1)};
+        world_access(&access[i]);
+    }
+    world_run(&world);
+    for (unsigned i = 0; i < 40; i++) {
+        ck_assert_int_eq(access[i].error, 0);
+        world_expect(&world, at + i * world.page, i + 1);
+    }
+}
+END_TEST
+
+START_TEST(a_page_touched_on_trial_stays)
+{
+    struct world_options options = {.hide = HURDMM_PORT_REFERENCED |
+                                            HURDMM_PORT_DIRTY,
+                                    .policy = &hurdmm_policy_clock};
+    restart(&options);
+    struct disk *disk = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    for (unsigned i = 0; i < 640; i++) {
+        world_expect(&world, at, world_byte(0));
+        world_expect(&world, at + i % 64 * world.page,
+                     world_byte(i % 64 * world.page));
+    }
+    ck_assert_uint_gt(world_stats(&world).trials, 0);
+    ck_assert_uint_gt(world_stats(&world).trials_saved, 0);
+}
+END_TEST
+
+START_TEST(mappings_that_run_out_are_survived)
+{
+    struct world_options options = {.mappings = 6};
+    restart(&options);
+    struct disk *disk = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    for (unsigned i = 0; i < 64; i++)
+        world_put(&world, at + i * 37 % 64 * world.page, (uint8_t)(i + 1));
+    for (unsigned i = 0; i < 64; i++)
+        world_expect(&world, at + i * 37 % 64 * world.page, i + 1);
+}
+END_TEST
+
+START_TEST(library_memory_does_not_grow_with_use)
+{
+    struct disk *disk = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    load_all(at, 64);
+    load_all(at, 64);
+    uint64_t before = world_stats(&world).core_bytes;
+    for (unsigned i = 0; i < 20; i++)
+        load_all(at, 64);
+    ck_assert_uint_eq(world_stats(&world).core_bytes, before);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("eviction");
+    TCase *leave = tcase_create("leave");
+    tcase_add_checked_fixture(leave, begin, end);
+    tcase_add_loop_test(leave, the_budget_is_kept, 0, 3);
+    tcase_add_test(leave, clean_pages_leave_without_being_written);
+    tcase_add_test(leave, dirty_pages_are_written_before_they_leave);
+    tcase_add_test(leave, neighbours_are_written_in_one_call);
+    tcase_add_test(leave, eviction_is_told_to_the_store);
+    tcase_add_test(leave, background_reclaim_keeps_frames_free);
+    tcase_add_test(leave, a_smaller_budget_evicts_at_once);
+    tcase_add_test(leave, the_default_policy_resists_a_scan);
+    tcase_add_test(leave, read_once_pages_go_first);
+    tcase_add_test(leave, dontneed_pages_are_the_next_victims);
+    tcase_add_test(leave, willneed_reads_ahead_without_waiting);
+    tcase_add_test(leave, sequential_reading_is_read_ahead);
+    tcase_add_test(leave, random_reading_is_not_read_ahead);
+    tcase_add_test(leave, discardable_pages_are_dropped_and_made_again);
+    tcase_add_test(leave, a_page_touched_on_trial_stays);
+    tcase_add_test(leave, mappings_that_run_out_are_survived);
+    tcase_add_test(leave, library_memory_does_not_grow_with_use);
+    suite_add_tcase(s, leave);
+    TCase *stay = tcase_create("stay");
+    tcase_add_checked_fixture(stay, begin, end);
+    tcase_add_test(stay, no_steal_pages_stay_until_they_are_asked_for);
+    tcase_add_test(stay, pinned_pages_are_never_evicted);
+    tcase_add_test(stay, pins_nest);
+    tcase_add_test(stay, a_page_pinned_for_writing_stays_writable_and_dirty);
+    tcase_add_test(stay, the_pin_limit_is_edquot);
+    tcase_add_test(stay, a_pin_is_all_or_nothing);
+    tcase_add_test(stay, what_is_pinned_is_busy);
+    tcase_add_test(stay, the_dirty_limit_makes_writers_wait);
+    tcase_add_loop_test(
+        stay, nothing_can_be_written_is_enomem_and_loses_nothing, 0, 3);
+    tcase_add_test(stay, readers_go_on_though_nothing_can_be_written);
+    tcase_add_test(stay, many_writers_share_little_memory);
+    suite_add_tcase(s, stay);
+    return s;
+}
+
+int main(void)
+{
+    Suite *const suites[] = {suite()};
+    return run_suites("tests/core/test-evict", suites, 1);
+}
