@@ -133,7 +133,7 @@ static void begin(unsigned high, unsigned low)
     HMM_UNREACHABLE();
 }
 
-static void enter(struct hmm_sim_context *context)
+TOOL_UNMARKED static void enter(struct hmm_sim_context *context)
 {
     ucontext_t first;
     uint64_t bits = (uintptr_t)context;

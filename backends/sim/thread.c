@@ -18,7 +18,7 @@
 
 #define POINT_NS 50
 /* Points that a thread passes at most under HURDMM_SIM_FAIR. */
-#define QUANTUM 10000
+#define QUANTUM 1000
 /* Jumps of the clock without an application thread's running: a deadlock that
  * periodic threads of the library hide. */
 #define IDLE_JUMPS_MAX 100000

@@ -14,8 +14,12 @@
 #define HMM_SIM_ASAN 1
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
+/* For a function that is left without returning: nothing cleans up the marks
+ * around its variables. */
+#define TOOL_UNMARKED __attribute__((no_sanitize("address")))
 #else
 #define HMM_SIM_ASAN 0
+#define TOOL_UNMARKED
 #endif
 
 #if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
