@@ -3,6 +3,9 @@
  * Locks and events over a parker made of one pthread mutex and condition. The
  * scripted parker below it has no threads: it shows what is asked of a port.
  */
+/* Before anything else, for clock_gettime. */
+#define _POSIX_C_SOURCE 200809L
+
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
