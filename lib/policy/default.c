@@ -11,37 +11,42 @@
  * (Yang and others, 2023); here nothing is counted on a hit, and what they look
  * up in a counter is found out by a trial near the end of each queue.
  *
- *      insert                        insert, its ghost remembered
- *        |                                  |
- *        v       TRIAL                      v      TRIAL
- *   +-----------+ ---> +-----------+    +------+ ---> +------------+
- *   | probation |      | probation |    | main |      | main       |
- *   |           | <--- |  on trial | -> |      | <--- |   on trial |
- *   +-----------+ once +-----------+ |  +------+  t.  +------------+
- *        | E                E |   twice   | E               E |
- *        |                    v           v                   |
- *   READ_ONCE, cold       +-------------------+               |
- *   +---------+   EVICT   | named, no answer  | <-------------+
- *   | passing | --------> | yet, or kept      | ----> remove, a ghost stays of
- *   +---------+           +-------------------+       what was on probation
- *                               | recalled to the end of the queue it came
- *                               v from, two for each page that comes
+ *      insert              insert of one          insert READ_ONCE,
+ *        |                  whose ghost is here          or cold
+ *        v        second touch    v                        |
+ *    PROBATION    +-----------> MAIN <-------+             v
+ *      |   ^      |              |           |          PASSING
+ *      |   | first|              |           |             |
+ *      |   | touch|         TRIAL|      touch|             | EVICT
+ * TRIAL|   |      |              |           |             |
+ *      v   |      |              v           |             |
+ *    PROBATION_TRIAL          MAIN_TRIAL ----+             |
+ *      |                         |                         |
+ *      | EVICT                   | EVICT                   |
+ *      +-----------------------+ | +-----------------------+
+ *                              v v v
+ *                              NAMED ---> remove; what was on probation
+ *                                         leaves a ghost
  *
- * "Once" and "twice" count `touched'.  The first one proves little: on a port
- * with referenced bits it may be the very access that brought the page.  So it
- * buys a second round of probation only; for a page read ahead, which nobody
- * has asked for yet, it does not even count.  On the main queue one is enough.
+ * A page that is named and stays, because it was kept, goes back to the end of
+ * the queue it belongs in once all others were named, or when newcomers let it
+ * back, two for each that comes.  Touched, it goes the way it would have gone
+ * on trial.
+ *
+ * The first touch proves little: on a port with referenced bits it may be the
+ * very access that brought the page.  So it buys a second round of probation
+ * only; for a page read ahead, which nobody has asked for yet, it does not even
+ * count.  On the main queue each touch counts.
  *
  * Which queue gives?  Passing pages first, but for a few, which a reader may be
  * using right now.  Then probation while it has more than its share of all
  * pages, else the main queue.  Trials keep a stretch of the giving queue's end
  * on trial.  Where there is no such stretch yet, they take most of a batch, and
- * probation gives although it is short; pages of the main queue are evicted
- * untried only when nothing else is left.
+ * probation gives down to half its share; pages of the main queue are evicted
+ * untried only when none but passing ones are left.
  *
- * Every page is named at last: one that was named stands in a queue of its own
- * until all others were, or until pages that came let it back.  A page that
- * nobody touches is named twice at most in such a sweep.
+ * Every page is named at last.  In a sweep, which ends when all were, a page
+ * that nobody touches is named twice at most: on trial and to go.
  *
  * Invariants (default_check looks at each):
  *  1. each queue is a ring of as many frames as its length says, and their sum
@@ -305,7 +310,7 @@ static void default_kept(void *state, uint32_t frame)
         move(g, frame, NAMED, FRONT);
 }
 
-/* Pages on probation, on trial or not, in the parts that `part' makes of all. */
+/* Whether probation has no more than one in `part' of all pages. */
 static bool probation_within(const struct generations *g, uint32_t part)
 {
     return g->length[PROBATION] + g->length[PROBATION_TRIAL] <=

@@ -252,6 +252,24 @@ START_TEST(pages_read_ahead_are_there_when_they_are_read)
 }
 END_TEST
 
+/* A reader may be in the middle of it. */
+START_TEST(the_latest_page_read_once_stays_a_moment)
+{
+    struct cache cache;
+    uint32_t lost = 0;
+
+    cache_init(&cache, &hurdmm_policy_default, _i, FRAMES, PAGES);
+    hot_ratio(&cache, 900, 50000, HURDMM_PAGE_READ_ONCE);
+    for (uint32_t page = FRAMES; page < 10 * FRAMES; page++) {
+        cache_read(&cache, page, HURDMM_PAGE_READ_ONCE);
+        cache_read(&cache, 20 * FRAMES + page, HURDMM_PAGE_READ_ONCE);
+        lost += !cache_read(&cache, page, HURDMM_PAGE_READ_ONCE);
+    }
+    ck_assert_uint_eq(lost, 0);
+    cache_destroy(&cache);
+}
+END_TEST
+
 /* ---- What it costs ------------------------------------------------------ */
 
 START_TEST(a_hot_set_is_not_on_trial_while_pages_pass)
@@ -344,6 +362,7 @@ int main(void)
                         0, 2);
     tcase_add_loop_test(both, pages_read_ahead_are_there_when_they_are_read, 0,
                         2);
+    tcase_add_loop_test(both, the_latest_page_read_once_stays_a_moment, 0, 2);
     tcase_add_loop_test(both, a_page_that_comes_back_soon_outlives_a_scan, 0,
                         2);
     tcase_add_loop_test(both, a_page_read_ahead_in_vain_does_not_outlive_a_scan,

@@ -293,6 +293,20 @@ START_TEST(cold_pages_are_the_next_victims)
 }
 END_TEST
 
+START_TEST(cold_pages_go_before_pages_read_once)
+{
+    struct hurdmm_victim victim;
+    struct rig rig;
+
+    rig_init(&rig, _i, 100);
+    insert_all(&rig, HURDMM_PAGE_READ_ONCE);
+    rig.ops->cold(rig.state, 50);
+    ck_assert_uint_eq(choose(&rig, &victim, 1), 1);
+    ck_assert_uint_eq(victim.frame, 50);
+    rig_destroy(&rig);
+}
+END_TEST
+
 START_TEST(a_page_may_leave_in_any_state)
 {
     struct hurdmm_victim victims[30];
@@ -313,6 +327,32 @@ START_TEST(a_page_may_leave_in_any_state)
         rig_check(&rig);
         rig_destroy(&rig);
     }
+}
+END_TEST
+
+/* Every fourth page is in use: it is touched whenever it is on trial.  The
+   first victims are those of a policy that knows nobody yet. */
+START_TEST(pages_touched_on_trial_outlive_the_others)
+{
+    struct hurdmm_victim victims[8];
+    struct rig rig;
+    uint32_t survivors = 0;
+
+    rig_init(&rig, _i, 240);
+    insert_all(&rig, 0);
+    while (rig.resident > 80) {
+        size_t count = choose(&rig, victims, 8);
+        for (size_t i = 0; i < count; i++) {
+            if (victims[i].verdict == HURDMM_EVICT)
+                take(&rig, victims[i].frame, 1);
+            else if (victims[i].frame % 4 == 0)
+                rig.ops->touched(rig.state, victims[i].frame);
+        }
+    }
+    for (uint32_t frame = 0; frame < 240; frame += 4)
+        survivors += rig.in[frame];
+    ck_assert_uint_gt(survivors, 50);
+    rig_destroy(&rig);
 }
 END_TEST
 
@@ -409,6 +449,10 @@ static TCase *conformance(void)
     tcase_add_loop_test(
         tcase, a_kept_page_is_named_again_while_pages_come_and_go, 0, POLICIES);
     tcase_add_loop_test(tcase, cold_pages_are_the_next_victims, 0, POLICIES);
+    tcase_add_loop_test(tcase, cold_pages_go_before_pages_read_once, 0,
+                        POLICIES);
+    tcase_add_loop_test(tcase, pages_touched_on_trial_outlive_the_others, 0,
+                        POLICIES - 1); /* random has no trials */
     tcase_add_loop_test(tcase, a_page_may_leave_in_any_state, 0, POLICIES);
     tcase_add_loop_test(tcase, check_finds_a_page_too_many_or_too_few, 0,
                         POLICIES);
