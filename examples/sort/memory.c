@@ -156,7 +156,7 @@ void memory_input(struct memory *memory, const char *name, int fd,
     check(name,
           hurdmm_file_create(memory->manager, fd, size, HURDMM_STORE_READ_ONLY,
                              &memory->input.store));
-    bind_whole(memory, &memory->input, HURDMM_READ, HURDMM_ADVICE_SEQUENTIAL);
+    bind_whole(memory, &memory->input, HURDMM_READ, HURDMM_ADVICE_NORMAL);
 }
 
 /* Room for runs is only an offset, what is not used costs nothing; the swap file

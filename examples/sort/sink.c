@@ -57,15 +57,8 @@ static void empty(struct sink *sink)
     size_t done;
     int error;
 
-    /* Through the region where there is one, else through the store. */
-    if (sink->area->address)
-        error = hurdmm_write(memory->space,
-                             (uintptr_t)sink->area->address +
-                                 (uintptr_t)sink->offset,
-                             sink->buffer, sink->used, &done);
-    else
-        error = hurdmm_store_write(sink->area->store, sink->offset,
-                                   sink->buffer, sink->used, &done);
+    error = hurdmm_store_write(sink->area->store, sink->offset, sink->buffer,
+                               sink->used, &done);
     if (error != 0)
         memory_fail(memory, sink->area, error);
     sink->offset += sink->used;
