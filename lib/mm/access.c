@@ -165,12 +165,6 @@ static int write_piece(const struct walk *walk, const void *bytes, size_t start,
     return err;
 }
 
-static void enter_again(struct hurdmm *manager)
-{
-    if (hmm_enter(manager))
-        hmm_broken(manager, "the critical section is gone");
-}
-
 /* Reads or writes the walk's bytes; entered with the lock. */
 static int transfer(struct walk *walk, void *to, const void *from,
                     size_t length, size_t *done)
@@ -189,7 +183,7 @@ static int transfer(struct walk *walk, void *to, const void *from,
         if (from) {
             hmm_leave(manager);
             memcpy(bounce->bytes, (const char *)from + *done, piece);
-            enter_again(manager);
+            hmm_enter_again(manager);
             err = write_piece(walk, bounce->bytes, start, piece);
         } else {
             err = read_piece(walk, bounce->bytes,
@@ -198,7 +192,7 @@ static int transfer(struct walk *walk, void *to, const void *from,
             if (!err)
                 memcpy((char *)to + *done, (char *)bounce->bytes + start,
                        piece);
-            enter_again(manager);
+            hmm_enter_again(manager);
         }
         if (err)
             break;

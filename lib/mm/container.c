@@ -215,8 +215,7 @@ static int transfer(struct hurdmm_container *container, uint64_t offset,
             memcpy(bounce->bytes, (const char *)from + *done, piece);
         else if (!err)
             memcpy((char *)to + *done, bounce->bytes, piece);
-        if (hmm_enter(manager))
-            hmm_broken(manager, "the critical section is gone");
+        hmm_enter_again(manager);
         if (from)
             err = copy_piece(container, at, bounce->bytes, piece, true);
         if (!err)

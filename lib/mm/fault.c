@@ -37,11 +37,8 @@ static int unlock_page(struct hmm_want *want)
             *slot |= HMM_UNLOCKING;
     }
     hmm_call_begin(&call, store, want->thread);
-    hmm_leave(manager);
     int err = store->ops.unlock(store, store->hook, first << shift,
                                 (size_t)block << shift);
-    if (hmm_enter(manager))
-        hmm_broken(manager, "the critical section is gone");
     hmm_call_end(&call);
     for (uint64_t i = first; i < first + block; i++) {
         uint64_t *slot = hmm_container_slot(&store->cache, i);
@@ -206,8 +203,7 @@ static int catch_fault(struct hurdmm_space *space,
         *HMM_CONTAINER_OF(span, struct hmm_catcher, span);
     hmm_leave(manager);
     error = catcher.call(catcher.hook, &info);
-    if (hmm_enter(manager))
-        hmm_broken(manager, "the critical section is gone");
+    hmm_enter_again(manager);
     return error;
 }
 

@@ -130,6 +130,49 @@ static void describe(struct hurdmm_request *request, struct hmm_want *want,
     };
 }
 
+/* Takes frames in a row for up to `count` pages from `first` on, whole blocks,
+ * and behind the frame of the page before where that is free.  EAGAIN. */
+static int take_frames(struct hurdmm_store *store, uint64_t first,
+                       uint64_t count, uint32_t *run, uint32_t *got)
+{
+    struct hurdmm *manager = store->manager;
+    uint32_t block = store->block_pages, rest;
+    uint64_t *before =
+        first ? hmm_container_slot(&store->cache, first - 1) : NULL;
+    uint32_t hint =
+        hmm_resident(before) ? HMM_SLOT_FRAME(*before) + 1 : HURDMM_FRAME_NONE;
+    int err = hmm_frames_get(manager, (uint32_t)count, hint, run, got);
+
+    if (err)
+        return err;
+    rest = *got % block;
+    hmm_frames_drop(&manager->physmem, *run + *got - rest, rest);
+    *got -= rest;
+    if (*got > 0)
+        return 0;
+    /* The block needs frames in a row: make room until they are. */
+    err = hmm_reclaim(manager, block);
+    return err ? err : EAGAIN;
+}
+
+static void init_request(struct hurdmm_request *request, struct hmm_want *want,
+                         uint64_t first, uint32_t count, uint32_t run)
+{
+    struct hurdmm_store *store = want->store;
+
+    memset(request, 0, sizeof *request);
+    request->magic = HMM_MAGIC_REQUEST;
+    request->store = store;
+    request->first = first;
+    request->count = count;
+    request->wanted = store->block_pages;
+    request->run = run;
+    request->length = clipped_length(store, first, count);
+    request->unasked = want->prefetch;
+    request->read_once =
+        want->region && want->region->advice == HURDMM_ADVICE_READ_ONCE;
+}
+
 /* Makes the request: frames, marks, structure.  EAGAIN or an error. */
 static int begin(struct hmm_want *want, struct hurdmm_request **result)
 {
@@ -138,29 +181,13 @@ static int begin(struct hmm_want *want, struct hurdmm_request **result)
     uint64_t block = store->block_pages;
     uint64_t first = want->page / block * block;
     uint64_t count = hmm_max(window_for(want), block);
-    uint64_t *before =
-        first ? hmm_container_slot(&store->cache, first - 1) : NULL;
-    uint32_t hint =
-        hmm_resident(before) ? HMM_SLOT_FRAME(*before) + 1 : HURDMM_FRAME_NONE;
     uint32_t run, got;
     bool discarded;
 
     count = cut_window(want, first, (count + block - 1) / block * block);
-    int err = hmm_frames_get(manager, (uint32_t)count, hint, &run, &got);
+    int err = take_frames(store, first, count, &run, &got);
     if (err)
         return err;
-    if (got < block) {
-        /* The block needs frames in a row: make room until they are. */
-        hmm_frames_drop(&manager->physmem, run, got);
-        err = hmm_reclaim(manager, (uint32_t)block);
-        return err ? err : EAGAIN;
-    }
-    if (got % block) {
-        hmm_frames_drop(&manager->physmem,
-                        run + (uint32_t)(got / block * block),
-                        (uint32_t)(got % block));
-        got = (uint32_t)(got / block * block);
-    }
     struct hurdmm_request *request = hmm_slab_alloc(&manager->request_slab);
     void *buffer = NULL;
     err = request ? hmm_frames_window(&manager->physmem, run, got, &buffer)
@@ -173,18 +200,8 @@ static int begin(struct hmm_want *want, struct hurdmm_request **result)
         hmm_frames_drop(&manager->physmem, run, got);
         return err;
     }
-    memset(request, 0, sizeof *request);
-    request->magic = HMM_MAGIC_REQUEST;
-    request->store = store;
-    request->first = first;
-    request->count = got;
-    request->wanted = (uint32_t)block;
-    request->run = run;
+    init_request(request, want, first, got, run);
     request->buffer = buffer;
-    request->length = clipped_length(store, first, got);
-    request->unasked = want->prefetch;
-    request->read_once =
-        want->region && want->region->advice == HURDMM_ADVICE_READ_ONCE;
     describe(request, want, discarded);
     hmm_list_append(&manager->requests, &request->link);
     store->requests++;
@@ -308,13 +325,10 @@ static int ask_simple(struct hurdmm_request *request, uint64_t behalf)
     size_t done = request->length;
     struct hmm_call call;
 
+    request->executor = hmm_thread_self(manager);
     hmm_call_begin(&call, store, behalf);
-    request->executor = call.thread;
-    hmm_leave(manager);
     int err = store->ops.page_in(store, store->hook, request->info.offset,
                                  request->buffer, request->length, &done);
-    if (hmm_enter(manager))
-        hmm_broken(manager, "the critical section is gone");
     hmm_call_end(&call);
     if (err && done == request->length)
         done = 0; /* it did not say how much: nothing, then */
@@ -328,13 +342,10 @@ static int ask_full(struct hurdmm_request *request, uint64_t behalf)
     struct hmm_fill_result result = {false, 0};
     struct hmm_call call;
 
-    hmm_call_begin(&call, store, behalf);
-    request->executor = call.thread;
+    request->executor = hmm_thread_self(manager);
     request->result = &result;
-    hmm_leave(manager);
+    hmm_call_begin(&call, store, behalf);
     int err = store->ops.fault(store, store->hook, request);
-    if (hmm_enter(manager))
-        hmm_broken(manager, "the critical section is gone");
     hmm_call_end(&call);
     if (result.finished)
         return result.error;
@@ -558,8 +569,7 @@ int hurdmm_store_supply(struct hurdmm_store *store, uint64_t offset,
         /* The caller's buffer may fault: not under the lock. */
         hmm_leave(manager);
         memcpy(bounce->bytes, (const char *)buffer + *done, piece);
-        if (hmm_enter(manager))
-            hmm_broken(manager, "the critical section is gone");
+        hmm_enter_again(manager);
         do
             err = supply_page(store,
                               (offset + *done) >> manager->physmem.page_shift,

@@ -265,7 +265,6 @@ static int write_run(struct run *run)
     struct hmm_call call;
 
     hmm_call_begin(&call, store, 0);
-    hmm_leave(manager);
     int err = gather(run);
     if (!err)
         err = store->ops.page_out(store, store->hook,
@@ -273,8 +272,6 @@ static int write_run(struct run *run)
                                   run->bytes, run->length, &done);
     if (err && done == run->length)
         done = 0; /* it did not say how much: nothing, then */
-    if (hmm_enter(manager))
-        hmm_broken(manager, "the critical section is gone");
     hmm_call_end(&call);
     if (!err && done < run->length)
         err = EIO;

@@ -37,6 +37,12 @@ int hmm_enter(struct hurdmm *manager)
     return 0;
 }
 
+void hmm_enter_again(struct hurdmm *manager)
+{
+    if (hmm_enter(manager))
+        hmm_broken(manager, "the critical section is gone");
+}
+
 void hmm_leave(struct hurdmm *manager)
 {
     uintptr_t cookie = manager->cookie;
@@ -101,8 +107,7 @@ void hmm_log(struct hurdmm *manager, const char *message)
         return;
     hmm_leave(manager);
     manager->log(manager->hook, message);
-    if (hmm_enter(manager))
-        hmm_broken(manager, "the critical section is gone");
+    hmm_enter_again(manager);
 }
 
 struct hmm_bounce *hmm_bounce_get(struct hurdmm *manager)

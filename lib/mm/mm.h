@@ -169,7 +169,7 @@ struct hurdmm_store {
     uint32_t magic;
     uint32_t id;
     struct hurdmm *manager;
-    struct hurdmm_store_ops ops;              /* with NULL for what is missing */
+    struct hurdmm_store_ops ops; /* with NULL for what is missing */
     const struct hurdmm_store_ops *given_ops; /* as it was created */
     void *hook;
     char name[32];
@@ -274,6 +274,8 @@ struct hmm_arena {
 
 /* manager.c: entering and leaving. */
 int hmm_enter(struct hurdmm *manager);
+/* After a leave in the middle of something; cannot fail. */
+void hmm_enter_again(struct hurdmm *manager);
 void hmm_leave(struct hurdmm *manager);
 int hmm_enter_manager(struct hurdmm *manager);
 int hmm_enter_space(struct hurdmm_space *space);
@@ -327,6 +329,7 @@ void hmm_page_wake(struct hurdmm_store *store, uint64_t first, uint64_t count,
 /* Whether `thread`, by waiting for the page, would wait for itself. */
 bool hmm_would_deadlock(struct hurdmm_store *store, uint64_t thread,
                         uint64_t page);
+/* Bracket a call of the store's code, which runs without the lock. */
 void hmm_call_begin(struct hmm_call *call, struct hurdmm_store *store,
                     uint64_t behalf);
 void hmm_call_end(struct hmm_call *call);

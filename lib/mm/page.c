@@ -186,15 +186,19 @@ int hmm_page_renew(struct hurdmm_store *store, uint64_t page, uint64_t *slot)
 void hmm_call_begin(struct hmm_call *call, struct hurdmm_store *store,
                     uint64_t behalf)
 {
+    struct hurdmm *manager = store->manager;
+
     call->store = store;
-    call->thread = hmm_thread_self(store->manager);
+    call->thread = hmm_thread_self(manager);
     call->behalf = behalf == call->thread ? 0 : behalf;
-    hmm_list_append(&store->manager->calls, &call->link);
+    hmm_list_append(&manager->calls, &call->link);
     store->users++;
+    hmm_leave(manager);
 }
 
 void hmm_call_end(struct hmm_call *call)
 {
+    hmm_enter_again(call->store->manager);
     call->store->users--;
     hmm_list_remove(&call->link);
 }
@@ -323,8 +327,7 @@ static int wait_here(struct hurdmm_store *store, uint64_t page, uint64_t thread)
     hmm_leave(manager);
     while (!__atomic_load_n(&waiter.word, __ATOMIC_ACQUIRE))
         manager->ops->park(manager->port, &waiter.word, 0, HURDMM_FOREVER);
-    if (hmm_enter(manager))
-        hmm_broken(manager, "the critical section is gone");
+    hmm_enter_again(manager);
     store->users--;
     return waiter.error ? waiter.error : EAGAIN;
 }

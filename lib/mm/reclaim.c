@@ -177,11 +177,8 @@ static void deliver_notes(struct sweep *sweep)
         struct hmm_call call;
 
         hmm_call_begin(&call, store, 0);
-        hmm_leave(manager);
         store->ops.evicted(store, store->hook, note->first << shift,
                            (size_t)(note->last - note->first + 1) << shift);
-        if (hmm_enter(manager))
-            hmm_broken(manager, "the critical section is gone");
         hmm_call_end(&call);
         store->users--;
     }
@@ -288,8 +285,7 @@ static int wait_progress(struct hurdmm *manager)
     hmm_leave(manager);
     hmm_event_wait(&manager->progress, ticket, &manager->parker,
                    HURDMM_FOREVER);
-    if (hmm_enter(manager))
-        hmm_broken(manager, "the critical section is gone");
+    hmm_enter_again(manager);
     return EAGAIN;
 }
 

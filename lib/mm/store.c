@@ -95,8 +95,7 @@ static int detach(struct hurdmm_store *store)
 
         hmm_leave(store->manager);
         int err = hurdmm_unbind(space, (uintptr_t)address, length);
-        if (hmm_enter(store->manager))
-            hmm_broken(store->manager, "the critical section is gone");
+        hmm_enter_again(store->manager);
         if (err)
             return err;
     }
@@ -106,16 +105,12 @@ static int detach(struct hurdmm_store *store)
 int hmm_store_settle(struct hurdmm_store *store, uint64_t offset,
                      uint64_t length)
 {
-    struct hurdmm *manager = store->manager;
     struct hmm_call call;
 
     if (!store->ops.sync)
         return 0;
     hmm_call_begin(&call, store, 0);
-    hmm_leave(manager);
     int err = store->ops.sync(store, store->hook, offset, length);
-    if (hmm_enter(manager))
-        hmm_broken(manager, "the critical section is gone");
     hmm_call_end(&call);
     return err;
 }
@@ -150,8 +145,7 @@ static void end_store(struct hurdmm_store *store)
         return;
     hmm_leave(manager);
     destroy(hook);
-    if (hmm_enter(manager))
-        hmm_broken(manager, "the critical section is gone");
+    hmm_enter_again(manager);
 }
 
 int hmm_store_destroy(struct hurdmm_store *store, unsigned flags)
@@ -423,11 +417,8 @@ static void tell_discarded(struct hurdmm_store *store, uint64_t first,
     if (!store->ops.discarded)
         return;
     hmm_call_begin(&call, store, 0);
-    hmm_leave(manager);
     store->ops.discarded(store, store->hook, first << shift,
                          (last - first + 1) << shift);
-    if (hmm_enter(manager))
-        hmm_broken(manager, "the critical section is gone");
     hmm_call_end(&call);
 }
 
@@ -568,11 +559,8 @@ int hurdmm_store_advise(struct hurdmm_store *store, uint64_t offset,
         return leave_with(store, 0);
     struct hmm_call call;
     hmm_call_begin(&call, store, 0);
-    hmm_leave(manager);
     store->ops.advise(store, store->hook, first << shift,
                       (last - first + 1) << shift, advice);
-    if (hmm_enter(manager))
-        hmm_broken(manager, "the critical section is gone");
     hmm_call_end(&call);
     return leave_with(store, 0);
 }
