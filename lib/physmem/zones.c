@@ -21,7 +21,12 @@
  *  1. A bit of a word is set iff the page is of the bank and free.
  *  2. A node of height 0 is the summary of its word, a higher one of its two
  *     halves.  Halves that have no page of the bank are used.
+ *     One word, the *open* one, counts as used whatever its bits are.
  *  3. zones->free is the number of bits that are set.
+ *
+ * Single frames come from the open word and go back to it without a look at the
+ * tree.  Whatever else looks for frames closes it first, so that no search
+ * misses what is free.
  *
  * The words of a run that is taken or given back are written one by one, and so
  * are the nodes between them; but that is 24 bytes for 64 frames, nothing to
@@ -288,6 +293,14 @@ static void renew_above(const struct hmm_zone *zone, unsigned height,
             return;
         *node = now;
     }
+}
+
+/* Says something new of a word. */
+static void renew_word(const struct hmm_zone *zone, uint64_t word,
+                       struct summary now)
+{
+    *node_at(zone, 0, word) = now;
+    renew_above(zone, 0, word, now);
 }
 
 /* Sets the nodes [i, end) of this height to all used or all free. */
@@ -663,6 +676,11 @@ static bool page_is_free(const struct hmm_zone *zone, uint64_t page)
     return (free_bits(zone, page >> 6) >> (page & 63) & 1) != 0;
 }
 
+static uint32_t frame_at(struct place place)
+{
+    return place.zone->first_frame + (uint32_t)(place.page - place.zone->start);
+}
+
 /* Takes free pages and says the number of the first frame. */
 static uint32_t take(struct hmm_zones *zones, struct place place,
                      uint64_t count)
@@ -672,7 +690,7 @@ static uint32_t take(struct hmm_zones *zones, struct place place,
     change_run(place.zone, place.page, place.page + count, true);
     zones->free -= (uint32_t)count;
     hmm_assert_slow(hmm_zones_check(zones));
-    return place.zone->first_frame + (uint32_t)(place.page - place.zone->start);
+    return frame_at(place);
 }
 
 /* How many frames are free from the hint on. */
@@ -705,6 +723,83 @@ static bool find(const struct hmm_zones *zones, uint32_t count, bool aligned,
     return false;
 }
 
+/* Lets the tree know again what is free in the open word. */
+static void close_word(struct hmm_zones *zones)
+{
+    const struct hmm_zone *zone = zones->open;
+
+    if (zone == NULL)
+        return;
+    uint64_t free = free_bits(zone, zones->open_word);
+    if (free != 0)
+        renew_word(zone, zones->open_word, summary_of_word(free));
+    zones->open = NULL;
+}
+
+/* Opens the word of this page; none is open. */
+static void open_word(struct hmm_zones *zones, struct place place)
+{
+    hmm_assert(zones->open == NULL);
+    zones->open = place.zone;
+    zones->open_word = place.page >> WORD_ORDER;
+    renew_word(place.zone, zones->open_word, summary_of_word(0));
+}
+
+/* Whether all these pages are in the open word. */
+static bool in_open_word(const struct hmm_zones *zones, struct place place,
+                         uint64_t count)
+{
+    return place.zone == zones->open && place.page >> 6 == zones->open_word &&
+           (place.page + count - 1) >> 6 == zones->open_word;
+}
+
+/* Takes the frame `hint', or any one if it is HMM_FRAME_NONE, from the open
+   word. */
+static bool take_open(struct hmm_zones *zones, uint32_t hint, uint32_t *first)
+{
+    struct place place = {zones->open, 0};
+
+    if (place.zone == NULL)
+        return false;
+    uint64_t *word = word_at(place.zone, zones->open_word);
+    if (hint != HMM_FRAME_NONE) {
+        if (hint >= zones->frames)
+            return false;
+        place = place_of(zones, hint);
+        if (!in_open_word(zones, place, 1) ||
+            !page_is_free(place.zone, place.page))
+            return false;
+    } else {
+        if (*word == 0)
+            return false;
+        place.page = zones->open_word << 6 | lowest_bit(*word);
+    }
+    *word &= ~(UINT64_C(1) << (place.page & 63));
+    zones->free--;
+    *first = frame_at(place);
+    return true;
+}
+
+static int alloc_one(struct hmm_zones *zones, uint32_t hint, uint32_t *first)
+{
+    struct place place;
+
+    if (take_open(zones, hint, first))
+        return 0;
+    close_word(zones);
+    if (free_at(zones, hint, &place) == 0) {
+        hint = HMM_FRAME_NONE;
+        if (!find(zones, 1, true, &place))
+            return ENOMEM;
+    }
+    open_word(zones, place);
+    bool taken = take_open(zones, hint, first);
+    hmm_assert(taken);
+    (void)taken;
+    hmm_assert_slow(hmm_zones_check(zones));
+    return 0;
+}
+
 static int alloc_any(struct hmm_zones *zones, uint32_t count, uint32_t hint,
                      uint32_t *first)
 {
@@ -713,6 +808,9 @@ static int alloc_any(struct hmm_zones *zones, uint32_t count, uint32_t hint,
 
     if (count == 0)
         return EINVAL;
+    if (count == 1)
+        return alloc_one(zones, hint, first);
+    close_word(zones);
     if (free_at(zones, hint, &place) >= count ||
         find(zones, count, hmm_is_pow2(count), &place)) {
         *first = take(zones, place, count);
@@ -740,6 +838,7 @@ int hmm_zones_alloc(struct hmm_zones *zones, uint32_t count,
     if (resolve(constraint, zones->page_shift, &request) != 0)
         return ERANGE;
     natural = request;
+    close_word(zones);
     if ((free_at(zones, hint, &place) >= count &&
          candidate(place.zone, &request, place.page) == place.page) ||
         (decide_natural(&natural) && search(zones, &natural, &place)) ||
@@ -758,6 +857,14 @@ int hmm_zones_alloc_some(struct hmm_zones *zones, uint32_t want, uint32_t hint,
 
     if (want == 0)
         return EINVAL;
+    if (want == 1) {
+        int error = alloc_one(zones, hint, first);
+
+        if (error == 0)
+            *got = 1;
+        return error;
+    }
+    close_word(zones);
     count = hmm_min(free_at(zones, hint, &place), want);
     if (count == 0) {
         count = hmm_min(hmm_zones_largest(zones), want);
@@ -797,6 +904,39 @@ static bool all_used(const struct hmm_zone *zone, uint64_t page, uint64_t end)
     return true;
 }
 
+/* Makes the word of a page that was just freed the open one where there is none
+   that has free pages: the next single frame is the one freed last.  A word that
+   became all free is left to larger requests. */
+static bool reopen(struct hmm_zones *zones, struct place place)
+{
+    uint64_t *word = word_at(place.zone, place.page >> 6);
+    uint64_t bit = UINT64_C(1) << (place.page & 63);
+
+    if ((*word | bit) == ALL ||
+        (zones->open != NULL && free_bits(zones->open, zones->open_word) != 0))
+        return false;
+    close_word(zones);
+    *word |= bit;
+    open_word(zones, place);
+    return true;
+}
+
+/* Frees pages that are all in use. */
+static void put_back(struct hmm_zones *zones, struct place place,
+                     uint64_t count)
+{
+    if (in_open_word(zones, place, count)) {
+        *word_at(place.zone, zones->open_word) |=
+            ALL >> (64 - count) << (place.page & 63);
+        return;
+    }
+    if (count == 1 && reopen(zones, place))
+        return;
+    if (count > 1)
+        close_word(zones);
+    change_run(place.zone, place.page, place.page + count, false);
+}
+
 int hmm_zones_free(struct hmm_zones *zones, uint32_t first, uint32_t count)
 {
     uint32_t end = first + count;
@@ -815,7 +955,7 @@ int hmm_zones_free(struct hmm_zones *zones, uint32_t first, uint32_t count)
         struct place place = place_of(zones, frame);
 
         part = part_in_zone(zones, place.zone, frame, end);
-        change_run(place.zone, place.page, place.page + part, false);
+        put_back(zones, place, part);
     }
     zones->free += count;
     hmm_assert_slow(hmm_zones_check(zones));
@@ -827,10 +967,11 @@ uint32_t hmm_zones_free_count(const struct hmm_zones *zones)
     return zones->free;
 }
 
-uint32_t hmm_zones_largest(const struct hmm_zones *zones)
+uint32_t hmm_zones_largest(struct hmm_zones *zones)
 {
     uint32_t largest = 0;
 
+    close_word(zones);
     for (uint32_t i = 0; i < zones->count; i++)
         largest = larger(largest, summary_of_zone(&zones->zone[i]).longest);
     return largest;
@@ -963,14 +1104,17 @@ int hmm_zones_init(struct hmm_zones *zones, void *memory, size_t page_size,
 
 /* Invariant 1 as far as it can be seen, and 2 for words; adds to the number of
    free pages. */
-static bool check_words(const struct hmm_zone *zone, uint64_t *free)
+static bool check_words(const struct hmm_zones *zones,
+                        const struct hmm_zone *zone, uint64_t *free)
 {
     for (uint64_t page = zone->start & ~UINT64_C(63); page < zone->end;
          page++) {
         uint64_t bits = free_bits(zone, page >> 6);
 
-        if ((page & 63) == 0 &&
-            !same(summary_at(zone, 0, page >> 6), summary_of_word(bits)))
+        bool open = zones->open == zone && zones->open_word == page >> 6;
+
+        if (!same(summary_at(zone, 0, page >> 6),
+                  summary_of_word(open ? 0 : bits)))
             return false;
         *free += bits >> (page & 63) & 1;
         if (page_is_free(zone, page) && page < zone->start)
@@ -1000,7 +1144,7 @@ bool hmm_zones_check(const struct hmm_zones *zones)
     uint64_t free = 0;
 
     for (uint32_t i = 0; i < zones->count; i++) {
-        if (!check_words(&zones->zone[i], &free) ||
+        if (!check_words(zones, &zones->zone[i], &free) ||
             !check_nodes(&zones->zone[i]))
             return false;
     }

@@ -54,10 +54,12 @@ struct hmm_zones {
     uint32_t frames;
     uint32_t free;
     unsigned page_shift;
+    struct hmm_zone *open; /* the zone of open_word, or NULL */
+    uint64_t open_word;
 };
 
 /* The bytes of memory that hmm_zones_init needs for this many frames in this
-   many banks: about 0.15 bytes a frame and some KiB a bank.  0 if it does not
+   many banks: about 0.63 bytes a frame and two or three KiB a bank.  0 if it does not
    fit a size_t. */
 size_t hmm_zones_memory(uint32_t frames, uint32_t banks);
 
@@ -78,10 +80,9 @@ int hmm_zones_init(struct hmm_zones *zones, void *memory, size_t page_size,
  * memory, and is refused rather than misaligned.  With a constraint, natural
  * alignment is preferred but only what the constraint says is required.
  *
- * The search is complete: a run is found wherever there is one.  Without a
- * constraint the time is O(log n) unless no aligned block of the next power of
- * two is left; then, and with a constraint, it also grows with the number of
- * free pieces that are passed over, 64 frames at a time.
+ * The search is complete: a run is found wherever there is one.  The time is
+ * O(log n); with a constraint it grows also with the number of free runs of this
+ * size that have to be passed over because they are in the wrong place.
  *
  * EINVAL: count is 0; a bit both set and clear, or set and below the alignment
  * or the page size; alignment or boundary is no power of two; high (not 0) is
@@ -94,9 +95,8 @@ int hmm_zones_alloc(struct hmm_zones *zones, uint32_t count,
 
 /*
  * Takes a handy run of 1 to `want' frames in O(log n): what is free from the
- * frame `hint' on, else `want' frames from an aligned block that holds them all,
- * else what lies around the largest aligned block, which is a quarter of the
- * longest run or more.  EINVAL: want is 0.  ENOMEM: no frame is free.
+ * frame `hint' on, else `want' frames, else the longest run there is.  EINVAL:
+ * want is 0.  ENOMEM: no frame is free.
  */
 int hmm_zones_alloc_some(struct hmm_zones *zones, uint32_t want, uint32_t hint,
                          uint32_t *first, uint32_t *got);
@@ -108,9 +108,8 @@ int hmm_zones_free(struct hmm_zones *zones, uint32_t first, uint32_t count);
 /* How many frames are free. */
 uint32_t hmm_zones_free_count(const struct hmm_zones *zones);
 
-/* The length of the longest free run, exactly.  It looks at all free pieces of
-   about that size: for statistics, not for the pager's way. */
-uint32_t hmm_zones_largest(const struct hmm_zones *zones);
+/* The length of the longest free run, exactly, in O(banks + log n). */
+uint32_t hmm_zones_largest(struct hmm_zones *zones);
 
 /* Whether this frame exists and is free. */
 bool hmm_zones_is_free(const struct hmm_zones *zones, uint32_t frame);

@@ -259,6 +259,24 @@ START_TEST(single_frames_leave_large_blocks_whole)
 }
 END_TEST
 
+START_TEST(single_frames_hide_nothing_from_other_requests)
+{
+    start_one(0, 64);
+    ck_assert_uint_eq(alloc(1), 0);
+    ck_assert_uint_eq(hmm_zones_largest(&zones), 63);
+    give_back(0, 1);
+    ck_assert_uint_eq(alloc(1), 0);
+    ck_assert_uint_eq(alloc(63), 1);
+    give_back(7, 1); /* now the next that a single request gets */
+    ck_assert_uint_eq(alloc_with(1, (struct hmm_constraint){.low = PAGE}), 7);
+    give_back(7, 1);
+    give_back(8, 1);
+    ck_assert_uint_eq(alloc_at(8, 1), 8);
+    give_back(8, 1);
+    ck_assert_uint_eq(alloc_with(2, (struct hmm_constraint){0}), 7);
+}
+END_TEST
+
 START_TEST(requests_beyond_the_memory_are_told_from_exhaustion)
 {
     start_one(0, 100);
@@ -982,6 +1000,7 @@ static Suite *zones_suite(void)
     tcase_add_test(taking, an_odd_run_is_found_across_buddies);
     tcase_add_test(taking, an_aligned_run_is_refused_rather_than_misaligned);
     tcase_add_test(taking, single_frames_leave_large_blocks_whole);
+    tcase_add_test(taking, single_frames_hide_nothing_from_other_requests);
     tcase_add_test(taking, requests_beyond_the_memory_are_told_from_exhaustion);
     tcase_add_test(taking, runs_of_more_than_2_gib_work);
     tcase_add_test(taking, no_run_spans_two_banks);
