@@ -200,7 +200,11 @@ void hmm_span_insert(struct hmm_span_tree *tree, struct hmm_span *span)
     span->parent = parent;
     span->left = NULL;
     span->right = NULL;
-    span->height = 0;
+    span->min_first = span->first;
+    span->max_last = span->last;
+    span->max_gap = 0;
+    span->disjoint = true;
+    span->height = 0; /* which `restore' finds to be wrong */
     tree->count++;
     restore(tree, span, span);
 }
