@@ -316,6 +316,41 @@ START_TEST(indexes_may_share_a_slab)
 }
 END_TEST
 
+/* Full nodes on two levels: the next key gets a leaf and a parent of its own. */
+#define FULL (31 * 31)
+
+START_TEST(the_last_key_may_come_and_go_alone_in_its_leaf)
+{
+    uint64_t found;
+
+    for (uint64_t key = 0; key < FULL; key++)
+        insert(key);
+    for (int turn = 0; turn < 3; turn++) {
+        insert(FULL);
+        ck_assert(hmm_index_check(&fix.index));
+        remove_key(FULL);
+        ck_assert(hmm_index_check(&fix.index));
+        ck_assert_ptr_null(hmm_index_next(&fix.index, FULL, &found));
+    }
+}
+END_TEST
+
+START_TEST(the_first_key_may_come_and_go_alone_in_its_leaf)
+{
+    uint64_t found;
+
+    for (uint64_t key = FULL; key > 0; key--)
+        insert(key);
+    for (int turn = 0; turn < 3; turn++) {
+        insert(0);
+        ck_assert(hmm_index_check(&fix.index));
+        remove_key(0);
+        ck_assert(hmm_index_check(&fix.index));
+        ck_assert_ptr_null(hmm_index_prev(&fix.index, 0, &found));
+    }
+}
+END_TEST
+
 /* ---- Memory ---- */
 
 START_TEST(random_keys_take_at_most_24_bytes_each)
@@ -468,6 +503,8 @@ int main(void)
     tcase_add_test(single, a_second_insert_of_a_key_changes_nothing);
     tcase_add_test(single, a_found_value_may_be_changed_in_place);
     tcase_add_test(single, indexes_may_share_a_slab);
+    tcase_add_test(single, the_last_key_may_come_and_go_alone_in_its_leaf);
+    tcase_add_test(single, the_first_key_may_come_and_go_alone_in_its_leaf);
     tcase_set_timeout(memory, 60);
     tcase_add_checked_fixture(memory, setup, teardown);
     tcase_add_test(memory, random_keys_take_at_most_24_bytes_each);
