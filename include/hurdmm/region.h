@@ -51,7 +51,7 @@ int hurdmm_bind(const struct hurdmm_bind_options *bind, uintptr_t *address);
 /* Takes all regions, and parts of regions, in the range away; holes are
  * ignored, reserved regions go too.  Pages stay in their stores' caches, dirty
  * ones too.  Faults that wait in it fail with EFAULT.  EINVAL, ESTALE, EBUSY
- * (pinned through it), ENOMEM (a split needs memory).  On error nothing is
+ * (a page in it is pinned), ENOMEM (a split needs memory).  On error nothing is
  * changed. */
 int hurdmm_unbind(struct hurdmm_space *space, uintptr_t address, size_t length);
 
@@ -122,7 +122,9 @@ int hurdmm_region_find(struct hurdmm_space *space, uintptr_t address,
                        struct hurdmm_region_info *info);
 
 /* A fault catcher: called for a fault in its range that no region answers or
- * that rights forbid, before the platform's failure.  Returns 0 to have the
+ * that rights forbid, before the platform's failure.  Faults are seen only
+ * where the space has room of the library's: bind a HURDMM_BIND_RESERVED region
+ * to have some.  Returns 0 to have the
  * access repeated (it has bound something there), or the error to fail with.
  * Runs as a store's callback does.  ENOMEM, EINVAL, ESTALE, EEXIST (overlaps
  * another catcher). */
