@@ -353,6 +353,6 @@ int conformance_main(const struct conformance_target *const targets[],
     suite_add_tcase(suite, fault_case(count));
     suite_add_tcase(suite, thread_case(count));
     char name[80];
-    snprintf(name, sizeof name, "port %s", targets[0]->name);
+    snprintf(name, sizeof name, "port-%s", targets[0]->name);
     return run_suites(name, &suite, 1);
 }

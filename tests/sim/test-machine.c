@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The simulated machine: its options, the contract it watches over, failures
  * that tests ask for, what it tells of itself. */
+#define _POSIX_C_SOURCE 200809L
+
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
