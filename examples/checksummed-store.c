@@ -122,18 +122,26 @@ static int write_block(const struct checksummed *store, uint64_t number,
 }
 
 /* Fills the request's buffer and completes it: then the buffer becomes memory,
- * or everybody who waits for it gets the error. */
+ * or everybody who waits for it gets the error.  More may be asked for than
+ * somebody waits for, so what comes before a bad block is supplied: where that
+ * is all that is waited for, the error is nobody's. */
 static void answer(const struct checksummed *store,
                    struct hurdmm_request *request)
 {
     struct hurdmm_request_info info;
     char *buffer = hurdmm_request_buffer(request);
+    size_t good = 0, done;
     int error = 0;
 
     hurdmm_request_get_info(request, &info);
-    for (size_t at = 0; at < info.length && error == 0; at += store->block)
-        error =
-            read_block(store, (info.offset + at) / store->block, buffer + at);
+    while (good < info.length && error == 0) {
+        error = read_block(store, (info.offset + good) / store->block,
+                           buffer + good);
+        if (error == 0)
+            good += store->block;
+    }
+    if (error != 0 && good > 0)
+        (void)hurdmm_store_supply(info.store, info.offset, buffer, good, &done);
     hurdmm_request_complete(request, error);
 }
 

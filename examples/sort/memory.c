@@ -79,7 +79,7 @@ static void catch_faults(void)
  * as half the text. */
 static size_t choose_readahead(size_t budget, uint64_t size, size_t page)
 {
-    uint64_t runs = 1 + size / 2 * 3 / (budget / 3);
+    uint64_t runs = 1 + size / 2 * 3 / (budget / 3 + 1);
     uint64_t bytes = budget / 2 / runs;
 
     if (bytes > 32 * page)
@@ -163,7 +163,7 @@ void memory_input(struct memory *memory, const char *name, int fd,
  * grows as it is written. */
 void memory_work(struct memory *memory, const char *name, int swap_fd)
 {
-    uint64_t swap_size = 2 * memory->input.size + 4 * memory->budget;
+    uint64_t swap_size = 8 * memory->input.size + 4 * memory->budget;
 
     memory->index.name = memory->runs.name = name;
     memory->index.size = round_up(memory->budget / 3, memory->page);

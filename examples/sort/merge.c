@@ -135,10 +135,11 @@ static void close_cursor(struct merger *merger, struct cursor *cursor)
     size_t bound = round_up(cursor->run.length, memory->page);
 
     memory_unbind(memory, cursor->address, bound);
-    check("discarding a run",
-          hurdmm_store_discard(memory->runs.store,
-                               cursor->run.offset + cursor->discarded,
-                               bound - cursor->discarded));
+    if (bound > cursor->discarded)
+        check("discarding a run",
+              hurdmm_store_discard(memory->runs.store,
+                                   cursor->run.offset + cursor->discarded,
+                                   bound - cursor->discarded));
 }
 
 static void merger_open(struct merger *merger, struct memory *memory,

@@ -4,8 +4,9 @@
  *
  * Lines are gathered in a small buffer and go to the store's cache in whole
  * pages: such pages need not be read before, nor taken by a fault each.  What
- * has been written is not needed soon: the output is sent to its file while the
- * next part is made, and both make way for pages that are in use.
+ * has been written is not needed soon: it is sent to its file while the next
+ * part is made, and makes way for pages that are in use.  So a full disk is
+ * found out early, and not by pages that cannot leave.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -44,8 +45,7 @@ static void settle(struct sink *sink)
 
     if (length == 0)
         return;
-    if (sink->area == &sink->memory->output)
-        (void)hurdmm_store_flush(store, sink->settled, length, 0);
+    (void)hurdmm_store_flush(store, sink->settled, length, 0);
     (void)hurdmm_store_advise(store, sink->settled, length,
                               HURDMM_ADVICE_DONTNEED);
     sink->settled = end;
@@ -90,9 +90,15 @@ void sink_line(struct sink *sink, const char *start, uint64_t length)
 
 uint64_t sink_close(struct sink *sink)
 {
+    int error;
+
     if (sink->used > 0)
         empty(sink);
     settle(sink);
     free(sink->buffer);
+    error =
+        hurdmm_store_flush(sink->area->store, 0, sink->settled, HURDMM_WAIT);
+    if (error != 0)
+        memory_fail(sink->memory, sink->area, error);
     return sink->offset;
 }
