@@ -96,8 +96,7 @@ uint64_t sink_close(struct sink *sink)
         empty(sink);
     settle(sink);
     free(sink->buffer);
-    error =
-        hurdmm_store_flush(sink->area->store, 0, sink->settled, HURDMM_WAIT);
+    error = hurdmm_store_flush(sink->area->store, 0, HURDMM_WHOLE, HURDMM_WAIT);
     if (error != 0)
         memory_fail(sink->memory, sink->area, error);
     return sink->offset;
