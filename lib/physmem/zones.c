@@ -395,7 +395,7 @@ static uint64_t next_used(const struct hmm_zone *zone, uint64_t page)
 
     hmm_assert(page >= zone->start && page < zone->end);
     if (used != 0)
-        return hmm_min(word << 6 | lowest_bit(used), zone->end);
+        return word << 6 | lowest_bit(used);
     for (word++; has_block(zone, 0, word);) {
         unsigned height = height_from(zone, word);
         struct summary block = summary_at(zone, height, word >> height);
@@ -478,27 +478,24 @@ static uint64_t find_block(const struct hmm_zone *zone, unsigned order)
 
 /* ---- Constraints ---- */
 
-/* Moves *page up to the first number with the decided bits. */
-static bool next_masked(const struct request *request, uint64_t *page)
+/* The first number at or after `page' with the decided bits. */
+static uint64_t next_masked(const struct request *request, uint64_t page)
 {
     uint64_t mask = request->mask;
-    uint64_t wrong = (*page ^ request->set) & mask;
+    uint64_t wrong = (page ^ request->set) & mask;
 
-    hmm_assert((request->set & ~mask) == 0);
     if (wrong == 0)
-        return true;
+        return page;
     uint64_t bit = UINT64_C(1) << hmm_log2(wrong);
     uint64_t below = bit | (bit - 1);
-    uint64_t up = *page & ~below;
+    uint64_t up = page & ~below;
     if ((request->set & bit) == 0) {
-        /* The bit must go from 1 to 0: carry into a free bit above it. */
-        up = *page | mask | below;
-        if (up == ALL)
-            return false;
-        up++;
+        /* The bit must go from 1 to 0: carry into a free bit above it.  There
+           is one: page numbers have fewer than 64 bits. */
+        hmm_assert((page | mask | below) != ALL);
+        up = (page | mask | below) + 1;
     }
-    *page = (up & ~mask) | request->set;
-    return true;
+    return (up & ~mask) | request->set;
 }
 
 /* The first page at or after `from' at which the run could lie in this zone if
@@ -513,8 +510,9 @@ static uint64_t candidate(const struct hmm_zone *zone,
     hmm_assert(request->count > 0 && request->colour < request->colours);
     hmm_assert(request->boundary == 0 || request->boundary >= request->count);
     for (;;) {
-        if (page >= end || !next_masked(request, &page) || page >= end ||
-            end - page < request->count)
+        if (page < end)
+            page = next_masked(request, page);
+        if (page >= end || end - page < request->count)
             return NOWHERE;
         if (request->boundary != 0 &&
             (page & (request->boundary - 1)) + request->count >

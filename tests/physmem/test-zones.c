@@ -872,8 +872,9 @@ static void compare(void)
         free += !taken[i];
     }
     ck_assert_uint_eq(hmm_zones_free_count(&zones), free);
-    ck_assert_uint_eq(hmm_zones_largest(&zones), longest());
     ck_assert(hmm_zones_check(&zones));
+    if (below(10) == 0) /* seldom, as it closes the allocator's open word */
+        ck_assert_uint_eq(hmm_zones_largest(&zones), longest());
 }
 
 /* Takes more than it gives back for a while, then the other way round. */
