@@ -6,6 +6,8 @@
  */
 #include "lib/mm/mm.h"
 
+#define IDLE_POLL_NS 1000000u
+
 static int check_options(const struct hurdmm *manager,
                          const struct hurdmm_store_ops *ops,
                          const struct hurdmm_store_options *options)
@@ -148,6 +150,26 @@ static void end_store(struct hurdmm_store *store)
     hmm_enter_again(manager);
 }
 
+/* Lets calls that are under way, of the background too, come to their ends.
+ * What a full store has not answered yet may take for ever: that is EBUSY. */
+static void wait_idle(struct hurdmm_store *store)
+{
+    struct hurdmm *manager = store->manager;
+
+    while (store->users || (store->requests && !store->ops.fault)) {
+        uint32_t ticket = hmm_event_ticket(&manager->progress);
+
+        if (store->requests && store->ops.fault)
+            return;
+        hmm_leave(manager);
+        /* Not all ends are signalled. */
+        hmm_event_wait(&manager->progress, ticket, &manager->parker,
+                       IDLE_POLL_NS);
+        if (hmm_enter(manager))
+            hmm_broken(manager, "the critical section is gone");
+    }
+}
+
 int hmm_store_destroy(struct hurdmm_store *store, unsigned flags)
 {
     bool keep = !(store->flags & HURDMM_STORE_VOLATILE) &&
@@ -158,10 +180,14 @@ int hmm_store_destroy(struct hurdmm_store *store, unsigned flags)
         return EDEADLK;
     if (flags & HURDMM_DETACH)
         err = detach(store);
-    if (!err)
-        err = in_use(store);
+    if (!err && (store->cache.mappings.count > 0 || store->pinned))
+        err = EBUSY;
+    if (err)
+        return err;
     /* Nothing new can come in while it dies. */
-    store->dying = !err;
+    store->dying = true;
+    wait_idle(store);
+    err = in_use(store);
     while (!err && keep && store->dirty > 0)
         err = hmm_flush(store, 0, last_page(store));
     if (!err && keep) {
