@@ -178,15 +178,13 @@ static int answer(struct disk *disk, struct hurdmm_request *request)
     dawdle(disk, &disk->hold_in);
     size_t part;
     int error = read_part(disk, info.offset, info.length, &part);
-    uint64_t there = disk->capacity - info.offset;
-    size_t length = info.length < there ? info.length : (size_t)there;
     if (error == 0 && part == info.length)
-        memcpy(buffer, disk->bytes + info.offset, length);
+        memcpy(buffer, disk->bytes + info.offset, part);
     else if (error == 0)
         error = EIO;
     if (error == 0) {
-        set_failed(disk, info.offset, length, 0);
-        disk->bytes_in += length;
+        set_failed(disk, info.offset, part, 0);
+        disk->bytes_in += part;
     }
     set_busy(disk, DISK_IN, info.offset, info.length, false);
     hurdmm_request_complete(request, error);
@@ -212,9 +210,9 @@ static int disk_fault(struct hurdmm_store *store, void *hook,
     struct disk *disk = hook;
     struct hurdmm_request_info info;
     hurdmm_request_get_info(request, &info);
-    if (info.store != store || info.length % disk->block != 0 ||
-        info.offset % disk->block != 0 || info.length == 0)
-        complain(disk, "a request is for something else");
+    if (info.store != store)
+        complain(disk, "a request is for another store");
+    check_range(disk, info.offset, info.length);
     disk->ins++;
     disk->last_in_length = info.length;
     disk->last_space_address = info.address;
@@ -310,6 +308,15 @@ static const struct hurdmm_store_ops simple_ops = {
     .destroy = disk_destroy,
 };
 
+/* Without unlock, whole pages can be written without being read before. */
+static const struct hurdmm_store_ops plain_ops = {
+    .struct_size = sizeof plain_ops,
+    .page_in = disk_in,
+    .page_out = disk_out,
+    .sync = disk_sync,
+    .destroy = disk_destroy,
+};
+
 static const struct hurdmm_store_ops full_ops = {
     .struct_size = sizeof full_ops,
     .page_out = disk_out,
@@ -322,8 +329,10 @@ static const struct hurdmm_store_ops full_ops = {
     .destroy = disk_destroy,
 };
 
-const struct hurdmm_store_ops *disk_ops(enum disk_mode mode)
+static const struct hurdmm_store_ops *ops_for(enum disk_mode mode)
 {
+    if (mode == DISK_PLAIN)
+        return &plain_ops;
     return mode == DISK_SIMPLE ? &simple_ops : &full_ops;
 }
 
@@ -350,7 +359,7 @@ int disk_open(struct disk *disk, struct hurdmm *manager, uint64_t size,
         .flags = flags,
     };
     disk->block = block != 0 ? block : disk->page;
-    return hurdmm_store_create(manager, disk_ops(disk->mode), &options,
+    return hurdmm_store_create(manager, ops_for(disk->mode), &options,
                                &disk->store);
 }
 

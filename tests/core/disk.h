@@ -24,9 +24,10 @@
 
 /* How page_in is answered. */
 enum disk_mode {
-    DISK_SIMPLE = 0,    /* by page_in */
-    DISK_FULL_NOW = 1,  /* by a fault handler, before it returns */
-    DISK_FULL_LATER = 2 /* by a fault handler, from another thread */
+    DISK_SIMPLE = 0,     /* by page_in */
+    DISK_FULL_NOW = 1,   /* by a fault handler, before it returns */
+    DISK_FULL_LATER = 2, /* by a fault handler, from another thread */
+    DISK_PLAIN = 3       /* by page_in; there are no notices and no unlock */
 };
 
 /* The nth call of `kinds' from when this was set fails with `error': all of
@@ -81,8 +82,5 @@ int disk_open(struct disk *disk, struct hurdmm *manager, uint64_t size,
 /* Fails the nth call of `kinds' from now. */
 void disk_fail(struct disk *disk, unsigned kinds, uint64_t nth, int error,
                bool for_ever);
-
-/* The table behind disk_open, with page_in or fault as `mode' says. */
-const struct hurdmm_store_ops *disk_ops(enum disk_mode mode);
 
 #endif

@@ -214,6 +214,20 @@ static void visit(struct burst_thread *thread)
             break;
         hurdmm_sim_fail(model->port, 0, 0, 0, 0);
     }
+    if (error == EBUSY && model->pin_count > 0) {
+        /* Pinned through another region: it stays. */
+        model_insert(model, &(struct model_region){
+                                .address = address,
+                                .length = model->page,
+                                .store = index,
+                                .offset = bind.offset,
+                                .rights = bind.rights,
+                                .max_rights = model_read_only(store)
+                                                  ? HURDMM_READ | HURDMM_EXECUTE
+                                                  : HURDMM_RIGHTS,
+                            });
+        return;
+    }
     if (error != 0)
         model_fail(model, "a thread's unbind ended with %d", error);
 }

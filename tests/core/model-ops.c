@@ -207,6 +207,19 @@ static void do_bind(struct model *model, const struct model_op *op)
     model_insert(model, &region);
 }
 
+/* Whether a page in the range is pinned, be it through another region. */
+static bool pinned_under(struct model *model, uintptr_t address, size_t length)
+{
+    for (uintptr_t at = address; at < address + length; at += model->page) {
+        const struct model_region *region = model_find(model, at);
+        if (region != NULL && region->store >= 0 &&
+            model_pinned_store(model, region->store,
+                               page_at(model, region, at), model->page) > 0)
+            return true;
+    }
+    return false;
+}
+
 static void do_unbind(struct model *model, const struct model_op *op)
 {
     struct range range = pick_range(model, op);
@@ -216,10 +229,10 @@ static void do_unbind(struct model *model, const struct model_op *op)
     model_say(model, "%#lx length %#zx: %d", (unsigned long)range.address,
               range.length, result);
     struct model_allow allow = {.ok = true};
-    if (model_pinned(model, range.address, range.length, HURDMM_NONE)) {
+    if (model_pinned(model, range.address, range.length, HURDMM_NONE))
         allow.ok = false;
+    if (pinned_under(model, range.address, range.length))
         model_permit(&allow, EBUSY);
-    }
     model_excuse(model, &allow, -1, 0);
     model_expect(model, &allow, result, "unbind");
     if (result == 0)
@@ -252,7 +265,7 @@ static bool allow_protect(struct model *model, struct model_allow *allow,
             if (!(rights & HURDMM_WRITE))
                 allow->ok = false;
             model_permit(allow, EBUSY);
-        } else if (model_pinned(model, at, model->page, HURDMM_NONE)) {
+        } else if (pinned_under(model, at, model->page)) {
             model_permit(allow, EBUSY);
         }
     }
@@ -359,8 +372,8 @@ static void access_page(struct model *model, uintptr_t address, uint8_t *bytes,
         model_excuse(model, &allow, -1, 0);
         if (model_hard_error(model, address, access) == hard)
             model_permit(&allow, catcher->error);
-        if (hard == EFAULT && model_find(model, address) != NULL)
-            model_permit(&allow, EFAULT); /* reserved: caught or not */
+        if (hard == EFAULT) /* where nothing was ever bound: nobody's */
+            model_permit(&allow, EFAULT);
     }
     if (catcher == NULL || model_hard_error(model, address, access) != hard ||
         (hard != EFAULT && hard != EACCES))
@@ -448,7 +461,10 @@ static void check_store_done(struct model *model, int index, uint64_t offset,
     else if (!write || !model_read_only(store))
         model_excuse(model, &allow, index,
                      (offset + done) / model->page * model->page);
-    model_expect(model, &allow, result, "transfer");
+    char what[64];
+    snprintf(what, sizeof what, "store %d+%#llx", index,
+             (unsigned long long)(offset + done));
+    model_expect(model, &allow, result, what);
 }
 
 static uint8_t transfer[8 * MODEL_PAGE_MAX];
@@ -534,7 +550,7 @@ static void check_range_done(struct model *model, uintptr_t address,
         return;
     }
     uintptr_t end = address + done;
-    for (uintptr_t at = address - address % model->page; at < end;
+    for (uintptr_t at = address - address % model->page; done > 0 && at < end;
          at += model->page) {
         if (model_hard_error(model, at, access) != 0)
             model_fail(model, "did what cannot be done at %#lx",
@@ -722,9 +738,12 @@ static void do_verb_address(struct model *model, const struct model_op *op)
             continue;
         uint64_t offset = page_at(model, region, at);
         uint64_t block = model->stores[region->store].disk.block;
-        touched[region->store] = true;
+        if (offset < model->stores[region->store].size)
+            touched[region->store] = true;
         allow_verb(model, &allow, region->store, verb == 1,
                    offset - offset % block, block);
+        if (verb == 1 && block > model->page) /* perhaps not whole blocks */
+            model_permit(&allow, EINVAL);
         if (waits && result == 0)
             check_written(model, region->store, offset, model->page,
                           verbs[verb].name);
@@ -1130,7 +1149,7 @@ int model_create_store(struct model *model, int index, unsigned number)
         fill_bytes(store->bytes, room, number);
     store->flags = pick_flags(number);
     store->block_pages = number % 3 == 0 ? model->config.block_pages : 1;
-    store->disk.mode = (enum disk_mode)(number / 7 % 3);
+    store->disk.mode = (enum disk_mode)(number / 7 % 4);
     store->disk.delay = model->config.delay;
     store->size = (4 + number % (MODEL_PAGES - 4)) * (uint64_t)model->page;
     if (number / 5 % 3 == 0)
