@@ -64,10 +64,7 @@ static int quiet(struct hmm_want *want, uint64_t *slot, unsigned keep)
     if (manager->physmem.table[HMM_SLOT_FRAME(*slot)].pins_write)
         return 0;
     int err = hmm_take_back(&want->store->cache, want->page, slot, keep);
-    if (err != ENOMEM)
-        return err;
-    err = hmm_reclaim(manager, manager->readahead);
-    return err ? err : EAGAIN;
+    return err == ENOMEM ? hmm_port_room(want) : err;
 }
 
 /* The address at which the page is lent, for ports where its bytes are there. */
@@ -309,10 +306,8 @@ static int bring(const struct walk *walk, uint64_t ahead, struct hmm_want *want,
         if (!err && want->region) {
             err =
                 hmm_lend_around(want->region, want->page, *slot, walk->access);
-            if (err == ENOMEM) {
-                err = hmm_reclaim(walk->manager, walk->manager->readahead);
-                err = err ? err : EAGAIN;
-            }
+            if (err == ENOMEM)
+                err = hmm_port_room(want);
         }
     } while (err == EAGAIN);
     return err;

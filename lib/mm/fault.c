@@ -20,6 +20,9 @@
  * its turn; never reached unless a policy or a store misbehaves. */
 #define ROUNDS_MAX 10000u
 
+/* How often the port may refuse to lend one page, or to take it back. */
+#define REFUSALS_MAX 8u
+
 static int unlock_page(struct hmm_want *want)
 {
     struct hurdmm_store *store = want->store;
@@ -226,15 +229,34 @@ static int look_up(struct hurdmm_space *space, const struct hurdmm_fault *fault,
     return 0;
 }
 
+/* The page itself stays meanwhile, or it would have to be filled again. */
+int hmm_port_room(struct hmm_want *want)
+{
+    struct hurdmm_store *store = want->store;
+    uint64_t *slot = hmm_container_slot(&store->cache, want->page);
+    bool keep = hmm_resident(slot) && !(*slot & (HMM_WRITING | HMM_UNLOCKING));
+
+    if (want->refused++ >= REFUSALS_MAX)
+        return ENOMEM;
+    if (keep)
+        *slot |= HMM_UNLOCKING;
+    hmm_reclaim(store->manager, store->manager->readahead);
+    if (keep) {
+        slot = hmm_container_slot(&store->cache, want->page);
+        hmm_assert(slot && *slot & HMM_UNLOCKING);
+        *slot &= ~HMM_UNLOCKING;
+        hmm_page_wake(store, want->page, 1, 0);
+        hmm_ready_run(store->manager);
+    }
+    return EAGAIN;
+}
+
 /* Lends what was obtained; when mappings run out, pages are taken back. */
 static int lend_wanted(struct hmm_want *want, uint64_t *slot)
 {
     int err = hmm_lend_around(want->region, want->page, slot, want->access);
 
-    if (err != ENOMEM)
-        return err;
-    err = hmm_reclaim(want->store->manager, want->store->manager->readahead);
-    return err ? err : EAGAIN;
+    return err == ENOMEM ? hmm_port_room(want) : err;
 }
 
 /* `later`: the fault may be queued; else the thread waits here. */

@@ -209,6 +209,7 @@ struct hmm_want {
     bool filled;                      /* the store was asked */
     bool joined;                      /* somebody else was waited for */
     bool throttled;                   /* it has done its share of writing */
+    uint8_t refused;                  /* by the port, for want of memory */
 };
 
 /* A fill that is being answered; struct hurdmm_request in the public API. */
@@ -359,6 +360,9 @@ void hmm_prefetch(struct hurdmm_store *store, uint64_t first, uint64_t last);
  * by the laundry.  0 with the lock never dropped since the page was looked at;
  * EAGAIN; HMM_LATER; or an error. */
 int hmm_obtain(struct hmm_want *want, uint64_t **slot);
+/* After the port answered ENOMEM to a lend or reclaim for `want`: makes room.
+ * EAGAIN, or ENOMEM: it was tried often enough. */
+int hmm_port_room(struct hmm_want *want);
 /* Lends the page of a region, with neighbours that cost nothing. */
 int hmm_lend_around(struct hmm_region *region, uint64_t page, uint64_t *slot,
                     unsigned access);
