@@ -264,7 +264,7 @@ static int check_options(const struct hurdmm_options *options)
 {
     if (!options || options->struct_size < sizeof *options || !options->port)
         return EINVAL;
-    if (options->flags & ~HURDMM_NO_THREADS)
+    if (options->flags & ~HURDMM_NO_THREADS || options->budget == 0)
         return EINVAL;
     const struct hurdmm_port_ops *ops = options->port->ops;
     if (!ops || ops->version != HURDMM_PORT_VERSION ||

@@ -289,15 +289,24 @@ static int wait_progress(struct hurdmm *manager)
     return EAGAIN;
 }
 
+/* Victims to be named at once.  Batches are cheaper for the port, but in little
+ * memory a long one would be most of what there is. */
+static uint32_t batch_for(const struct hurdmm *manager, uint32_t target)
+{
+    return (uint32_t)hmm_min(hmm_max(target, manager->budget / 16), BATCH);
+}
+
 int hmm_reclaim(struct hurdmm *manager, uint32_t target)
 {
     /* Every page may have to be named several times (trial, kept, evict). */
-    uint32_t rounds = 8 + 6 * (manager->ranked / BATCH + 1);
+    uint32_t rounds =
+        8 + 6 * (manager->ranked / batch_for(manager, target) + 1);
     struct sweep sweep = {.manager = manager};
 
     while (sweep.freed < target && rounds-- > 0) {
-        sweep.count =
-            manager->policy->select(manager->policy_state, sweep.victim, BATCH);
+        sweep.count = manager->policy->select(
+            manager->policy_state, sweep.victim,
+            batch_for(manager, target - sweep.freed));
         if (sweep.count == 0)
             break;
         sweep.dirty = NULL;
@@ -336,6 +345,6 @@ bool hmm_background(struct hurdmm *manager)
         manager->reclaiming = true;
     if (!manager->reclaiming)
         return false;
-    int err = hmm_reclaim(manager, BATCH);
+    int err = hmm_reclaim(manager, manager->high - hmm_frames_free(manager));
     return !err || err == EAGAIN;
 }
