@@ -35,6 +35,7 @@
 #define ERANGE 34
 #define EDEADLK 35
 #define ELOOP 40
+#define EBADMSG 74
 #define EOVERFLOW 75
 #define ENOTSUP 95
 #define ETIMEDOUT 110

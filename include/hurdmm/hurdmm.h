@@ -6,6 +6,7 @@
 #include <hurdmm/block.h>
 #include <hurdmm/container.h>
 #include <hurdmm/manager.h>
+#include <hurdmm/partition.h>
 #include <hurdmm/policy.h>
 #include <hurdmm/port.h>
 #include <hurdmm/region.h>

@@ -43,6 +43,28 @@ int hurdmm_computed_create(struct hurdmm *manager, uint64_t size,
                                        void *buffer, size_t length),
                            void *hook, struct hurdmm_store **store);
 
+/* A block device, or `size` bytes of it from `offset` on (0: to its end), as a
+ * store: bind it, and the device is memory.  Whole blocks of the device; where
+ * they are larger than a page, pages come and go by the block.  The last page
+ * may end within: bytes past the size read as zeros and are never written.
+ * sync makes durable what was written (the device's flush, which is left out
+ * when nothing was).  Where the device fails with EIO in a long run, the run is
+ * tried again piece by piece, so that only the bad ones fail.  `flags`:
+ * HURDMM_STORE_READ_ONLY, HURDMM_STORE_SHARED, HURDMM_STORE_NO_STEAL.  The
+ * device stays the caller's, and must live as long as the store.
+ * EINVAL, ENXIO (past the device's end), EACCES (the device is read-only and
+ * the store is not to be), ENOMEM, ESTALE. */
+int hurdmm_block_store_create(struct hurdmm *manager,
+                              struct hurdmm_block *block, uint64_t offset,
+                              uint64_t size, unsigned flags,
+                              struct hurdmm_store **store);
+
+/* A barrier: pages in the range that are dirty now reach the medium before
+ * anything that this thread writes to the device later.  The range is as for
+ * hurdmm_store_flush.  EINVAL (not a block store), or its errors. */
+int hurdmm_block_store_barrier(struct hurdmm_store *store, uint64_t offset,
+                               uint64_t length);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The block store: a device, or a range of one, as memory.
+ *
+ * A page of the store is whole blocks of the device, or a block is whole pages:
+ * then the store's block is the device's.  The range is whole blocks, so that
+ * the last page, where it ends within, needs no care: the library zeroes what
+ * lies past the size, and never asks for it to be written.
+ *
+ * Invariants, under `mutex':
+ *  1. everything that was written before `flushed' was last set is durable;
+ *     `written' counts writes as they end, so a sync is for nothing only while
+ *     the two are equal;
+ *  2. a flush that fails leaves `flushed' as it was: the next sync asks again.
+ *
+ * The device is called without the mutex.
+ */
+#include "lib/block/private.h"
+
+#include <hurdmm/manager.h>
+#include <hurdmm/stores.h>
+
+struct block_store {
+    struct hurdmm *manager;
+    struct hurdmm_block *block;
+    uint64_t start; /* on the device */
+    size_t unit;    /* what can fail by itself: a page, or a larger block */
+    uint32_t mutex;
+    uint32_t written; /* both wrap: only whether they are equal counts */
+    uint32_t flushed;
+};
+
+static int transfer(struct block_store *at, uint64_t offset, void *in,
+                    const void *out, size_t length)
+{
+    return out ? hurdmm_block_write(at->block, at->start + offset, out, length)
+               : hurdmm_block_read(at->block, at->start + offset, in, length);
+}
+
+/* Does a row of pages; where a sector of it is bad, unit by unit, so that the
+ * units before the bad one are not lost with it.  Other errors speak of the
+ * device, and to try again would only take its time. */
+static int transfer_row(struct block_store *at, uint64_t offset, void *in,
+                        const void *out, size_t length, size_t *done)
+{
+    int error = transfer(at, offset, in, out, length);
+
+    if (error == 0)
+        return 0;
+    *done = 0;
+    if (error != EIO || length <= at->unit)
+        return error;
+    while (*done < length) {
+        size_t n = length - *done < at->unit ? length - *done : at->unit;
+
+        error = transfer(at, offset + *done, in ? (char *)in + *done : NULL,
+                         out ? (const char *)out + *done : NULL, n);
+        if (error != 0)
+            return error;
+        *done += n;
+    }
+    return 0;
+}
+
+static int store_page_in(struct hurdmm_store *store, void *hook,
+                         uint64_t offset, void *buffer, size_t length,
+                         size_t *done)
+{
+    (void)store;
+    return transfer_row(hook, offset, buffer, NULL, length, done);
+}
+
+static int store_page_out(struct hurdmm_store *store, void *hook,
+                          uint64_t offset, const void *buffer, size_t length,
+                          size_t *done)
+{
+    struct block_store *at = hook;
+    int error;
+
+    (void)store;
+    error = transfer_row(at, offset, NULL, buffer, length, done);
+    /* Also after an error: a part may have been written. */
+    hurdmm_mutex_lock(at->manager, &at->mutex);
+    at->written++;
+    hurdmm_mutex_unlock(at->manager, &at->mutex);
+    return error;
+}
+
+static int store_sync(struct hurdmm_store *store, void *hook, uint64_t offset,
+                      uint64_t length)
+{
+    struct block_store *at = hook;
+    uint32_t written;
+    bool needed;
+    int error;
+
+    (void)store;
+    (void)offset;
+    (void)length;
+    hurdmm_mutex_lock(at->manager, &at->mutex);
+    written = at->written;
+    needed = at->flushed != written;
+    hurdmm_mutex_unlock(at->manager, &at->mutex);
+    if (!needed)
+        return 0;
+    error = hurdmm_block_flush(at->block);
+    if (error != 0)
+        return error;
+    hurdmm_mutex_lock(at->manager, &at->mutex);
+    at->flushed = written;
+    hurdmm_mutex_unlock(at->manager, &at->mutex);
+    return 0;
+}
+
+static void store_destroy(void *hook)
+{
+    struct block_store *at = hook;
+
+    hurdmm_deallocate(at->manager, at, sizeof *at);
+}
+
+static const struct hurdmm_store_ops block_store_ops = {
+    .struct_size = sizeof block_store_ops,
+    .page_in = store_page_in,
+    .page_out = store_page_out,
+    .sync = store_sync,
+    .destroy = store_destroy,
+};
+
+/* The range of the device, and whether it may be bound so. */
+static int check(const struct hurdmm_block *block, uint64_t offset,
+                 uint64_t *size, unsigned flags)
+{
+    int error = block_usable(block);
+
+    if (error != 0)
+        return error;
+    if (*size == 0 && offset < block->size)
+        *size = block->size - offset;
+    error = block_check(block, offset, *size);
+    if (error != 0)
+        return error;
+    if (*size == 0)
+        return offset == block->size && block->size != 0 ? ENXIO : EINVAL;
+    if (!(flags & HURDMM_STORE_READ_ONLY) &&
+        (hurdmm_block_capabilities(block) & HURDMM_BLOCK_READ_ONLY))
+        return EACCES;
+    return 0;
+}
+
+int hurdmm_block_store_create(struct hurdmm *manager,
+                              struct hurdmm_block *block, uint64_t offset,
+                              uint64_t size, unsigned flags,
+                              struct hurdmm_store **store)
+{
+    const unsigned known =
+        HURDMM_STORE_READ_ONLY | HURDMM_STORE_SHARED | HURDMM_STORE_NO_STEAL;
+    struct hurdmm_store_options options = {
+        .struct_size = sizeof options, .name = "block", .flags = flags};
+    struct block_store *at;
+    void *memory;
+    int error;
+
+    if (!manager || !store || (flags & ~known) != 0)
+        return EINVAL;
+    error = check(block, offset, &size, flags);
+    if (error != 0)
+        return error;
+    error = hurdmm_allocate(manager, sizeof *at, &memory);
+    if (error != 0)
+        return error;
+    at = memory;
+    at->manager = manager;
+    at->block = block;
+    at->start = offset;
+    at->unit = hurdmm_page_size(manager);
+    if (at->unit < block->block_size)
+        at->unit = options.block_size = block->block_size;
+    options.hook = at;
+    options.size = size;
+    error = hurdmm_store_create(manager, &block_store_ops, &options, store);
+    if (error != 0)
+        store_destroy(at);
+    return error;
+}
+
+int hurdmm_block_store_barrier(struct hurdmm_store *store, uint64_t offset,
+                               uint64_t length)
+{
+    struct block_store *at;
+    int error;
+
+    if (!store || hurdmm_store_operations(store)->page_in != store_page_in)
+        return EINVAL;
+    at = hurdmm_store_hook(store);
+    error = hurdmm_store_flush(store, offset, length, HURDMM_WAIT);
+    if (error != 0)
+        return error;
+    return hurdmm_block_barrier(at->block);
+}
