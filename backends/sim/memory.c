@@ -19,8 +19,13 @@
 
 #define JUNK 0xdb
 
+/* Core memory is aligned to this, or where the host happened to put it would
+ * show in what the core can carve from it, and runs would not be equal. */
+#define CORE_ALIGN ((size_t)64 << 10)
+
 struct hmm_sim_core {
     struct hmm_sim_core *next;
+    void *memory;
 };
 
 static bool has_alias(const struct hmm_sim *sim)
@@ -61,6 +66,7 @@ void hmm_sim_memory_free(struct hmm_sim *sim)
 {
     while (sim->core != NULL) {
         struct hmm_sim_core *next = sim->core->next;
+        free(sim->core->memory);
         free(sim->core);
         sim->core = next;
     }
@@ -248,6 +254,22 @@ int hmm_sim_frame_read(struct hurdmm_port *port, uint32_t frame, void *space,
     return error;
 }
 
+static int make_core(size_t size, struct hmm_sim_core **result)
+{
+    struct hmm_sim_core *core = malloc(sizeof *core);
+    if (core == NULL)
+        return ENOMEM;
+    size_t whole = (size + CORE_ALIGN - 1) / CORE_ALIGN * CORE_ALIGN;
+    core->memory = whole < size ? NULL : aligned_alloc(CORE_ALIGN, whole);
+    if (core->memory == NULL) {
+        free(core);
+        return ENOMEM;
+    }
+    memset(core->memory, 0, size);
+    *result = core;
+    return 0;
+}
+
 int hmm_sim_core_map(struct hurdmm_port *port, size_t size, void **address)
 {
     struct hmm_sim *sim = hmm_sim_of(port);
@@ -257,15 +279,13 @@ int hmm_sim_core_map(struct hurdmm_port *port, size_t size, void **address)
         hmm_sim_violation(sim, "core_map: %#zx is not aligned", size);
     int error = hmm_sim_fallible(sim, HURDMM_SIM_CORE_MAP);
     struct hmm_sim_core *core = NULL;
+    if (error == 0)
+        error = make_core(size, &core);
     if (error == 0) {
-        core = calloc(1, sizeof *core + mask + size);
-        error = core == NULL ? ENOMEM : 0;
-    }
-    if (core != NULL) {
         core->next = sim->core;
         sim->core = core;
         sim->stats.core_bytes += size;
-        *address = (void *)(((uintptr_t)(core + 1) + mask) & ~(uintptr_t)mask);
+        *address = core->memory;
     }
     HMM_SIM_NOTE(sim, EVENT_CORE_MAP, size, (uint64_t)error);
     hmm_sim_memory_end(sim);
