@@ -182,10 +182,8 @@ static int answer(struct disk *disk, struct hurdmm_request *request)
         memcpy(buffer, disk->bytes + info.offset, part);
     else if (error == 0)
         error = EIO;
-    if (error == 0) {
-        set_failed(disk, info.offset, part, 0);
-        disk->bytes_in += part;
-    }
+    set_failed(disk, info.offset, info.length, error);
+    disk->bytes_in += error == 0 ? part : 0;
     set_busy(disk, DISK_IN, info.offset, info.length, false);
     hurdmm_request_complete(request, error);
     return 0;

@@ -103,6 +103,13 @@ static void drive(void *argument)
     model->stop = false;
 }
 
+static void print_event(void *client, const char *line)
+{
+    (void)client;
+    printf("        | %s\n", line);
+    fflush(stdout);
+}
+
 static int make_machine(struct model *model)
 {
     const struct model_config *config = &model->config;
@@ -117,6 +124,7 @@ static int make_machine(struct model *model)
         .schedule =
             config->random_schedule ? HURDMM_SIM_RANDOM : HURDMM_SIM_FAIR,
         .stack_size = 64 * 1024,
+        .trace = config->trace ? print_event : NULL,
     };
     int error = hurdmm_sim_create(&machine, &model->port);
     if (error != 0)

@@ -4,7 +4,7 @@
  * machine and on a model of it that is obviously right (model.h).
  *
  *   model [--seed N] [--sequences N] [--steps N] [--jobs N] [--verbose]
- *         [--only STEP,STEP,...]
+ *         [--only STEP,STEP,... [--trace]]
  *
  * Sequence i has the seed N + i.  Sequences run in child processes, so that a
  * crash or a hang of the library is a failure like any other.  One that fails
@@ -38,7 +38,7 @@ struct report {
 struct settings {
     uint64_t seed, sequences;
     unsigned steps, jobs;
-    bool verbose;
+    bool verbose, trace;
     const char *only;
 };
 
@@ -145,6 +145,7 @@ static void explain(const struct settings *settings, uint64_t seed)
         printf("%u%s", keep[i], i + 1 < left ? "," : "");
     printf("%s\n", left == 0 ? "none" : "");
     fflush(stdout);
+    config.trace = settings->trace;
     pid_t child = fork();
     if (child == 0)
         run_child(&config, kept, left, &reports[JOBS_MAX], true);
@@ -207,6 +208,7 @@ static int run_some(const struct settings *settings)
     unsigned left = 0;
     const char *text = settings->only;
     model_config_make(&config, settings->seed);
+    config.trace = settings->trace;
     model_config_print(&config, stdout);
     while (*text >= '0' && *text <= '9') {
         char *end;
@@ -225,7 +227,7 @@ static int run_some(const struct settings *settings)
 static int usage(void)
 {
     fprintf(stderr, "usage: model [--seed N] [--sequences N] [--steps N] "
-                    "[--jobs N] [--verbose] [--only STEP,...]\n");
+                    "[--jobs N] [--verbose] [--only STEP,... [--trace]]\n");
     return 2;
 }
 
@@ -235,6 +237,10 @@ static int parse(struct settings *settings, int argc, char **argv)
         const char *name = argv[i];
         if (strcmp(name, "--verbose") == 0) {
             settings->verbose = true;
+            continue;
+        }
+        if (strcmp(name, "--trace") == 0) {
+            settings->trace = true;
             continue;
         }
         if (i + 1 == argc)

@@ -96,6 +96,7 @@ struct model_config {
     const struct hurdmm_policy_ops *policy;
     uintptr_t base; /* of the window */
     unsigned address_bits;
+    bool trace; /* print the machine's events */
 };
 
 struct model_store {

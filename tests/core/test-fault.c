@@ -622,19 +622,6 @@ START_TEST(unbinding_fails_the_faults_that_wait)
 }
 END_TEST
 
-START_TEST(a_full_store_is_told_what_was_discarded)
-{
-    struct disk *disk = world_disk_of(&world, 2 * world.page, 0,
-                                      HURDMM_STORE_DISCARDABLE, DISK_FULL_NOW);
-    uintptr_t at = world_bind(&world, disk, 0, 2 * world.page);
-    world_put(&world, at, 1);
-    ck_assert_uint_eq(disk->why_discarded, 0);
-    ck_assert_int_eq(hurdmm_store_discard(disk->store, 0, world.page), 0);
-    world_expect(&world, at, world_byte(0));
-    ck_assert_uint_eq(disk->why_discarded, 1);
-}
-END_TEST
-
 START_TEST(the_store_makes_room_at_the_first_write)
 {
     struct disk *disk = world_disk(&world, 2 * world.page, 0);
@@ -746,7 +733,6 @@ static Suite *suite(void)
     tcase_add_test(fill, a_supply_wakes_before_the_request_is_completed);
     tcase_add_test(fill, a_request_can_be_completed_by_another_thread);
     tcase_add_test(fill, a_slow_fill_does_not_delay_other_pages);
-    tcase_add_test(fill, a_full_store_is_told_what_was_discarded);
     tcase_add_test(fill, the_store_makes_room_at_the_first_write);
     tcase_add_test(fill, blocks_larger_than_a_page_are_filled_whole);
     tcase_add_test(fill, blocks_larger_than_a_page_are_written_whole);

@@ -263,14 +263,14 @@ START_TEST(dump_names_stores_and_regions)
 }
 END_TEST
 
-START_TEST(a_failed_write_is_logged)
+START_TEST(a_write_that_fails_behind_our_backs_is_logged)
 {
     world_begin(&world, NULL);
-    struct disk *disk = world_disk(&world, 4 * world.page, 0);
-    uintptr_t at = world_bind(&world, disk, 0, 4 * world.page);
-    world_put(&world, at, 1);
+    struct disk *disk = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
     disk_fail(disk, DISK_OUT, 1, EIO, false);
-    ck_assert_int_eq(hurdmm_sync_all(world.manager), EIO);
+    for (unsigned i = 0; i < 64; i++)
+        world_put(&world, at + i * world.page, 1);
     ck_assert_uint_ge(world.logged, 1);
     ck_assert_ptr_null(strchr(world.log[0], '\n'));
     world_end(&world);
@@ -365,7 +365,7 @@ static Suite *suite(void)
     tcase_add_test(c, stats_fill_only_what_is_asked_for);
     tcase_add_test(c, stats_count);
     tcase_add_test(c, dump_names_stores_and_regions);
-    tcase_add_test(c, a_failed_write_is_logged);
+    tcase_add_test(c, a_write_that_fails_behind_our_backs_is_logged);
     tcase_add_test(c, an_equal_run_has_an_equal_trace);
     tcase_add_test(c, the_version_is_the_headers);
     tcase_add_test(c, handles_know_their_manager);

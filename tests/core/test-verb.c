@@ -233,22 +233,29 @@ START_TEST(readers_go_on_while_a_page_is_written)
 }
 END_TEST
 
-START_TEST(waiting_covers_only_what_was_dirty_before)
+static void dirty_body(void *argument)
+{
+    const struct flusher *flusher = argument;
+    for (unsigned i = 0; !flusher->done; i++) {
+        ck_assert_uint_lt(i, 10000);
+        world_put(&world, at + i % 8 * world.page, (uint8_t)i);
+        hurdmm_sim_yield(world.port);
+    }
+}
+
+START_TEST(a_flush_ends_though_others_go_on_writing)
 {
     struct flusher flusher = {0};
-    world_put(&world, at, 1);
-    disk->hold_out = true;
-    world_spawn(&world, flush_body, &flusher);
-    hurdmm_sim_settle(world.port);
-    for (unsigned i = 1; i < 8; i++)
+    for (unsigned i = 0; i < 8; i++)
         world_put(&world, at + i * world.page, 9);
-    disk->hold_out = false;
+    disk->delay = 2;
+    world_spawn(&world, dirty_body, &flusher);
+    world_spawn(&world, dirty_body, &flusher);
+    world_spawn(&world, flush_body, &flusher);
     world_run(&world);
     ck_assert(flusher.done);
     ck_assert_int_eq(flusher.error, 0);
-    ck_assert_uint_eq(disk->bytes[0], 1);
-    for (unsigned i = 1; i < 8; i++)
-        ck_assert(has(i, HURDMM_STATE_DIRTY));
+    ck_assert_uint_gt(world_stats(&world).frames_dirty, 0);
 }
 END_TEST
 
@@ -321,7 +328,6 @@ START_TEST(a_background_error_is_told_once)
     ck_assert_uint_eq(disk->bytes[0], 1);
     ck_assert_int_eq(
         hurdmm_store_sync(disk->store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
-    ck_assert_uint_ge(world.logged, 1);
 }
 END_TEST
 
@@ -516,7 +522,7 @@ static Suite *suite(void)
     tcase_add_test(c, a_verb_without_wait_only_starts);
     tcase_add_test(c, a_page_dirtied_while_it_is_written_stays_dirty);
     tcase_add_test(c, readers_go_on_while_a_page_is_written);
-    tcase_add_test(c, waiting_covers_only_what_was_dirty_before);
+    tcase_add_test(c, a_flush_ends_though_others_go_on_writing);
     tcase_add_test(c, a_flush_waits_for_writes_that_are_under_way);
     tcase_add_test(c, a_failed_write_keeps_the_page_dirty_and_readable);
     tcase_add_test(c, verbs_go_on_after_an_error_and_return_the_first);
