@@ -240,6 +240,22 @@ struct hurdmm *hurdmm_store_manager(const struct hurdmm_store *store)
     return store->manager;
 }
 
+/* Tells the store, while the hold keeps the range as it is. */
+static void tell_discarded(struct hurdmm_store *store, uint64_t first,
+                           uint64_t last)
+{
+    struct hurdmm *manager = store->manager;
+    unsigned shift = manager->physmem.page_shift;
+    struct hmm_call call;
+
+    if (!store->ops.discarded)
+        return;
+    hmm_call_begin(&call, store, 0);
+    store->ops.discarded(store, store->hook, first << shift,
+                         (last - first + 1) << shift);
+    hmm_call_end(&call);
+}
+
 /* Zeroes what of the last page lies past the new end, if the page is there. */
 static int zero_tail(struct hurdmm_store *store, uint64_t size)
 {
@@ -275,15 +291,50 @@ static bool pinned_from(struct hurdmm_store *store, uint64_t page)
     return false;
 }
 
+/* Makes the page that the new end cuts resident and dirty and takes a hold on
+ * it and all after it: its bytes after the end shall be zeros for good, not only
+ * until it leaves memory. */
+static int hold_tail(struct hurdmm_store *store, uint64_t size)
+{
+    struct hurdmm *manager = store->manager;
+    uint64_t page = size >> manager->physmem.page_shift;
+    bool keeps = (size & (hmm_page_bytes(manager) - 1)) &&
+                 !(store->flags & HURDMM_STORE_READ_ONLY);
+    uint64_t *slot;
+
+    for (;;) {
+        struct hmm_want want = {
+            .store = store,
+            .page = page,
+            .access = HURDMM_WRITE,
+            .thread = hmm_thread_self(manager),
+        };
+        int err = keeps ? hmm_obtain(&want, &slot) : 0;
+        if (err == EAGAIN)
+            continue;
+        if (!err)
+            err = hmm_hold(store, page, last_page(store));
+        if (err || !keeps)
+            return err;
+        slot = hmm_container_slot(&store->cache, page);
+        if (hmm_resident(slot)) {
+            hmm_page_dirty(store, slot);
+            return 0;
+        }
+        hmm_unhold(store); /* it left while the hold was waited for */
+    }
+}
+
 static int shrink(struct hurdmm_store *store, uint64_t size)
 {
     unsigned shift = store->manager->physmem.page_shift;
     uint64_t block = (uint64_t)store->block_pages << shift;
     uint64_t keep = (size + block - 1) / block * store->block_pages;
+    uint64_t pages = hmm_store_pages(store);
 
     if (pinned_from(store, size >> shift))
         return EBUSY;
-    int err = hmm_hold(store, size >> shift, last_page(store));
+    int err = hold_tail(store, size);
     if (err)
         return err;
     if (pinned_from(store, size >> shift))
@@ -292,6 +343,8 @@ static int shrink(struct hurdmm_store *store, uint64_t size)
         err = zero_tail(store, size);
     if (!err)
         err = hmm_drop_range(store, keep, last_page(store), true);
+    if (!err && keep < pages)
+        tell_discarded(store, keep, pages - 1);
     if (!err)
         store->size = size;
     hmm_unhold(store);
@@ -430,22 +483,6 @@ int hurdmm_store_return(struct hurdmm_store *store, uint64_t offset,
         err = report(store, hmm_flush(store, first, last));
     int busy = hmm_drop_range(store, first, last, false);
     return leave_with(store, err ? err : busy);
-}
-
-/* Tells the store, while the hold keeps the range as it is. */
-static void tell_discarded(struct hurdmm_store *store, uint64_t first,
-                           uint64_t last)
-{
-    struct hurdmm *manager = store->manager;
-    unsigned shift = manager->physmem.page_shift;
-    struct hmm_call call;
-
-    if (!store->ops.discarded)
-        return;
-    hmm_call_begin(&call, store, 0);
-    store->ops.discarded(store, store->hook, first << shift,
-                         (last - first + 1) << shift);
-    hmm_call_end(&call);
 }
 
 /* Drops all but pinned pages, and tells the store of the pieces between. */
