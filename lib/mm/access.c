@@ -128,7 +128,7 @@ static int read_piece(const struct walk *walk, void *bytes, uint64_t ahead)
     do {
         err = obtain(walk, &want, &slot);
         if (!err) {
-            hmm_page_touched(want.store, slot);
+            hmm_page_used(&want, slot);
             err = copy_out(&want, slot, bytes);
         }
     } while (err == EAGAIN);
@@ -155,7 +155,7 @@ static int write_piece(const struct walk *walk, const void *bytes, size_t start,
     do {
         err = obtain(walk, &want, &slot);
         if (!err) {
-            hmm_page_touched(want.store, slot);
+            hmm_page_used(&want, slot);
             err = copy_in(&want, slot, start, bytes, length);
         }
     } while (err == EAGAIN);
@@ -304,6 +304,7 @@ static int bring(const struct walk *walk, uint64_t ahead, struct hmm_want *want,
     do {
         err = obtain(walk, want, slot);
         if (!err && want->region) {
+            hmm_page_used(want, *slot);
             err =
                 hmm_lend_around(want->region, want->page, *slot, walk->access);
             if (err == ENOMEM)

@@ -179,7 +179,6 @@ int hmm_lend_around(struct hmm_region *region, uint64_t page, uint64_t *slot,
                   !(*slot & HMM_WRITING) && !hmm_page_held(store, page));
     uint32_t done;
 
-    hmm_page_touched(store, slot);
     int err = hmm_lend(&region->mapping, page, neighbours(region, page, write),
                        lend_rights(region, write), &done);
     return done > 0 ? 0 : err;
@@ -254,6 +253,7 @@ int hmm_port_room(struct hmm_want *want)
 /* Lends what was obtained; when mappings run out, pages are taken back. */
 static int lend_wanted(struct hmm_want *want, uint64_t *slot)
 {
+    hmm_page_used(want, slot);
     int err = hmm_lend_around(want->region, want->page, slot, want->access);
 
     return err == ENOMEM ? hmm_port_room(want) : err;
@@ -338,6 +338,8 @@ static void try_lend(struct hurdmm *manager, const struct hurdmm_fault *fault)
         return; /* it will come back for that */
     if (want.access & HURDMM_WRITE && hmm_page_held(want.store, want.page))
         return;
+    want.joined = true;
+    hmm_page_used(&want, slot);
     hmm_lend_around(want.region, want.page, slot, want.access);
 }
 

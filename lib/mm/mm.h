@@ -311,6 +311,9 @@ void hmm_page_publish(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
 void hmm_page_dirty(struct hurdmm_store *store, uint64_t *slot);
 void hmm_page_clean(struct hurdmm_store *store, uint64_t *slot);
 void hmm_page_touched(struct hurdmm_store *store, uint64_t *slot);
+/* The same, unless the access is the one that brought the page: that says
+ * nothing about a second one, and the policy must be able to tell. */
+void hmm_page_used(const struct hmm_want *want, uint64_t *slot);
 void hmm_page_rank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
                    unsigned how);
 void hmm_page_unrank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,

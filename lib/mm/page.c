@@ -123,6 +123,13 @@ void hmm_page_touched(struct hurdmm_store *store, uint64_t *slot)
         manager->policy->touched(manager->policy_state, HMM_SLOT_FRAME(*slot));
 }
 
+void hmm_page_used(const struct hmm_want *want, uint64_t *slot)
+{
+    if ((want->filled || want->joined) && !(*slot & (HMM_ON_TRIAL | HMM_AHEAD)))
+        return;
+    hmm_page_touched(want->store, slot);
+}
+
 void hmm_page_drop(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
                    bool evicted)
 {
