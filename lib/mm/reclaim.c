@@ -304,9 +304,9 @@ int hmm_reclaim(struct hurdmm *manager, uint32_t target)
     struct sweep sweep = {.manager = manager};
 
     while (sweep.freed < target && rounds-- > 0) {
-        sweep.count = manager->policy->select(
-            manager->policy_state, sweep.victim,
-            batch_for(manager, target - sweep.freed));
+        sweep.count =
+            manager->policy->select(manager->policy_state, sweep.victim,
+                                    batch_for(manager, target - sweep.freed));
         if (sweep.count == 0)
             break;
         sweep.dirty = NULL;

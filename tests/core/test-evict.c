@@ -160,7 +160,7 @@ START_TEST(the_default_policy_resists_a_scan)
         if (used++ == 512)
             before = disk->ins;
     }
-    ck_assert_uint_le(disk->ins - before, 512 / 4);
+    ck_assert_uint_le(disk->ins - before, 512 / 8);
 }
 END_TEST
 
