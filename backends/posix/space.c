@@ -53,7 +53,9 @@ static int clear(const struct hmm_posix_port *port, uintptr_t address,
     while (size) {
         uint64_t left = NOTHING_SPAN - address % NOTHING_SPAN;
         size_t part = size < left ? size : (size_t)left;
-        if (map_nothing(port, address, part, MAP_FIXED) == MAP_FAILED)
+        if (hmm_posix_remap((void *)address, part, PROT_NONE, MAP_SHARED,
+                            port->memory.fd,
+                            nothing_at(port, address)) == MAP_FAILED)
             return errno;
         address += part;
         size -= part;
@@ -243,8 +245,10 @@ int hmm_posix_reserve(struct hurdmm_port *base, void *space, uintptr_t *address,
             (void)munmap((void *)start, size);
     }
     hmm_posix_ranges_unlock(&port->ranges);
-    if (!error)
+    if (!error) {
+        HMM_POSIX_RESERVED(start, size);
         *address = start;
+    }
     return error;
 }
 
@@ -257,6 +261,7 @@ void hmm_posix_release(struct hurdmm_port *base, void *space, uintptr_t address,
     if (hmm_posix_stale(port))
         return;
     forget(port, address, size);
+    HMM_POSIX_RELEASED(address, size);
     hmm_posix_ranges_lock(&port->ranges);
     /* If the table cannot grow, the range stays in it and keeps its mapping:
      * accesses are handed over, and the core fails them. */
@@ -289,8 +294,9 @@ static int map_frames(struct hmm_posix_port *port, uintptr_t address,
     if (is_there(port, address, frame, count) &&
         !mprotect(start, count * page, protection(rights)))
         return 0;
-    if (mmap(start, count * page, protection(rights), MAP_SHARED | MAP_FIXED,
-             port->memory.fd, (off_t)frame * (off_t)page) != MAP_FAILED) {
+    if (hmm_posix_remap(start, count * page, protection(rights), MAP_SHARED,
+                        port->memory.fd,
+                        (off_t)frame * (off_t)page) != MAP_FAILED) {
         note(port, address, frame, count);
         return 0;
     }

@@ -33,7 +33,12 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <stdint.h>
+
 #include <sys/mman.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
 
 #ifndef HMM_POSIX_PORTABLE
 
@@ -59,25 +64,45 @@
 
 #endif
 
+/* Replaces a mapping.  TSan takes a call of mmap for a write to the memory and
+ * would report a race with every thread that uses it, so on Linux the system is
+ * called directly.  MAP_FAILED and errno, as mmap. */
+#if !defined(HMM_POSIX_PORTABLE) && defined(__linux__) &&                      \
+    UINTPTR_MAX > UINT32_MAX
+#define hmm_posix_remap(address, size, protection, flags, fd, offset)          \
+    ((void *)syscall(SYS_mmap, address, size, protection, (flags) | MAP_FIXED, \
+                     fd, offset))
+#else
+#define hmm_posix_remap(address, size, protection, flags, fd, offset)          \
+    mmap(address, size, protection, (flags) | MAP_FIXED, fd, offset)
+#endif
+
 /* A hint, whose result is looked at. */
 #ifndef HMM_POSIX_MAP_THERE
 #define HMM_POSIX_MAP_THERE 0
 #endif
 
-/* What helgrind cannot see: that a record handed over is ordered. */
+/* What Valgrind cannot see: that a record handed over is ordered (helgrind), and
+ * that an access to a reserved range is no error (memcheck). */
 #if !defined(HMM_POSIX_PORTABLE) && defined(__has_include)
-#if __has_include(<valgrind/helgrind.h>) && __has_include(<valgrind/valgrind.h>)
+#if __has_include(<valgrind/helgrind.h>) && __has_include(<valgrind/memcheck.h>)
 #include <valgrind/helgrind.h>
-#include <valgrind/valgrind.h>
+#include <valgrind/memcheck.h>
 #define HMM_POSIX_BEFORE(object) ANNOTATE_HAPPENS_BEFORE(object)
 #define HMM_POSIX_AFTER(object) ANNOTATE_HAPPENS_AFTER(object)
 #define HMM_POSIX_ON_VALGRIND() (RUNNING_ON_VALGRIND != 0)
+#define HMM_POSIX_RESERVED(address, size)                                      \
+    ((void)VALGRIND_DISABLE_ADDR_ERROR_REPORTING_IN_RANGE(address, size))
+#define HMM_POSIX_RELEASED(address, size)                                      \
+    ((void)VALGRIND_ENABLE_ADDR_ERROR_REPORTING_IN_RANGE(address, size))
 #endif
 #endif
 #ifndef HMM_POSIX_BEFORE
 #define HMM_POSIX_BEFORE(object) ((void)(object))
 #define HMM_POSIX_AFTER(object) ((void)(object))
 #define HMM_POSIX_ON_VALGRIND() 0
+#define HMM_POSIX_RESERVED(address, size) ((void)(address))
+#define HMM_POSIX_RELEASED(address, size) ((void)(address))
 #endif
 
 #endif
