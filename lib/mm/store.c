@@ -170,6 +170,28 @@ static void wait_idle(struct hurdmm_store *store)
     }
 }
 
+/* Writes what is dirty and makes it durable; tells of earlier errors. */
+static int write_all(struct hurdmm_store *store)
+{
+    int err = hmm_flush(store, 0, last_page(store));
+
+    if (!err)
+        err = store->write_error;
+    store->write_error = 0;
+    return err ? err : hmm_store_settle(store, 0, store->size);
+}
+
+/* Takes the regions away, but first does what may fail, as far as it can be
+ * done while they are there. */
+static int write_and_detach(struct hurdmm_store *store, bool keep)
+{
+    int err = store->pinned ? EBUSY : 0;
+
+    if (!err && keep)
+        err = write_all(store);
+    return err ? err : detach(store);
+}
+
 int hmm_store_destroy(struct hurdmm_store *store, unsigned flags)
 {
     bool keep = !(store->flags & HURDMM_STORE_VOLATILE) &&
@@ -179,7 +201,7 @@ int hmm_store_destroy(struct hurdmm_store *store, unsigned flags)
     if (hmm_in_callback(store->manager, hmm_thread_self(store->manager)))
         return EDEADLK;
     if (flags & HURDMM_DETACH)
-        err = detach(store);
+        err = write_and_detach(store, keep);
     if (!err && (store->cache.mappings.count > 0 || store->pinned))
         err = EBUSY;
     if (err)
@@ -256,25 +278,30 @@ static void tell_discarded(struct hurdmm_store *store, uint64_t first,
     hmm_call_end(&call);
 }
 
-/* Zeroes what of the last page lies past the new end, if the page is there. */
-static int zero_tail(struct hurdmm_store *store, uint64_t size)
+/* Zeroes what lies past the new end in the pages before `end`, the last block's,
+ * as far as they are there. */
+static int zero_tail(struct hurdmm_store *store, uint64_t size, uint64_t end)
 {
     struct hurdmm *manager = store->manager;
-    uint64_t mask = hmm_page_bytes(manager) - 1;
+    size_t bytes = hmm_page_bytes(manager);
+    size_t from = (size_t)(size & (bytes - 1));
     uint64_t page = size >> manager->physmem.page_shift;
-    uint64_t *slot = hmm_container_slot(&store->cache, page);
-    void *bytes;
 
-    if ((size & mask) == 0 || !hmm_resident(slot))
-        return 0;
-    int err = hmm_take_back(&store->cache, page, slot, HURDMM_NONE);
-    if (!err)
-        err = hmm_frames_window(&manager->physmem, HMM_SLOT_FRAME(*slot), 1,
-                                &bytes);
-    if (!err)
-        memset((char *)bytes + (size & mask), 0,
-               (size_t)(hmm_page_bytes(manager) - (size & mask)));
-    return err;
+    for (; page < end; page++, from = 0) {
+        uint64_t *slot = hmm_container_slot(&store->cache, page);
+        void *window;
+
+        if (!hmm_resident(slot))
+            continue;
+        int err = hmm_take_back(&store->cache, page, slot, HURDMM_NONE);
+        if (!err)
+            err = hmm_frames_window(&manager->physmem, HMM_SLOT_FRAME(*slot), 1,
+                                    &window);
+        if (err)
+            return err;
+        memset((char *)window + from, 0, bytes - from);
+    }
+    return 0;
 }
 
 static bool pinned_from(struct hurdmm_store *store, uint64_t page)
@@ -340,7 +367,7 @@ static int shrink(struct hurdmm_store *store, uint64_t size)
     if (pinned_from(store, size >> shift))
         err = EBUSY;
     if (!err)
-        err = zero_tail(store, size);
+        err = zero_tail(store, size, keep);
     if (!err)
         err = hmm_drop_range(store, keep, last_page(store), true);
     if (!err && keep < pages)
