@@ -130,26 +130,38 @@ static void describe(struct hurdmm_request *request, struct hmm_want *want,
     };
 }
 
+/* Takes up to `count` frames in a row, a multiple of `block`; *got may be 0. */
+static int take_blocks(struct hurdmm *manager, uint32_t count, uint32_t block,
+                       uint32_t hint, uint32_t *run, uint32_t *got)
+{
+    int err = hmm_frames_get(manager, count, hint, run, got);
+
+    if (err)
+        return err;
+    uint32_t rest = *got % block;
+    hmm_frames_drop(&manager->physmem, *run + *got - rest, rest);
+    *got -= rest;
+    return 0;
+}
+
 /* Takes frames in a row for up to `count` pages from `first` on, whole blocks,
  * and behind the frame of the page before where that is free.  EAGAIN. */
 static int take_frames(struct hurdmm_store *store, uint64_t first,
                        uint64_t count, uint32_t *run, uint32_t *got)
 {
     struct hurdmm *manager = store->manager;
-    uint32_t block = store->block_pages, rest;
+    uint32_t block = store->block_pages;
     uint64_t *before =
         first ? hmm_container_slot(&store->cache, first - 1) : NULL;
     uint32_t hint =
         hmm_resident(before) ? HMM_SLOT_FRAME(*before) + 1 : HURDMM_FRAME_NONE;
-    int err = hmm_frames_get(manager, (uint32_t)count, hint, run, got);
+    int err = take_blocks(manager, (uint32_t)count, block, hint, run, got);
 
-    if (err)
+    if (!err && *got == 0 && hint != HURDMM_FRAME_NONE)
+        err = take_blocks(manager, (uint32_t)count, block, HURDMM_FRAME_NONE,
+                          run, got);
+    if (err || *got > 0)
         return err;
-    rest = *got % block;
-    hmm_frames_drop(&manager->physmem, *run + *got - rest, rest);
-    *got -= rest;
-    if (*got > 0)
-        return 0;
     /* The block needs frames in a row: make room until they are. */
     err = hmm_reclaim(manager, block);
     return err ? err : EAGAIN;
