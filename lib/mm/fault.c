@@ -151,6 +151,7 @@ static uint32_t neighbours(struct hmm_region *region, uint64_t page, bool write)
         !hmm_index_seek(&store->cache.index, &cursor, page))
         return 1;
     end = hmm_min(end, page + store->manager->readahead);
+    end = hmm_min(end, hmm_store_pages(store)); /* its last block is longer */
     while (hmm_index_step(&cursor) && cursor.key == page + n &&
            cursor.key < end) {
         uint64_t slot = *cursor.value;
