@@ -109,7 +109,7 @@ int hmm_store_settle(struct hurdmm_store *store, uint64_t offset,
 {
     struct hmm_call call;
 
-    if (!store->ops.sync)
+    if (!store->ops.sync || store->flags & HURDMM_STORE_READ_ONLY)
         return 0;
     hmm_call_begin(&call, store, 0);
     int err = store->ops.sync(store, store->hook, offset, length);
@@ -170,25 +170,28 @@ static void wait_idle(struct hurdmm_store *store)
     }
 }
 
-/* Writes what is dirty and makes it durable; tells of earlier errors. */
-static int write_all(struct hurdmm_store *store)
+/* Writes what is dirty and makes it durable; tells of earlier errors.  *written
+ * is the count of written pages that stands for what is durable then. */
+static int write_all(struct hurdmm_store *store, uint64_t *written)
 {
     int err = hmm_flush(store, 0, last_page(store));
 
     if (!err)
         err = store->write_error;
     store->write_error = 0;
+    *written = store->manager->stats.pages_out;
     return err ? err : hmm_store_settle(store, 0, store->size);
 }
 
 /* Takes the regions away, but first does what may fail, as far as it can be
  * done while they are there. */
-static int write_and_detach(struct hurdmm_store *store, bool keep)
+static int write_and_detach(struct hurdmm_store *store, bool keep,
+                            uint64_t *written)
 {
     int err = store->pinned ? EBUSY : 0;
 
     if (!err && keep)
-        err = write_all(store);
+        err = write_all(store, written);
     return err ? err : detach(store);
 }
 
@@ -196,12 +199,13 @@ int hmm_store_destroy(struct hurdmm_store *store, unsigned flags)
 {
     bool keep = !(store->flags & HURDMM_STORE_VOLATILE) &&
                 !(flags & HURDMM_DROP) && store->ops.page_out;
+    uint64_t written = UINT64_MAX;
     int err = 0;
 
     if (hmm_in_callback(store->manager, hmm_thread_self(store->manager)))
         return EDEADLK;
     if (flags & HURDMM_DETACH)
-        err = write_and_detach(store, keep);
+        err = write_and_detach(store, keep, &written);
     if (!err && (store->cache.mappings.count > 0 || store->pinned))
         err = EBUSY;
     if (err)
@@ -215,7 +219,7 @@ int hmm_store_destroy(struct hurdmm_store *store, unsigned flags)
     if (!err && keep) {
         err = store->write_error;
         store->write_error = 0;
-        if (!err)
+        if (!err && written != store->manager->stats.pages_out)
             err = hmm_store_settle(store, 0, store->size);
     }
     if (!err)
