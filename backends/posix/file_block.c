@@ -37,12 +37,12 @@ static int check(const struct hurdmm_block *block, uint64_t offset,
 static int file_block_read(struct hurdmm_block *block, uint64_t offset,
                            void *buffer, size_t length)
 {
-    size_t done;
+    size_t done = 0;
     int error = check(block, offset, length);
 
-    return error
-               ? error
-               : hmm_file_read(&of(block)->file, offset, buffer, length, &done);
+    if (error == 0)
+        error = hmm_file_read(&of(block)->file, offset, buffer, length, &done);
+    return error == 0 && done < length ? EIO : error;
 }
 
 static int file_block_write(struct hurdmm_block *block, uint64_t offset,
