@@ -96,6 +96,10 @@ enum queue {
 #define MAIN_TRIAL_PART 8u
 /* Passing pages beyond this part are due. */
 #define PASSING_PART 32u
+/* On probation and in passing so many more are let be, for small memories: each
+   may be a page that a thread has faulted for and not touched yet, and threads
+   that take each other's pages away go round for ever. */
+#define NEWCOMERS 4u
 
 struct generations {
     uint32_t frames;
@@ -314,7 +318,7 @@ static void default_kept(void *state, uint32_t frame)
 static bool probation_within(const struct generations *g, uint32_t part)
 {
     return g->length[PROBATION] + g->length[PROBATION_TRIAL] <=
-           g->resident / part;
+           g->resident / part + NEWCOMERS;
 }
 
 static uint32_t wanted_on_trial(const struct generations *g, enum queue trial)
@@ -341,7 +345,7 @@ static uint32_t last_of(struct generations *g, enum queue queue)
 
 static bool passing_due(struct generations *g)
 {
-    return g->length[PASSING] > g->resident / PASSING_PART ||
+    return g->length[PASSING] > g->resident / PASSING_PART + NEWCOMERS ||
            (g->length[PASSING] > 0 &&
             (*page_of(g, last_of(g, PASSING)) & COLD) != 0);
 }
