@@ -116,7 +116,8 @@ hurdmm_store_operations(const struct hurdmm_store *store);
 
 /* Changes the size.  Shrinking drops what lies past the new end, dirty or not,
  * and zeroes the rest of the last page; EBUSY if any of it is pinned or being
- * filled or written.  Faults past the end fail with ENXIO.  ESTALE. */
+ * filled or written; or what the store says when the page that the new end cuts
+ * must be read.  Faults past the end fail with ENXIO.  ESTALE. */
 int hurdmm_store_resize(struct hurdmm_store *store, uint64_t size);
 
 /* Verbs by store range.  Ranges are page-aligned; a length that reaches past
