@@ -38,6 +38,8 @@ struct hurdmm_bind_options {
                                  * the store allows */
     enum hurdmm_advice advice;  /* NORMAL, SEQUENTIAL, RANDOM or READ_ONCE */
     unsigned flags;
+    struct hurdmm_container *container; /* instead of a store: its pages; a
+                                         * fault over a hole fails with EFAULT */
 };
 
 /* Binds memory to a store; *address says where.  The range may reach past the

@@ -111,8 +111,8 @@ uint64_t hurdmm_store_size(const struct hurdmm_store *store);
 void *hurdmm_store_hook(const struct hurdmm_store *store);
 struct hurdmm *hurdmm_store_manager(const struct hurdmm_store *store);
 /* The operations: how a kind of store recognises its own. */
-const struct hurdmm_store_ops *
-hurdmm_store_operations(const struct hurdmm_store *store);
+const struct hurdmm_store_ops *hurdmm_store_operations(
+    const struct hurdmm_store *store);
 
 /* Changes the size.  Shrinking drops what lies past the new end, dirty or not,
  * and zeroes the rest of the last page; EBUSY if any of it is pinned or being

@@ -201,20 +201,10 @@ static int transfer(struct walk *walk, void *to, const void *from,
     return err;
 }
 
+/* Entered; leaves. */
 static int store_transfer(struct hurdmm_store *store, uint64_t offset, void *to,
                           const void *from, size_t length, size_t *done)
 {
-    if (!done)
-        return EINVAL;
-    *done = 0;
-    if (!to && !from && length)
-        return EINVAL;
-    int err = hmm_enter_store(store);
-    if (err || !length) {
-        if (!err)
-            hmm_leave(store->manager);
-        return err;
-    }
     struct walk walk = {
         .manager = store->manager,
         .store = store,
@@ -223,8 +213,11 @@ static int store_transfer(struct hurdmm_store *store, uint64_t offset, void *to,
         .thread = hmm_thread_self(store->manager),
     };
     store->users++;
-    err = hmm_range_ok(offset, length) ? transfer(&walk, to, from, length, done)
-                                       : EINVAL;
+    int err = 0;
+    if (length)
+        err = (to || from) && hmm_range_ok(offset, length)
+                  ? transfer(&walk, to, from, length, done)
+                  : EINVAL;
     store->users--;
     hmm_leave(walk.manager);
     return err;
@@ -233,19 +226,64 @@ static int store_transfer(struct hurdmm_store *store, uint64_t offset, void *to,
 int hurdmm_store_read(struct hurdmm_store *store, uint64_t offset, void *buffer,
                       size_t length, size_t *done)
 {
-    return store_transfer(store, offset, buffer, NULL, length, done);
+    if (!done)
+        return EINVAL;
+    *done = 0;
+    int err = hmm_enter_store(store);
+    return err ? err
+               : store_transfer(store, offset, buffer, NULL, length, done);
 }
 
 int hurdmm_store_write(struct hurdmm_store *store, uint64_t offset,
                        const void *buffer, size_t length, size_t *done)
+{
+    if (!done)
+        return EINVAL;
+    *done = 0;
+    if (!buffer && length)
+        return EINVAL;
+    int err = hmm_enter_store(store);
+    return err ? err
+               : store_transfer(store, offset, NULL, buffer ? buffer : "",
+                                length, done);
+}
+
+/* Containers are read and written the same way. */
+static int enter_plain(struct hurdmm_container *container, size_t *done)
+{
+    if (!done)
+        return EINVAL;
+    *done = 0;
+    int err = hmm_enter_container(container);
+    if (!err && !hmm_container_of(container)->container) {
+        hmm_leave(hmm_container_of(container)->manager);
+        err = ENOTSUP;
+    }
+    return err;
+}
+
+int hurdmm_container_read(struct hurdmm_container *container, uint64_t offset,
+                          void *buffer, size_t length, size_t *done)
+{
+    int err = enter_plain(container, done);
+
+    return err ? err
+               : store_transfer(hmm_container_of(container), offset, buffer,
+                                NULL, length, done);
+}
+
+int hurdmm_container_write(struct hurdmm_container *container, uint64_t offset,
+                           const void *buffer, size_t length, size_t *done)
 {
     if (!buffer && length) {
         if (done)
             *done = 0;
         return EINVAL;
     }
-    return store_transfer(store, offset, NULL, buffer ? buffer : "", length,
-                          done);
+    int err = enter_plain(container, done);
+    return err ? err
+               : store_transfer(hmm_container_of(container), offset, NULL,
+                                buffer ? buffer : "", length, done);
 }
 
 static int space_transfer(struct hurdmm_space *space, uintptr_t address,
@@ -294,19 +332,19 @@ int hurdmm_write(struct hurdmm_space *space, uintptr_t address,
 /* Populate and pin. */
 
 /* Makes one page resident, and, by address, lent. */
-static int bring(const struct walk *walk, uint64_t ahead, struct hmm_want *want,
-                 uint64_t **slot)
+static int bring(const struct walk *walk, uint64_t ahead, bool pin,
+                 struct hmm_want *want, uint64_t **slot)
 {
     int err;
 
     memset(want, 0, sizeof *want);
     want->ahead = ahead;
+    want->own = pin;
     do {
         err = obtain(walk, want, slot);
         if (!err && want->region) {
             hmm_page_used(want, *slot);
-            err =
-                hmm_lend_around(want->region, want->page, *slot, walk->access);
+            err = hmm_lend_around(want, *slot);
             if (err == ENOMEM)
                 err = hmm_port_room(want);
         }
@@ -322,7 +360,7 @@ static int populate(struct walk *walk, uint64_t length, size_t *done)
     int err = 0;
 
     while (!err && amount < length) {
-        err = bring(walk, (length - amount) / page, &want, &slot);
+        err = bring(walk, (length - amount) / page, false, &want, &slot);
         if (err)
             break;
         amount += page;
@@ -445,9 +483,8 @@ static void undo_pins(struct walk *walk, uint64_t address, uint64_t length)
 
         if (locate(walk, &want))
             continue;
-        unpin_page(want.store, want.page,
-                   hmm_container_slot(&want.store->cache, want.page),
-                   walk->access);
+        uint64_t *slot = hmm_home_slot(&want);
+        unpin_page(want.store, want.page, slot, walk->access);
     }
 }
 
@@ -465,7 +502,7 @@ int hurdmm_pin(struct hurdmm_space *space, uintptr_t address, size_t length,
     if (length / page > walk.manager->pin_limit)
         err = EDQUOT;
     while (!err && amount < length) {
-        err = bring(&walk, 1, &want, &slot);
+        err = bring(&walk, 1, true, &want, &slot);
         if (!err)
             err = pin_page(&want, slot, access);
         if (err)
@@ -492,9 +529,7 @@ static int check_pins(struct walk *walk, uint64_t length)
 
         if (err == ENOENT)
             return err;
-        const uint64_t *slot =
-            want.store ? hmm_container_slot(&want.store->cache, want.page)
-                       : NULL;
+        const uint64_t *slot = want.store ? hmm_home_slot(&want) : NULL;
         if (!hmm_resident(slot))
             return EINVAL;
         if (!*pin_count(&manager->physmem.table[HMM_SLOT_FRAME(*slot)],
@@ -537,8 +572,11 @@ int hurdmm_resident(struct hurdmm_space *space, uintptr_t address,
             err = ENOENT;
             break;
         }
-        const uint64_t *slot = hmm_container_slot(
-            &region->store->cache, hmm_region_page(region, (uintptr_t)walk.at));
+        struct hmm_want want = {
+            .store = region->store,
+            .page = hmm_region_page(region, (uintptr_t)walk.at),
+        };
+        const uint64_t *slot = hmm_home_slot(&want);
         states[i] = slot ? (uint8_t)hmm_page_state(manager, *slot) : 0;
         walk.at += hmm_page_bytes(manager);
     }

@@ -16,14 +16,19 @@ static const char *check_slot(const struct hurdmm *manager,
 
     if (slot & HMM_FILLING && slot & (HMM_LENT | HMM_DIRTY | HMM_RANKED))
         return "M1: a filling page is lent, dirty or ranked";
-    if (slot & HMM_LENT_WRITE && !(slot & HMM_DIRTY))
+    if (slot & HMM_LENT_WRITE && !(slot & HMM_DIRTY) && !store->container)
         return "M2: a clean page is lent to write";
     if (slot & HMM_WRITING && slot & HMM_LENT_WRITE && !(slot & HMM_DIRTY))
         return "M3: a page being written is lent to write";
-    if (((slot & HMM_RANKED) != 0) != (resident && !pinned))
+    if (((slot & HMM_RANKED) != 0) !=
+        (resident && !pinned && !store->container))
         return "M4: a page is ranked and should not be, or the reverse";
-    if (!resident && !(slot & (HMM_FILLING | HMM_FAILED | HMM_DISCARDED)))
+    if (!resident && !(slot & (HMM_FILLING | HMM_MARKER)))
         return "a slot says nothing";
+    if (slot & HMM_LENT_WRITE &&
+        hmm_unsettled(&store->cache, page, &(struct hmm_place){0}) &&
+        !manager->physmem.table[HMM_SLOT_FRAME(slot)].pins_write)
+        return "B3: a page that others depend on is lent to write";
     if (slot & HMM_FAILED && !(slot >> HMM_ERROR_SHIFT))
         return "a failed page has no error";
     if (page >= hmm_store_pages(store) + store->block_pages)
@@ -118,7 +123,7 @@ static const char *check_slabs(const struct hurdmm *manager)
 {
     const struct hmm_slab *slabs[] = {
         &manager->space_slab,    &manager->store_slab,
-        &manager->region_slab,   &manager->container_slab,
+        &manager->region_slab,   &manager->physmem.bonds,
         &manager->request_slab,  &manager->waiter_slab,
         &manager->catcher_slab,  &manager->arena_slab,
         &manager->physmem.nodes,
@@ -131,17 +136,29 @@ static const char *check_slabs(const struct hurdmm *manager)
     return NULL;
 }
 
+static const char *check_list(struct hurdmm *manager, struct hmm_list *list,
+                              struct sums *sums)
+{
+    const char *what = NULL;
+    struct hmm_list *link;
+
+    HMM_LIST_FOR_EACH(link, list)
+    what = what ? what
+                : check_store(manager,
+                              HMM_CONTAINER_OF(link, struct hurdmm_store, link),
+                              sums);
+    return what;
+}
+
 const char *hmm_check(struct hurdmm *manager)
 {
     struct sums sums = {0};
     const char *what = check_slabs(manager);
     struct hmm_list *link;
 
-    HMM_LIST_FOR_EACH(link, &manager->stores)
-    what = what ? what
-                : check_store(manager,
-                              HMM_CONTAINER_OF(link, struct hurdmm_store, link),
-                              &sums);
+    what = what ? what : check_list(manager, &manager->stores, &sums);
+    what = what ? what : check_list(manager, &manager->containers, &sums);
+    what = what ? what : check_list(manager, &manager->zombies, &sums);
     HMM_LIST_FOR_EACH(link, &manager->spaces)
     what = what
                ? what

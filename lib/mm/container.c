@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* container.c - containers of the public kind: private frames by offset. */
+/* container.c - containers of the public kind: frames by offset.
+ *
+ * Inside, a container is a store without operations: absent pages are holes,
+ * and pages are never ranked, so they never leave memory.
+ */
 #include "lib/mm/mm.h"
 
-static int enter(struct hurdmm_container *container)
+/* Both kinds of handle: a container's, and a store's as a container. */
+int hmm_enter_container(struct hurdmm_container *handle)
 {
+    struct hurdmm_store *container = hmm_container_of(handle);
+
     if (!container)
         return EINVAL;
     if (container->magic != HMM_MAGIC_CONTAINER)
-        return ESTALE;
+        return hmm_enter_store(container);
     struct hurdmm *manager = container->manager;
     int err = hmm_enter(manager);
     if (!err && container->magic != HMM_MAGIC_CONTAINER) {
@@ -15,6 +22,45 @@ static int enter(struct hurdmm_container *container)
         err = ESTALE;
     }
     return err;
+}
+
+/* The container's own kind only: ENOTSUP for a store's. */
+static int enter(struct hurdmm_container *handle)
+{
+    int err = hmm_enter_container(handle);
+
+    if (!err && !hmm_container_of(handle)->container) {
+        hmm_leave(hmm_container_of(handle)->manager);
+        err = ENOTSUP;
+    }
+    return err;
+}
+
+struct hurdmm_store *hmm_container_make(struct hurdmm *manager)
+{
+    struct hurdmm_store *container = hmm_slab_alloc(&manager->store_slab);
+
+    if (!container)
+        return NULL;
+    memset(container, 0, sizeof *container);
+    container->magic = HMM_MAGIC_CONTAINER;
+    container->manager = manager;
+    container->container = true;
+    container->flags = HURDMM_STORE_SHARED | HURDMM_STORE_VOLATILE;
+    container->size = UINT64_MAX - (hmm_page_bytes(manager) - 1);
+    container->block_pages = 1;
+    container->id = ++manager->next_id;
+    hmm_container_init(&container->cache, &manager->physmem);
+    hmm_list_append(&manager->containers, &container->link);
+    return container;
+}
+
+/* An empty one that nobody has seen. */
+void hmm_container_end(struct hurdmm_store *container)
+{
+    hmm_list_remove(&container->link);
+    container->magic = 0;
+    hmm_slab_free(&container->manager->store_slab, container);
 }
 
 int hurdmm_container_create(struct hurdmm *manager,
@@ -25,51 +71,39 @@ int hurdmm_container_create(struct hurdmm *manager,
     int err = hmm_enter_manager(manager);
     if (err)
         return err;
-    struct hurdmm_container *container =
-        hmm_slab_alloc(&manager->container_slab);
-    if (container) {
-        memset(container, 0, sizeof *container);
-        container->magic = HMM_MAGIC_CONTAINER;
-        container->manager = manager;
-        hmm_container_init(&container->pages, &manager->physmem);
-        hmm_list_append(&manager->containers, &container->link);
-        *result = container;
-    }
+    struct hurdmm_store *container = hmm_container_make(manager);
+    if (container)
+        *result = (struct hurdmm_container *)(void *)container;
     hmm_leave(manager);
     return container ? 0 : ENOMEM;
 }
 
-void hmm_container_end(struct hurdmm_container *container)
+int hurdmm_container_destroy(struct hurdmm_container *handle)
 {
-    struct hurdmm *manager = container->manager;
-
-    hmm_container_clear(&container->pages);
-    hmm_list_remove(&container->link);
-    container->magic = 0;
-    hmm_slab_free(&manager->container_slab, container);
-    hmm_event_signal(&manager->progress, &manager->parker);
-}
-
-int hurdmm_container_destroy(struct hurdmm_container *container)
-{
-    int err = enter(container);
+    int err = enter(handle);
 
     if (err)
         return err;
+    struct hurdmm_store *container = hmm_container_of(handle);
     struct hurdmm *manager = container->manager;
-    hmm_container_end(container);
+    if (container->cache.mappings.count > 0 || container->pinned ||
+        container->users)
+        err = EBUSY;
+    if (!err)
+        hmm_bury(container);
     hmm_leave(manager);
-    return 0;
+    return err;
 }
 
 /* Gives one page a zeroed frame. */
-static int allocate_page(struct hurdmm_container *container, uint64_t page)
+static int allocate_page(struct hurdmm_store *container, uint64_t page)
 {
     struct hurdmm *manager = container->manager;
     uint32_t frame, got;
     void *bytes;
 
-    if (hmm_container_slot(&container->pages, page))
+    if (hmm_container_slot(&container->cache, page) ||
+        hmm_bond_at(&container->cache, page))
         return EEXIST;
     int err = hmm_frames_get(manager, 1, HURDMM_FRAME_NONE, &frame, &got);
     if (err)
@@ -77,169 +111,86 @@ static int allocate_page(struct hurdmm_container *container, uint64_t page)
     err = hmm_frames_window(&manager->physmem, frame, 1, &bytes);
     if (!err) {
         memset(bytes, 0, hmm_page_bytes(manager));
-        err = hmm_container_put(&container->pages, page, frame);
+        err = hmm_container_put(&container->cache, page, frame);
     }
     if (err)
         hmm_frames_drop(&manager->physmem, frame, 1);
     return err;
 }
 
-static void release(struct hurdmm_container *container, uint64_t first,
-                    uint64_t last)
-{
-    struct hurdmm *manager = container->manager;
-    uint64_t page;
-
-    while (first <= last &&
-           hmm_index_next(&container->pages.index, first, &page) &&
-           page <= last) {
-        uint64_t slot = hmm_container_take(&container->pages, page);
-        hmm_frames_drop(&manager->physmem, HMM_SLOT_FRAME(slot), 1);
-        first = page + 1;
-    }
-    hmm_event_signal(&manager->progress, &manager->parker);
-}
-
 /* Is anything there?  All-or-none must know before the first page. */
-static bool occupied(struct hurdmm_container *container, uint64_t first,
+static bool occupied(const struct hurdmm_store *container, uint64_t first,
                      uint64_t last)
 {
     uint64_t page;
 
-    return hmm_index_next(&container->pages.index, first, &page) &&
-           page <= last;
+    return hmm_bond_in(&container->cache, first, last) ||
+           (hmm_index_next(&container->cache.index, first, &page) &&
+            page <= last);
 }
 
-int hurdmm_container_allocate(struct hurdmm_container *container,
-                              uint64_t offset, uint64_t length, unsigned flags,
-                              uint64_t *done)
+/* Allocates pages one after the other; the lock may be dropped. */
+static int allocate(struct hurdmm_store *container, uint64_t first,
+                    uint64_t pages, uint64_t *done)
+{
+    int err = 0;
+
+    container->users++;
+    while (!err && *done < pages) {
+        err = allocate_page(container, first + *done);
+        if (err == EAGAIN)
+            err = 0;
+        else if (!err)
+            ++*done;
+    }
+    container->users--;
+    return err;
+}
+
+int hurdmm_container_allocate(struct hurdmm_container *handle, uint64_t offset,
+                              uint64_t length, unsigned flags, uint64_t *done)
 {
     if (!done)
         return EINVAL;
     *done = 0;
     if (flags & ~HURDMM_ALL_OR_NONE)
         return EINVAL;
-    int err = enter(container);
+    int err = enter(handle);
     if (err)
         return err;
+    struct hurdmm_store *container = hmm_container_of(handle);
     struct hurdmm *manager = container->manager;
     unsigned shift = manager->physmem.page_shift;
-    uint64_t first = offset >> shift, pages = length >> shift, i = 0;
+    uint64_t first = offset >> shift, pages = length >> shift, got = 0;
     err = hmm_range_check(manager, offset, length);
     if (!err && flags & HURDMM_ALL_OR_NONE &&
         occupied(container, first, first + pages - 1))
         err = EEXIST;
-    while (!err && i < pages) {
-        err = allocate_page(container, first + i);
-        if (err == EAGAIN) {
-            /* The lock was dropped: the handle may have gone. */
-            err = container->magic == HMM_MAGIC_CONTAINER ? 0 : ESTALE;
-            continue;
-        }
-        i += !err;
+    if (!err)
+        err = allocate(container, first, pages, &got);
+    if (err && flags & HURDMM_ALL_OR_NONE && got > 0) {
+        hmm_container_release(container, first, first + got - 1);
+        got = 0;
     }
-    if (err && flags & HURDMM_ALL_OR_NONE && i > 0) {
-        release(container, first, first + i - 1);
-        i = 0;
-    }
-    *done = i << shift;
+    *done = got << shift;
     hmm_leave(manager);
     return err;
 }
 
-int hurdmm_container_release(struct hurdmm_container *container,
-                             uint64_t offset, uint64_t length)
+int hurdmm_container_release(struct hurdmm_container *handle, uint64_t offset,
+                             uint64_t length)
 {
-    int err = enter(container);
+    int err = enter(handle);
 
     if (err)
         return err;
+    struct hurdmm_store *container = hmm_container_of(handle);
     struct hurdmm *manager = container->manager;
     unsigned shift = manager->physmem.page_shift;
     err = hmm_range_check(manager, offset, length);
     if (!err)
-        release(container, offset >> shift, (offset + (length - 1)) >> shift);
+        err = hmm_container_release(container, offset >> shift,
+                                    (offset + (length - 1)) >> shift);
     hmm_leave(manager);
     return err;
-}
-
-/* Copies between the bounce buffer and one page. */
-static int copy_piece(struct hurdmm_container *container, uint64_t at,
-                      void *bytes, size_t length, bool write)
-{
-    struct hurdmm *manager = container->manager;
-    size_t start = (size_t)(at & (hmm_page_bytes(manager) - 1));
-    void *page;
-
-    if (container->magic != HMM_MAGIC_CONTAINER)
-        return ESTALE;
-    const uint64_t *slot = hmm_container_slot(
-        &container->pages, at >> manager->physmem.page_shift);
-    if (!slot)
-        return ENOENT;
-    int err =
-        hmm_frames_window(&manager->physmem, HMM_SLOT_FRAME(*slot), 1, &page);
-    if (err)
-        return err;
-    if (write)
-        memcpy((char *)page + start, bytes, length);
-    else
-        memcpy(bytes, (char *)page + start, length);
-    return 0;
-}
-
-static int transfer(struct hurdmm_container *container, uint64_t offset,
-                    void *to, const void *from, size_t length, size_t *done)
-{
-    if (!done)
-        return EINVAL;
-    *done = 0;
-    if ((!to && !from && length) || (length && !hmm_range_ok(offset, length)))
-        return EINVAL;
-    int err = enter(container);
-    if (err)
-        return err;
-    struct hurdmm *manager = container->manager;
-    size_t page = hmm_page_bytes(manager);
-    struct hmm_bounce *bounce = hmm_bounce_get(manager);
-    err = bounce ? 0 : ENOMEM;
-    while (!err && *done < length) {
-        uint64_t at = offset + *done;
-        size_t piece =
-            (size_t)hmm_min(page - (at & (page - 1)), length - *done);
-        if (!from)
-            err = copy_piece(container, at, bounce->bytes, piece, false);
-        /* The caller's buffer may fault: not under the lock. */
-        hmm_leave(manager);
-        if (from)
-            memcpy(bounce->bytes, (const char *)from + *done, piece);
-        else if (!err)
-            memcpy((char *)to + *done, bounce->bytes, piece);
-        hmm_enter_again(manager);
-        if (from)
-            err = copy_piece(container, at, bounce->bytes, piece, true);
-        if (!err)
-            *done += piece;
-    }
-    hmm_bounce_put(manager, bounce);
-    hmm_leave(manager);
-    return err;
-}
-
-int hurdmm_container_read(struct hurdmm_container *container, uint64_t offset,
-                          void *buffer, size_t length, size_t *done)
-{
-    return transfer(container, offset, buffer, NULL, length, done);
-}
-
-int hurdmm_container_write(struct hurdmm_container *container, uint64_t offset,
-                           const void *buffer, size_t length, size_t *done)
-{
-    if (!buffer && length) {
-        if (done)
-            *done = 0;
-        return EINVAL;
-    }
-    return transfer(container, offset, NULL, buffer ? buffer : "", length,
-                    done);
 }

@@ -76,7 +76,7 @@ static int obtain_write(struct hmm_want *want, uint64_t *slot)
         return hmm_page_wait(want, want->page);
     if (store->ops.unlock && !(*slot & HMM_UNLOCKED))
         return unlock_page(want);
-    if (!(*slot & HMM_DIRTY)) {
+    if (!(*slot & HMM_DIRTY) && !store->container) {
         int err = throttle(want);
         if (err)
             return err;
@@ -108,27 +108,94 @@ static int obtain_blank(struct hmm_want *want, uint64_t **result)
     return 0;
 }
 
-int hmm_obtain(struct hmm_want *want, uint64_t **result)
+/* A write goes through shared bonds; where the page is read through a copy on
+ * write it gets its own. */
+static int follow_write(struct hmm_want *want)
 {
     struct hurdmm_store *store = want->store;
+    struct hmm_bond *bond;
 
+    while (!hmm_container_slot(&store->cache, want->page) &&
+           (bond = hmm_bond_at(&store->cache, want->page)) != NULL) {
+        if (!bond->shared) {
+            want->store = store;
+            if (hmm_page_held(store, want->page))
+                return hmm_page_wait(want, want->page);
+            return hmm_materialize(want, store, want->page);
+        }
+        want->page = hmm_bond_source_page(bond, want->page);
+        store = hmm_store_of(bond->source);
+    }
+    want->store = store;
+    return 0;
+}
+
+/* Follows bonds from the page that was asked for to its home. */
+static int follow(struct hmm_want *want)
+{
+    struct hmm_place place = {.container = &want->store->cache,
+                              .page = want->page};
+
+    want->view = want->page;
+    want->read_only = false;
+    if (want->store->cache.bonds.count == 0)
+        return 0;
+    if (want->access & HURDMM_WRITE)
+        return follow_write(want);
+    hmm_home(&place);
+    /* Where a frame can be at one address only, a reader gets its own too. */
+    if (place.read_only && !want->raw &&
+        (want->own ||
+         !(want->store->manager->info.features & HURDMM_PORT_ALIAS)))
+        return follow_write(want);
+    want->store = hmm_store_of(place.container);
+    want->page = place.page;
+    want->read_only = place.read_only;
+    return 0;
+}
+
+/* The page is absent: a hole, an error, or something to be filled. */
+static int obtain_absent(struct hmm_want *want, const uint64_t *slot,
+                         uint64_t **result)
+{
+    if (want->store->container)
+        return ENOENT;
+    if (want->overwrite && !hmm_depended_on(&want->store->cache, want->page))
+        return obtain_blank(want, result);
+    if (slot && *slot & HMM_FAILED)
+        return (int)(*slot >> HMM_ERROR_SHIFT);
+    return hmm_fill(want);
+}
+
+int hmm_obtain(struct hmm_want *want, uint64_t **result)
+{
+    if (want->page >= hmm_store_pages(want->store))
+        return ENXIO;
+    int err = follow(want);
+    struct hurdmm_store *store = want->store;
+    if (err)
+        return err;
     if (want->page >= hmm_store_pages(store))
         return ENXIO;
     if (want->access & HURDMM_WRITE && store->flags & HURDMM_STORE_READ_ONLY)
         return EROFS;
     uint64_t *slot = hmm_container_slot(&store->cache, want->page);
-    if (!slot || *slot & (HMM_DISCARDED | HMM_FAILED)) {
-        if (want->overwrite)
-            return obtain_blank(want, result);
-        return slot && *slot & HMM_FAILED ? (int)(*slot >> HMM_ERROR_SHIFT)
-                                          : hmm_fill(want);
-    }
+    if (!slot || *slot & HMM_MARKER)
+        return obtain_absent(want, slot, result);
     if (*slot & HMM_FILLING)
         return hmm_page_wait(want, want->page);
     if (want->access & HURDMM_WRITE) {
         if (hmm_page_held(store, want->page))
             return hmm_page_wait(want, want->page);
-        int err = obtain_write(want, slot);
+        if (store->cache.dependents.count > 0) {
+            err = hmm_settle_page(want, store, want->page);
+            /* Room for copies may have been made of this page itself. */
+            slot = hmm_container_slot(&store->cache, want->page);
+            if (!err && !hmm_resident(slot))
+                err = EAGAIN;
+        }
+        if (!err)
+            err = obtain_write(want, slot);
         if (err)
             return err;
     }
@@ -138,8 +205,10 @@ int hmm_obtain(struct hmm_want *want, uint64_t **result)
 
 /* Pages after `page` that can be lent with it at no cost: there, at rest, not
  * lent yet, not on trial, and for writing dirty already. */
-static uint32_t neighbours(struct hmm_region *region, uint64_t page, bool write)
+static uint32_t neighbours(const struct hmm_want *want, bool write)
 {
+    struct hmm_region *region = want->region;
+    uint64_t page = want->page;
     const uint64_t out = HMM_FILLING | HMM_ON_TRIAL | HMM_LENT;
     struct hurdmm_store *store = region->store;
     unsigned shift = store->manager->physmem.page_shift;
@@ -147,7 +216,8 @@ static uint32_t neighbours(struct hmm_region *region, uint64_t page, bool write)
     struct hmm_index_cursor cursor;
     uint32_t n = 1;
 
-    if (region->advice == HURDMM_ADVICE_RANDOM ||
+    if (region->advice == HURDMM_ADVICE_RANDOM || want->store != store ||
+        page != want->view || (write && store->cache.dependents.count > 0) ||
         !hmm_index_seek(&store->cache.index, &cursor, page))
         return 1;
     end = hmm_min(end, page + store->manager->readahead);
@@ -169,19 +239,29 @@ static unsigned lend_rights(const struct hmm_region *region, bool write)
     return write ? region->rights : region->rights & ~(unsigned)HURDMM_WRITE;
 }
 
-int hmm_lend_around(struct hmm_region *region, uint64_t page, uint64_t *slot,
-                    unsigned access)
+/* May the page be lent to write although only a read was asked for?  It is
+ * dirty already, and nothing hangs on its next write being noticed. */
+static bool write_too(const struct hmm_want *want, uint64_t slot)
 {
-    struct hurdmm_store *store = region->store;
-    /* A page that is dirty may be written without a further fault; one that
-     * another region shows after it got a new frame may not. */
-    bool write = (access & HURDMM_WRITE) ||
-                 (*slot & HMM_DIRTY && region->rights & HURDMM_WRITE &&
-                  !(*slot & HMM_WRITING) && !hmm_page_held(store, page));
+    const struct hurdmm_store *store = want->store;
+
+    if (!(slot & HMM_DIRTY) || slot & HMM_WRITING || want->read_only ||
+        !(want->region->rights & HURDMM_WRITE))
+        return false;
+    return !hmm_page_held(store, want->page) &&
+           !hmm_depended_on(&store->cache, want->page);
+}
+
+int hmm_lend_around(struct hmm_want *want, uint64_t *slot)
+{
+    struct hmm_region *region = want->region;
+    struct hmm_place home = {&want->store->cache, want->page, want->read_only};
+    bool write = want->access & HURDMM_WRITE || write_too(want, *slot);
     uint32_t done;
 
-    int err = hmm_lend(&region->mapping, page, neighbours(region, page, write),
-                       lend_rights(region, write), &done);
+    int err =
+        hmm_lend(&region->mapping, want->view, &home, neighbours(want, write),
+                 lend_rights(region, write), &done);
     return done > 0 ? 0 : err;
 }
 
@@ -255,7 +335,7 @@ int hmm_port_room(struct hmm_want *want)
 static int lend_wanted(struct hmm_want *want, uint64_t *slot)
 {
     hmm_page_used(want, slot);
-    int err = hmm_lend_around(want->region, want->page, slot, want->access);
+    int err = hmm_lend_around(want, slot);
 
     return err == ENOMEM ? hmm_port_room(want) : err;
 }
@@ -279,6 +359,8 @@ static int answer(struct hurdmm *manager, const struct hurdmm_fault *fault,
             err = lend_wanted(&want, slot);
         if (err == EAGAIN)
             continue;
+        if (err == ENOENT) /* a hole of a container */
+            return catch_fault(space, fault, EFAULT);
         if (!err && !want.filled && !want.joined)
             manager->stats.faults_soft++;
         if (want.filled)
@@ -332,16 +414,18 @@ static void try_lend(struct hurdmm *manager, const struct hurdmm_fault *fault)
 
     if (!space || look_up(space, fault, &want))
         return;
+    want.view = want.page;
     uint64_t *slot = hmm_container_slot(&want.store->cache, want.page);
     if (!hmm_resident(slot) || *slot & HMM_UNLOCKING)
         return;
-    if (want.access & HURDMM_WRITE && !(*slot & HMM_DIRTY))
-        return; /* it will come back for that */
-    if (want.access & HURDMM_WRITE && hmm_page_held(want.store, want.page))
+    /* A write that still needs something done comes back for it. */
+    if (want.access & HURDMM_WRITE &&
+        (!(*slot & HMM_DIRTY) || hmm_page_held(want.store, want.page) ||
+         hmm_depended_on(&want.store->cache, want.page)))
         return;
     want.joined = true;
     hmm_page_used(&want, slot);
-    hmm_lend_around(want.region, want.page, slot, want.access);
+    hmm_lend_around(&want, slot);
 }
 
 /* A fault that was woken is lent its page when that is simple; else the thread

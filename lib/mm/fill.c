@@ -21,10 +21,19 @@ static bool passing(int error)
            error == EBUSY;
 }
 
+/* The region whose pattern counts: not one that reads through a bond. */
+static struct hmm_region *pattern_of(const struct hmm_want *want)
+{
+    return want->region && want->region->store == want->store &&
+                   want->view == want->page
+               ? want->region
+               : NULL;
+}
+
 /* How many pages to bring in from `page` on, by advice and pattern. */
 static uint64_t window_for(struct hmm_want *want)
 {
-    struct hmm_region *region = want->region;
+    struct hmm_region *region = pattern_of(want);
     const struct hurdmm *manager = want->store->manager;
     uint32_t most = manager->readahead;
 
@@ -50,20 +59,29 @@ static uint64_t cut_window(struct hmm_want *want, uint64_t first,
     uint64_t block = store->block_pages;
     uint64_t end = hmm_store_pages(store), found;
 
-    if (want->region)
+    if (pattern_of(want))
         end = hmm_min(end, (want->region->mapping.by_offset.last >> shift) + 1);
     if (store->held && store->hold_first > first)
         end = hmm_min(end, store->hold_first);
-    uint64_t *slot = hmm_index_next(&store->cache.index, first + block, &found);
-    if (slot)
+    if (hmm_index_next(&store->cache.index, first + block, &found))
         end = hmm_min(end, found);
+    const struct hmm_bond *bond =
+        hmm_bond_in(&store->cache, first + block, UINT64_MAX);
+    if (bond)
+        end = hmm_min(end, bond->by_target.first);
     count = hmm_min(count, end > first ? end - first : 0);
     return hmm_max(count / block * block, block);
 }
 
-static bool discarded_marker(const uint64_t *slot)
+static bool marker(const uint64_t *slot)
 {
-    return slot && (*slot & HMM_DISCARDED);
+    return slot && (*slot & (HMM_DISCARDED | HMM_OWN));
+}
+
+/* A page that was absent in spite of a bond must not read through it now. */
+static uint64_t own_marker(const struct hurdmm_store *store, uint64_t page)
+{
+    return hmm_bond_at(&store->cache, page) ? HMM_OWN : 0;
 }
 
 /* Marks [first, first + count) as filling with frames from `run` on.  A marker
@@ -77,12 +95,12 @@ static int mark(struct hurdmm_store *store, uint64_t first, uint32_t count,
     *discarded = false;
     for (i = 0; i < count; i++) {
         uint64_t *slot = hmm_container_slot(&store->cache, first + i);
-        if (slot && !discarded_marker(slot)) {
+        if (slot && !marker(slot)) {
             hmm_assert(store->block_pages > 1);
             continue; /* M6 is kept by the publication */
         }
         if (slot) {
-            *discarded = true;
+            *discarded = *discarded || *slot & HMM_DISCARDED;
             hmm_container_swap(&store->cache, first + i, slot, run + i);
             *slot = (run + i) | HMM_FILLING;
         } else if (hmm_container_put(&store->cache, first + i,
@@ -96,7 +114,9 @@ static int mark(struct hurdmm_store *store, uint64_t first, uint32_t count,
     while (i-- > 0) {
         uint64_t *slot = hmm_container_slot(&store->cache, first + i);
         if (slot && (*slot & HMM_FILLING) && HMM_SLOT_FRAME(*slot) == run + i) {
-            hmm_container_take(&store->cache, first + i);
+            *slot &= ~HMM_FILLING;
+            hmm_page_absent(store, first + i, slot,
+                            own_marker(store, first + i));
             manager->filling--;
         }
     }
@@ -116,12 +136,13 @@ static void describe(struct hurdmm_request *request, struct hmm_want *want,
                      bool discarded)
 {
     unsigned shift = want->store->manager->physmem.page_shift;
+    const struct hmm_region *region = pattern_of(want);
 
     request->info = (struct hurdmm_request_info){
         .store = want->store,
-        .space = want->region ? want->region->space : NULL,
-        .address = want->address,
-        .region = want->region ? (uintptr_t)want->region->by_address.first : 0,
+        .space = region ? region->space : NULL,
+        .address = region ? want->address : 0,
+        .region = region ? (uintptr_t)region->by_address.first : 0,
         .offset = request->first << shift,
         .length = request->length,
         .access = want->access & HURDMM_WRITE ? HURDMM_WRITE : HURDMM_READ,
@@ -182,7 +203,7 @@ static void init_request(struct hurdmm_request *request, struct hmm_want *want,
     request->length = clipped_length(store, first, count);
     request->unasked = want->prefetch;
     request->read_once =
-        want->region && want->region->advice == HURDMM_ADVICE_READ_ONCE;
+        pattern_of(want) && want->region->advice == HURDMM_ADVICE_READ_ONCE;
 }
 
 /* Makes the request: frames, marks, structure.  EAGAIN or an error. */
@@ -217,7 +238,7 @@ static int begin(struct hmm_want *want, struct hurdmm_request **result)
     describe(request, want, discarded);
     hmm_list_append(&manager->requests, &request->link);
     store->requests++;
-    if (want->region) {
+    if (pattern_of(want)) {
         want->region->window = got;
         want->region->next_page = first + got;
     }
@@ -250,15 +271,11 @@ static void end_page(struct hurdmm_request *request, uint32_t i, bool good,
         return;
     }
     manager->filling--;
-    if (sticky && i < request->wanted) {
-        *slot &= ~HMM_FILLING;
-        hmm_container_swap(&store->cache, page, slot, HURDMM_FRAME_NONE);
-        *slot = HURDMM_FRAME_NONE | HMM_FAILED |
-                (uint64_t)sticky << HMM_ERROR_SHIFT;
-    } else {
-        *slot &= ~HMM_FILLING;
-        hmm_container_take(&store->cache, page);
-    }
+    *slot &= ~HMM_FILLING;
+    hmm_page_absent(store, page, slot,
+                    sticky && i < request->wanted
+                        ? HMM_FAILED | (uint64_t)sticky << HMM_ERROR_SHIFT
+                        : own_marker(store, page));
     hmm_frames_drop(&manager->physmem, frame, 1);
 }
 
@@ -287,9 +304,9 @@ static void zero_rest(struct hurdmm_request *request)
 static bool installed(const struct hurdmm_request *request)
 {
     for (uint32_t i = 0; i < request->wanted; i++) {
-        const uint64_t *slot =
-            hmm_container_slot(&request->store->cache, request->first + i);
-        if (!hmm_resident(slot))
+        struct hmm_want home = {.store = request->store,
+                                .page = request->first + i};
+        if (!hmm_resident(hmm_home_slot(&home)))
             return false;
     }
     return true;
@@ -384,7 +401,7 @@ static int may_fill(struct hmm_want *want)
  * windows behind it. */
 static void cool_behind(struct hmm_want *want)
 {
-    const struct hmm_region *region = want->region;
+    const struct hmm_region *region = pattern_of(want);
     uint64_t most = 2 * (uint64_t)want->store->manager->readahead;
 
     if (!region || region->advice != HURDMM_ADVICE_SEQUENTIAL ||
@@ -457,7 +474,7 @@ void hmm_prefetch(struct hurdmm_store *store, uint64_t first, uint64_t last)
             .prefetch = true,
         };
         if (hmm_container_slot(&store->cache, first) ||
-            hmm_page_held(store, first))
+            hmm_bond_at(&store->cache, first) || hmm_page_held(store, first))
             continue;
         if (hmm_frames_free(manager) <= manager->high + manager->readahead)
             break;
@@ -599,16 +616,31 @@ int hurdmm_store_supply(struct hurdmm_store *store, uint64_t offset,
 
 /* One page from a container; it keeps the frame when that fails. */
 static int cache_page(struct hurdmm_store *store, uint64_t page,
-                      struct hmm_container *from, uint64_t from_page)
+                      struct hurdmm_store *container, uint64_t from_page)
 {
     struct hurdmm *manager = store->manager;
-    const uint64_t *slot = hmm_container_slot(from, from_page);
+    struct hmm_container *from = &container->cache;
+    struct hmm_want want = {.thread = hmm_thread_self(manager)};
+    uint64_t *slot = hmm_container_slot(from, from_page);
 
+    if (!slot && hmm_bond_at(from, from_page)) {
+        int err = hmm_materialize(&want, container, from_page);
+        if (err)
+            return err;
+        slot = hmm_container_slot(from, from_page);
+    }
     if (!slot)
         return ENOENT;
     uint32_t frame = HMM_SLOT_FRAME(*slot);
+    if (hmm_page_pinned(manager, *slot))
+        return EBUSY;
     if (hmm_resident(hmm_container_slot(&store->cache, page)))
         return EEXIST;
+    int busy = hmm_settle_page(&want, container, from_page);
+    if (!busy)
+        busy = hmm_take_back(from, from_page, slot, HURDMM_NONE);
+    if (busy)
+        return busy;
     hmm_container_take(from, from_page);
     int err = install(store, page, frame);
     if (err && hmm_container_put(from, from_page, frame))
@@ -629,16 +661,19 @@ int hurdmm_store_cache(struct hurdmm_store *store, uint64_t offset,
     struct hurdmm *manager = store->manager;
     unsigned shift = manager->physmem.page_shift;
     size_t page = hmm_page_bytes(manager);
-    if (container->magic != HMM_MAGIC_CONTAINER)
+    struct hurdmm_store *source = hmm_container_of(container);
+    if (source->magic != HMM_MAGIC_CONTAINER)
         err = ESTALE;
-    else if (container->manager != manager ||
+    else if (source->manager != manager ||
              hmm_range_check(manager, container_offset, length) ||
              check_push(store, offset, length))
         err = EINVAL;
     while (!err && *done < length) {
-        err = cache_page(store, (offset + *done) >> shift, &container->pages,
+        err = cache_page(store, (offset + *done) >> shift, source,
                          (container_offset + *done) >> shift);
-        if (!err)
+        if (err == EAGAIN)
+            err = 0;
+        else if (!err)
             *done += page;
     }
     hmm_ready_run(manager);

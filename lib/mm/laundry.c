@@ -387,7 +387,7 @@ static bool droppable(const struct hurdmm_store *store, const uint64_t *slot,
     if (*slot & (HMM_FILLING | HMM_WRITING | HMM_UNLOCKING) ||
         hmm_page_pinned(store->manager, *slot))
         return false;
-    return dirty_too || !(*slot & (HMM_DIRTY | HMM_FAILED | HMM_DISCARDED));
+    return dirty_too || !(*slot & (HMM_DIRTY | HMM_MARKER));
 }
 
 static int take_droppable(struct hurdmm_store *store, uint64_t first,

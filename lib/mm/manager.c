@@ -161,8 +161,6 @@ static void init_slabs(struct hurdmm *manager)
                   "store");
     hmm_slab_init(&manager->region_slab, core, sizeof(struct hmm_region), 16,
                   "region");
-    hmm_slab_init(&manager->container_slab, core,
-                  sizeof(struct hurdmm_container), 16, "container");
     hmm_slab_init(&manager->request_slab, core, sizeof(struct hurdmm_request),
                   16, "request");
     hmm_slab_init(&manager->waiter_slab, core, sizeof(struct hmm_waiter), 16,
@@ -178,10 +176,10 @@ static void init_slabs(struct hurdmm *manager)
 
 static void init_lists(struct hurdmm *manager)
 {
-    struct hmm_list *lists[] = {&manager->unused,   &manager->spaces,
-                                &manager->stores,   &manager->containers,
-                                &manager->requests, &manager->calls,
-                                &manager->waiters,  &manager->ready};
+    struct hmm_list *lists[] = {
+        &manager->unused,     &manager->spaces,   &manager->stores,
+        &manager->containers, &manager->requests, &manager->calls,
+        &manager->waiters,    &manager->ready,    &manager->zombies};
 
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         hmm_list_init(lists[i]);
@@ -386,8 +384,8 @@ static int take_away(struct hurdmm *manager, unsigned flags)
         err = hmm_store_destroy(
             HMM_CONTAINER_OF(link, struct hurdmm_store, link), flags);
     while (!err && (link = hmm_list_first(&manager->containers)) != NULL)
-        hmm_container_end(
-            HMM_CONTAINER_OF(link, struct hurdmm_container, link));
+        hmm_bury(HMM_CONTAINER_OF(link, struct hurdmm_store, link));
+    hmm_reap(manager);
     return err;
 }
 

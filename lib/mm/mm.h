@@ -56,6 +56,8 @@
 #define HMM_UNLOCKING HMM_TAG(8)   /* the store is being asked */
 #define HMM_DISCARDED HMM_TAG(9)   /* no frame: it was dropped unwritten */
 #define HMM_AHEAD HMM_TAG(10)      /* read ahead, not touched yet */
+#define HMM_OWN HMM_TAG(11) /* no frame: the store has it, not the bond */
+#define HMM_MARKER (HMM_FAILED | HMM_DISCARDED | HMM_OWN)
 #define HMM_ERROR_SHIFT 56
 #define HMM_ERROR_MASK (UINT64_C(0xff) << HMM_ERROR_SHIFT)
 
@@ -101,12 +103,13 @@ struct hurdmm {
 
     struct hmm_core core;
     struct hmm_physmem physmem;
-    struct hmm_slab space_slab, store_slab, region_slab, container_slab;
+    struct hmm_slab space_slab, store_slab, region_slab;
     struct hmm_slab request_slab, waiter_slab, catcher_slab, arena_slab;
     struct hmm_slab size_slab[HMM_SIZE_CLASSES];
     struct hmm_large *large_free; /* larger pieces of hurdmm_allocate */
 
     struct hmm_list spaces, stores, containers;
+    struct hmm_list zombies; /* kept for those who depend on them */
     struct hurdmm_space *own;
     struct hmm_list requests;  /* fills that are being answered */
     struct hmm_list calls;     /* stores' callbacks that are running */
@@ -130,6 +133,7 @@ struct hurdmm {
 
     struct hmm_event work; /* for the background thread */
     bool work_due;         /* nobody has looked since the last kick */
+    bool reap_due;         /* a zombie may have lost its last dependent */
     bool reclaiming;       /* between the low mark and the high one */
     bool stopping;
     uint64_t *threads;
@@ -183,21 +187,18 @@ struct hurdmm_store {
     uint64_t pinned;
     int write_error; /* of the background, not yet reported */
     bool dying;
-    bool held; /* M7 */
+    bool container; /* of the public kind: no store behind it */
+    bool zombie;    /* destroyed, but others depend on it */
+    bool held;      /* M7 */
     uint64_t hold_first, hold_last;
-};
-
-struct hurdmm_container {
-    struct hmm_list link;
-    uint32_t magic;
-    struct hurdmm *manager;
-    struct hmm_container pages;
 };
 
 /* Who wants a page, and what for. */
 struct hmm_want {
     struct hurdmm_store *store;
     uint64_t page;
+    uint64_t view; /* the page that was asked for, before bonds were followed */
+    bool read_only; /* it was reached through a copy on write */
     unsigned access;
     uint64_t thread;
     struct hmm_region *region;        /* NULL: through the cache */
@@ -206,6 +207,8 @@ struct hmm_want {
     uint64_t ahead;                   /* no region: pages of use, 0: one */
     bool prefetch;                    /* nobody waits for it */
     bool overwrite;                   /* the whole page will be written */
+    bool raw;                         /* read through bonds on any port */
+    bool own;                         /* not through a copy on write */
     bool filled;                      /* the store was asked */
     bool joined;                      /* somebody else was waited for */
     bool throttled;                   /* it has done its share of writing */
@@ -322,6 +325,9 @@ void hmm_page_unrank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
 void hmm_page_drop(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
                    bool evicted);
 bool hmm_page_pinned(const struct hurdmm *manager, uint64_t slot);
+void hmm_page_absent(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
+                     uint64_t marker);
+uint64_t *hmm_home_slot(struct hmm_want *want);
 /* Gives a page that is being written a frame of its own to write to. */
 int hmm_page_renew(struct hurdmm_store *store, uint64_t page, uint64_t *slot);
 /* Waits until somebody wakes the page: EAGAIN, HMM_LATER (the fault is queued),
@@ -342,6 +348,9 @@ bool hmm_in_callback(struct hurdmm *manager, uint64_t thread);
 /* Takes a range for itself (M7): waits for what is filled or written in it. */
 int hmm_hold(struct hurdmm_store *store, uint64_t first, uint64_t last);
 void hmm_unhold(struct hurdmm_store *store);
+/* The same when nobody depends on the range by copy on write any more: their
+ * pages are settled first. */
+int hmm_hold_settled(struct hurdmm_store *store, uint64_t first, uint64_t last);
 static inline bool hmm_page_held(const struct hurdmm_store *store,
                                  uint64_t page)
 {
@@ -367,8 +376,7 @@ int hmm_obtain(struct hmm_want *want, uint64_t **slot);
  * EAGAIN, or ENOMEM: it was tried often enough. */
 int hmm_port_room(struct hmm_want *want);
 /* Lends the page of a region, with neighbours that cost nothing. */
-int hmm_lend_around(struct hmm_region *region, uint64_t page, uint64_t *slot,
-                    unsigned access);
+int hmm_lend_around(struct hmm_want *want, uint64_t *slot);
 /* Answers a fault: 0, HMM_LATER or an error. */
 int hmm_fault_answer(struct hurdmm *manager, const struct hurdmm_fault *fault);
 /* Enters, answers, leaves and tells the port. */
@@ -442,9 +450,50 @@ unsigned hmm_page_state(const struct hurdmm *manager, uint64_t slot);
 
 /* store.c */
 int hmm_store_destroy(struct hurdmm_store *store, unsigned flags);
+/* Frees a store or container that nothing uses or depends on. */
+void hmm_store_end(struct hurdmm_store *store);
+static inline uint64_t hmm_last_page(const struct hurdmm_store *store)
+{
+    return UINT64_MAX >> store->manager->physmem.page_shift;
+}
+/* Some page of [from, ...] is pinned. */
+bool hmm_pinned_in(const struct hurdmm_store *store, uint64_t first,
+                   uint64_t last);
+
+/* copy.c: logical copies and what they mean for stores */
+/* Gives a page that reads through a bond a slot of its own with the same
+ * contents.  0: the lock was not dropped; EAGAIN; HMM_LATER; or an error. */
+int hmm_materialize(struct hmm_want *want, struct hurdmm_store *store,
+                    uint64_t page);
+/* Gives every page that depends on this one its own contents, before it
+ * changes.  As above. */
+int hmm_settle_page(struct hmm_want *want, struct hurdmm_store *store,
+                    uint64_t page);
+/* The same for a range; may drop the lock.  0 or an error. */
+int hmm_settle_range(struct hurdmm_store *store, uint64_t first, uint64_t last);
+/* Drops the bonds of a target's range.  ENOMEM: nothing was dropped. */
+int hmm_unbond(struct hurdmm_store *store, uint64_t first, uint64_t last);
+/* Ends what nobody depends on any more; may drop the lock. */
+void hmm_reap(struct hurdmm *manager);
+/* Ends a store or container, now or when nobody depends on it any more. */
+void hmm_bury(struct hurdmm_store *store);
+/* Gives a container's range up: what others depend on stays with them. */
+int hmm_container_release(struct hurdmm_store *store, uint64_t first,
+                          uint64_t last);
 
 /* container.c */
-void hmm_container_end(struct hurdmm_container *container);
+struct hurdmm_store *hmm_container_make(struct hurdmm *manager);
+void hmm_container_end(struct hurdmm_store *container);
+int hmm_enter_container(struct hurdmm_container *container);
+static inline struct hurdmm_store *hmm_container_of(
+    struct hurdmm_container *container)
+{
+    return (struct hurdmm_store *)(void *)container;
+}
+static inline struct hurdmm_store *hmm_store_of(struct hmm_container *cache)
+{
+    return HMM_CONTAINER_OF(cache, struct hurdmm_store, cache);
+}
 
 /* pager.c */
 int hmm_threads_start(struct hurdmm *manager, unsigned pagers);

@@ -14,15 +14,24 @@ bool hmm_resident(const uint64_t *slot)
            !(*slot & HMM_FILLING);
 }
 
-/* The store whose page is in `frame`, NULL: a container's, or nobody's. */
+/* The slot where the contents of a page are, which *want is made to name. */
+uint64_t *hmm_home_slot(struct hmm_want *want)
+{
+    struct hmm_place place = {.container = &want->store->cache,
+                              .page = want->page};
+
+    hmm_home(&place);
+    want->store = hmm_store_of(place.container);
+    want->page = place.page;
+    return hmm_container_slot(place.container, place.page);
+}
+
+/* The store or container whose page is in `frame`, NULL: nobody's. */
 struct hurdmm_store *hmm_frame_store(struct hurdmm *manager, uint32_t frame)
 {
     struct hmm_container *container = manager->physmem.table[frame].container;
 
-    /* Containers of the public kind have no ranked or dirty pages, so callers
-     * come here only for pages of stores, or look at the tag first. */
-    return container ? HMM_CONTAINER_OF(container, struct hurdmm_store, cache)
-                     : NULL;
+    return container ? hmm_store_of(container) : NULL;
 }
 
 /* All but unique, and the same each time the same page comes in. */
@@ -48,6 +57,8 @@ void hmm_page_rank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     struct hurdmm *manager = store->manager;
 
     hmm_assert(hmm_resident(slot) && !(*slot & HMM_RANKED));
+    if (store->container) /* its pages never leave */
+        return;
     manager->policy->insert(manager->policy_state, HMM_SLOT_FRAME(*slot),
                             page_key(store, page), how);
     manager->ranked++;
@@ -93,7 +104,7 @@ void hmm_page_publish(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
 void hmm_page_dirty(struct hurdmm_store *store, uint64_t *slot)
 {
     hmm_assert(hmm_resident(slot));
-    if (*slot & HMM_DIRTY)
+    if (*slot & HMM_DIRTY || store->container)
         return;
     *slot |= HMM_DIRTY;
     store->dirty++;
@@ -140,22 +151,34 @@ void hmm_page_drop(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     hmm_assert(!(*slot & (HMM_FILLING | HMM_WRITING | HMM_LENT)));
     hmm_page_unrank(store, page, slot, evicted);
     hmm_page_clean(store, slot);
-    if (frame != HURDMM_FRAME_NONE) {
-        hmm_assert(!hmm_page_pinned(manager, *slot));
-        if (evicted)
-            manager->stats.evictions++;
-        if (forget) { /* the next fill is told */
-            hmm_container_swap(&store->cache, page, slot, HURDMM_FRAME_NONE);
-            *slot = HURDMM_FRAME_NONE | HMM_DISCARDED;
-            manager->stats.discards++;
-        } else {
-            hmm_container_take(&store->cache, page);
-        }
-        hmm_frames_drop(&manager->physmem, frame, 1);
-        hmm_event_signal(&manager->progress, &manager->parker);
+    uint64_t marker = forget ? HMM_DISCARDED : 0; /* the next fill is told */
+    if (hmm_bond_at(&store->cache, page) && frame != HURDMM_FRAME_NONE)
+        marker |= HMM_OWN; /* it would read through the bond again */
+    hmm_page_absent(store, page, slot, marker);
+    if (frame == HURDMM_FRAME_NONE)
+        return;
+    hmm_assert(!manager->physmem.table[frame].pins_read &&
+               !manager->physmem.table[frame].pins_write);
+    if (evicted)
+        manager->stats.evictions++;
+    if (forget)
+        manager->stats.discards++;
+    hmm_frames_drop(&manager->physmem, frame, 1);
+    hmm_event_signal(&manager->progress, &manager->parker);
+}
+
+/* Makes the page absent, with a marker where there is something to remember.
+ * Its frame is the caller's. */
+void hmm_page_absent(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
+                     uint64_t marker)
+{
+    hmm_assert(!(*slot & HMM_LENT));
+    if (!marker) {
+        hmm_container_take(&store->cache, page);
         return;
     }
-    hmm_container_take(&store->cache, page);
+    hmm_container_swap(&store->cache, page, slot, HURDMM_FRAME_NONE);
+    *slot = HURDMM_FRAME_NONE | marker;
 }
 
 /* The laundry reads the old frame until its write ends, and frees it then. */
@@ -449,4 +472,26 @@ void hmm_unhold(struct hurdmm_store *store)
     store->held = false;
     hmm_page_wake(store, first, store->hold_last - first + 1, 0);
     hmm_ready_run(store->manager);
+}
+
+int hmm_hold_settled(struct hurdmm_store *store, uint64_t first, uint64_t last)
+{
+    struct hmm_place place;
+    int err;
+
+    for (;;) {
+        err = hmm_settle_range(store, first, last);
+        if (!err)
+            err = hmm_hold(store, first, last);
+        if (err || store->cache.dependents.count == 0)
+            return err;
+        /* A copy may have been taken before the hold. */
+        uint64_t page = first, end = hmm_store_pages(store);
+        while (page <= last && page < end &&
+               !hmm_unsettled(&store->cache, page, &place))
+            page++;
+        if (page > last || page >= end)
+            return 0;
+        hmm_unhold(store);
+    }
 }

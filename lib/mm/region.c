@@ -44,9 +44,11 @@ static int check_bind(const struct hurdmm *manager,
     const unsigned flags =
         HURDMM_BIND_EXACT | HURDMM_BIND_POPULATE | HURDMM_BIND_RESERVED;
     bool reserved = bind->flags & HURDMM_BIND_RESERVED;
+    bool bound = bind->store != NULL || bind->container != NULL;
     unsigned max = bind->max_rights ? bind->max_rights : HURDMM_RIGHTS;
 
-    if (bind->flags & ~flags || reserved == (bind->store != NULL) ||
+    if (bind->flags & ~flags || reserved == bound ||
+        (bind->store && bind->container) ||
         (reserved && bind->flags & HURDMM_BIND_POPULATE))
         return EINVAL;
     if (hmm_range_check(manager, bind->offset, bind->length) ||
@@ -68,14 +70,21 @@ static int check_bind(const struct hurdmm *manager,
     return 0;
 }
 
+/* What is bound: a store, or a container as one. */
+static struct hurdmm_store *store_of(const struct hurdmm_bind_options *bind)
+{
+    return bind->store ? bind->store : hmm_container_of(bind->container);
+}
+
 static int check_store(const struct hurdmm *manager,
                        const struct hurdmm_bind_options *bind)
 {
-    const struct hurdmm_store *store = bind->store;
+    const struct hurdmm_store *store = store_of(bind);
 
     if (!store)
         return 0;
-    if (store->magic != HMM_MAGIC_STORE || store->dying)
+    if (store->magic != (bind->store ? HMM_MAGIC_STORE : HMM_MAGIC_CONTAINER) ||
+        store->dying)
         return ESTALE;
     if (store->manager != manager)
         return EINVAL;
@@ -91,9 +100,9 @@ static int check_store(const struct hurdmm *manager,
 
 static unsigned max_rights(const struct hurdmm_bind_options *bind)
 {
-    if (bind->max_rights || !bind->store)
+    if (bind->max_rights || !store_of(bind))
         return bind->max_rights;
-    return bind->store->flags & HURDMM_STORE_READ_ONLY
+    return store_of(bind)->flags & HURDMM_STORE_READ_ONLY
                ? HURDMM_READ | HURDMM_EXECUTE
                : HURDMM_RIGHTS;
 }
@@ -125,7 +134,7 @@ static int bind_region(struct hurdmm *manager,
     }
     memset(region, 0, sizeof *region);
     region->space = space;
-    region->store = bind->store;
+    region->store = store_of(bind);
     region->rights = (uint8_t)bind->rights;
     region->max_rights = (uint8_t)max_rights(bind);
     region->advice = (uint8_t)bind->advice;
@@ -133,9 +142,9 @@ static int bind_region(struct hurdmm *manager,
     region->by_address.first = hint;
     region->by_address.last = hint + (bind->length - 1);
     hmm_span_insert(&space->regions, &region->by_address);
-    if (bind->store)
-        hmm_mapping_attach(&region->mapping, &bind->store->cache, bind->offset,
-                           bind->length, space->token, hint);
+    if (region->store)
+        hmm_mapping_attach(&region->mapping, &region->store->cache,
+                           bind->offset, bind->length, space->token, hint);
     *address = hint;
     return 0;
 }
@@ -169,28 +178,55 @@ int hurdmm_bind(const struct hurdmm_bind_options *bind, uintptr_t *address)
     return err;
 }
 
+/* Takes back pages of a region that are read through bonds. */
+static int take_views(struct hmm_region *region, struct hmm_batch *batch,
+                      uint64_t first, uint64_t last)
+{
+    struct hurdmm_store *store = region->store;
+    int err = 0;
+
+    while (!err && first <= last && hmm_bond_in(&store->cache, first, last)) {
+        uint64_t absent = hmm_absent_length(&store->cache, first);
+        struct hmm_want want = {.store = store, .page = first};
+
+        if (absent == 0) {
+            uint64_t *slot = hmm_home_slot(&want);
+            if (want.store != store || want.page != first)
+                err = hmm_batch_add_one(batch, &region->mapping, first, slot);
+            absent = 1;
+        }
+        if (absent > last - first)
+            break;
+        first += absent;
+    }
+    return err;
+}
+
 /* Takes rights on [first, last] (bytes of the store) of one region back. */
 static int take_range(struct hmm_region *region, uint64_t first, uint64_t last,
                       unsigned keep)
 {
     struct hurdmm_store *store = region->store;
     unsigned shift = store->manager->physmem.page_shift;
-    bool shared = store->flags & HURDMM_STORE_SHARED;
+    /* The LENT bits speak of every address that shows a page. */
+    bool alone = !(store->flags & HURDMM_STORE_SHARED) &&
+                 store->cache.dependents.count == 0;
     struct hmm_index_cursor cursor;
     struct hmm_batch batch;
+    int err = 0;
 
     hmm_batch_begin(&batch, &store->manager->physmem, keep);
     bool more = hmm_index_seek(&store->cache.index, &cursor, first >> shift);
-    for (; more && cursor.key <= last >> shift;
+    for (; !err && more && cursor.key <= last >> shift;
          more = hmm_index_step(&cursor)) {
-        int err = shared ? hmm_batch_add_one(&batch, &region->mapping,
-                                             cursor.key, cursor.value)
-                         : hmm_batch_add(&batch, &store->cache, cursor.key,
-                                         cursor.value);
-        if (err)
-            return err;
+        err = alone ? hmm_batch_add(&batch, &store->cache, cursor.key,
+                                    cursor.value)
+                    : hmm_batch_add_one(&batch, &region->mapping, cursor.key,
+                                        cursor.value);
     }
-    return hmm_batch_end(&batch);
+    if (!err)
+        err = take_views(region, &batch, first >> shift, last >> shift);
+    return err ? err : hmm_batch_end(&batch);
 }
 
 /* The part of the region in [first, last] (addresses), as bytes of its store. */
@@ -524,7 +560,8 @@ int hurdmm_region_find(struct hurdmm_space *space, uintptr_t address,
             .address = (uintptr_t)region->by_address.first,
             .length = (size_t)(region->by_address.last -
                                region->by_address.first + 1),
-            .store = region->store,
+            .store = region->store && !region->store->container ? region->store
+                                                                : NULL,
             .offset = region->mapping.by_offset.first,
             .rights = region->rights,
             .max_rights = region->max_rights,

@@ -117,11 +117,6 @@ int hmm_store_settle(struct hurdmm_store *store, uint64_t offset,
     return err;
 }
 
-static uint64_t last_page(const struct hurdmm_store *store)
-{
-    return UINT64_MAX >> store->manager->physmem.page_shift;
-}
-
 /* The checks of destroy that may be asked at any time. */
 static int in_use(const struct hurdmm_store *store)
 {
@@ -131,11 +126,12 @@ static int in_use(const struct hurdmm_store *store)
     return 0;
 }
 
-static void end_store(struct hurdmm_store *store)
+/* Nothing uses or depends on it. */
+void hmm_store_end(struct hurdmm_store *store)
 {
     struct hurdmm *manager = store->manager;
 
-    hmm_drop_range(store, 0, last_page(store), true);
+    hmm_drop_range(store, 0, hmm_last_page(store), true);
     hmm_assert(store->cache.index.count == 0);
     hmm_chore_forget(store);
     hmm_list_remove(&store->link);
@@ -174,7 +170,7 @@ static void wait_idle(struct hurdmm_store *store)
  * is the count of written pages that stands for what is durable then. */
 static int write_all(struct hurdmm_store *store, uint64_t *written)
 {
-    int err = hmm_flush(store, 0, last_page(store));
+    int err = hmm_flush(store, 0, hmm_last_page(store));
 
     if (!err)
         err = store->write_error;
@@ -215,7 +211,7 @@ int hmm_store_destroy(struct hurdmm_store *store, unsigned flags)
     wait_idle(store);
     err = in_use(store);
     while (!err && keep && store->dirty > 0)
-        err = hmm_flush(store, 0, last_page(store));
+        err = hmm_flush(store, 0, hmm_last_page(store));
     if (!err && keep) {
         err = store->write_error;
         store->write_error = 0;
@@ -223,9 +219,11 @@ int hmm_store_destroy(struct hurdmm_store *store, unsigned flags)
             err = hmm_store_settle(store, 0, store->size);
     }
     if (!err)
-        err = hmm_hold(store, 0, last_page(store));
+        err = hmm_hold(store, 0, hmm_last_page(store));
     if (!err) {
-        end_store(store);
+        hmm_unhold(store);
+        hmm_chore_forget(store);
+        hmm_bury(store);
         return 0;
     }
     store->dying = false;
@@ -308,14 +306,15 @@ static int zero_tail(struct hurdmm_store *store, uint64_t size, uint64_t end)
     return 0;
 }
 
-static bool pinned_from(struct hurdmm_store *store, uint64_t page)
+bool hmm_pinned_in(const struct hurdmm_store *store, uint64_t first,
+                   uint64_t last)
 {
     struct hmm_index_cursor cursor;
 
     if (!store->pinned)
         return false;
-    bool more = hmm_index_seek(&store->cache.index, &cursor, page);
-    for (; more; more = hmm_index_step(&cursor)) {
+    bool more = hmm_index_seek(&store->cache.index, &cursor, first);
+    for (; more && cursor.key <= last; more = hmm_index_step(&cursor)) {
         if (hmm_page_pinned(store->manager, *cursor.value))
             return true;
     }
@@ -344,7 +343,7 @@ static int hold_tail(struct hurdmm_store *store, uint64_t size)
         if (err == EAGAIN)
             continue;
         if (!err)
-            err = hmm_hold(store, page, last_page(store));
+            err = hmm_hold_settled(store, page, hmm_last_page(store));
         if (err || !keeps)
             return err;
         slot = hmm_container_slot(&store->cache, page);
@@ -362,23 +361,27 @@ static int shrink(struct hurdmm_store *store, uint64_t size)
     uint64_t block = (uint64_t)store->block_pages << shift;
     uint64_t keep = (size + block - 1) / block * store->block_pages;
     uint64_t pages = hmm_store_pages(store);
+    uint64_t first = size >> shift, last = hmm_last_page(store);
 
-    if (pinned_from(store, size >> shift))
+    if (hmm_pinned_in(store, first, last))
         return EBUSY;
     int err = hold_tail(store, size);
     if (err)
         return err;
-    if (pinned_from(store, size >> shift))
+    if (hmm_pinned_in(store, first, last))
         err = EBUSY;
+    if (!err)
+        err = hmm_unbond(store, keep, last);
     if (!err)
         err = zero_tail(store, size, keep);
     if (!err)
-        err = hmm_drop_range(store, keep, last_page(store), true);
+        err = hmm_drop_range(store, keep, last, true);
     if (!err && keep < pages)
         tell_discarded(store, keep, pages - 1);
     if (!err)
         store->size = size;
     hmm_unhold(store);
+    hmm_reap(store->manager);
     return err;
 }
 
@@ -549,10 +552,13 @@ int hurdmm_store_discard(struct hurdmm_store *store, uint64_t offset,
         return err == ENOENT ? 0 : err;
     err = check_blocks(store, first, last);
     if (!err)
-        err = hmm_hold(store, first, last);
+        err = hmm_hold_settled(store, first, last);
     if (!err) {
-        err = discard(store, first, last);
+        err = hmm_unbond(store, first, last);
+        if (!err)
+            err = discard(store, first, last);
         hmm_unhold(store);
+        hmm_reap(store->manager);
     }
     return leave_with(store, err);
 }
@@ -626,7 +632,8 @@ int hurdmm_store_state(struct hurdmm_store *store, uint64_t offset,
     uint64_t page = offset >> manager->physmem.page_shift;
     if (!state || offset >= store->size)
         return leave_with(store, EINVAL);
-    const uint64_t *slot = hmm_container_slot(&store->cache, page);
+    struct hmm_want want = {.store = store, .page = page};
+    const uint64_t *slot = hmm_home_slot(&want);
     *state = slot ? hmm_page_state(manager, *slot) : 0;
     if (error)
         *error = slot ? (int)(*slot >> HMM_ERROR_SHIFT) : 0;

@@ -10,6 +10,8 @@ void hmm_container_init(struct hmm_container *container,
     container->physmem = physmem;
     hmm_index_init(&container->index, &physmem->nodes);
     hmm_span_tree_init(&container->mappings);
+    hmm_span_tree_init(&container->bonds);
+    hmm_span_tree_init(&container->dependents);
 }
 
 static void disown(struct hmm_physmem *physmem, uint32_t frame)
@@ -128,5 +130,5 @@ bool hmm_container_check(const struct hmm_container *container)
             return false; /* P1 */
     }
     return hmm_index_check(&container->index) &&
-           hmm_span_check(&container->mappings);
+           hmm_span_check(&container->mappings) && hmm_bonds_check(container);
 }

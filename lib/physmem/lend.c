@@ -38,15 +38,16 @@ static uint32_t run_length(const struct hmm_container *container, uint64_t page,
     return n;
 }
 
-int hmm_lend(struct hmm_mapping *mapping, uint64_t page, uint32_t count,
-             unsigned rights, uint32_t *done)
+int hmm_lend(struct hmm_mapping *mapping, uint64_t page,
+             const struct hmm_place *home, uint32_t count, unsigned rights,
+             uint32_t *done)
 {
-    struct hmm_container *container = mapping->container;
-    struct hmm_physmem *physmem = container->physmem;
-    uint32_t n = count > 1 ? run_length(container, page, count) : 1;
-    uint64_t *slot = hmm_container_slot(container, page);
+    struct hmm_physmem *physmem = mapping->container->physmem;
+    uint32_t n = count > 1 ? run_length(home->container, home->page, count) : 1;
+    uint64_t *slot = hmm_container_slot(home->container, home->page);
 
     hmm_assert(slot && n > 0 && HMM_SLOT_FRAME(*slot) != HURDMM_FRAME_NONE);
+    hmm_assert(!home->read_only || !(rights & HURDMM_WRITE)); /* B3 */
     int err = physmem->port->ops->lend(physmem->port, mapping->space,
                                        hmm_mapping_address(mapping, page),
                                        HMM_SLOT_FRAME(*slot), n, rights, done);
@@ -54,7 +55,7 @@ int hmm_lend(struct hmm_mapping *mapping, uint64_t page, uint32_t count,
     physmem->lend_pages += *done;
     for (uint32_t i = 0; i < *done; i++) {
         if (i)
-            slot = hmm_container_slot(container, page + i);
+            slot = hmm_container_slot(home->container, home->page + i);
         *slot |= lent_bits(rights);
     }
     return err;
@@ -86,7 +87,7 @@ static bool extend_row(struct hmm_batch *batch, void *space, uintptr_t address,
 }
 
 static int add_row(struct hmm_batch *batch, void *space, uintptr_t address,
-                   uint64_t *slot, bool last)
+                   uint64_t *slot)
 {
     uint32_t frame = HMM_SLOT_FRAME(*slot);
 
@@ -108,7 +109,7 @@ static int add_row(struct hmm_batch *batch, void *space, uintptr_t address,
     batch->status[batch->pages] = 0;
     batch->page[batch->pages].slot = slot;
     batch->page[batch->pages].row = batch->rows - 1;
-    batch->page[batch->pages].last = last;
+    batch->page[batch->pages].last = false;
     batch->pages++;
     return 0;
 }
@@ -120,27 +121,58 @@ static bool nothing_to_take(const struct hmm_batch *batch, uint64_t slot)
     return !(slot & HMM_LENT & ~lent_bits(batch->keep));
 }
 
+/* Adds rows for every address that shows the page: the container's mappings,
+ * and those of containers that read it through a bond. */
+static int add_rows(struct hmm_batch *batch,
+                    const struct hmm_container *container, uint64_t page,
+                    uint64_t *slot)
+{
+    uint64_t offset = page << container->physmem->page_shift;
+    struct hmm_span *span =
+        hmm_span_first_overlap(&container->mappings, offset, offset);
+    const struct hmm_bond *bond;
+    int err = 0;
+
+    for (; span && !err; span = hmm_span_next_overlap(span, offset, offset)) {
+        struct hmm_mapping *mapping =
+            HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
+        err = add_row(batch, mapping->space, hmm_mapping_address(mapping, page),
+                      slot);
+    }
+    bond = hmm_dependent_in(container, page, page);
+    for (; bond && !err; bond = hmm_dependent_next(bond, page, page)) {
+        uint64_t there = hmm_bond_target_page(bond, page);
+        if (!hmm_container_slot(bond->target, there))
+            err = add_rows(batch, bond->target, there, slot);
+    }
+    return err;
+}
+
 int hmm_batch_add(struct hmm_batch *batch, struct hmm_container *container,
                   uint64_t page, uint64_t *slot)
 {
-    uint64_t offset = page << container->physmem->page_shift;
-    struct hmm_span *span, *next;
-
     if (nothing_to_take(batch, *slot))
         return 0;
-    span = hmm_span_first_overlap(&container->mappings, offset, offset);
-    if (!span && batch->keep != HURDMM_RIGHTS)
+    uint32_t pages = batch->pages, rows = batch->rows;
+    int err = add_rows(batch, container, page, slot);
+    if (err)
+        return err;
+    /* When the batch was passed on in between, what is in it now is this
+     * page's last part. */
+    if (batch->pages > 0 && batch->page[batch->pages - 1].slot == slot)
+        batch->page[batch->pages - 1].last = true;
+    else if (batch->pages == pages && batch->rows == rows &&
+             batch->keep != HURDMM_RIGHTS)
         *slot &= ~HMM_LENT | lent_bits(batch->keep);
-    for (; span; span = next) {
-        struct hmm_mapping *mapping =
-            HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
-        next = hmm_span_next_overlap(span, offset, offset);
-        int err = add_row(batch, mapping->space,
-                          hmm_mapping_address(mapping, page), slot, !next);
-        if (err)
-            return err;
-    }
     return 0;
+}
+
+int hmm_batch_add_view(struct hmm_batch *batch,
+                       const struct hmm_container *view, uint64_t page,
+                       uint64_t *slot)
+{
+    return nothing_to_take(batch, *slot) ? 0
+                                         : add_rows(batch, view, page, slot);
 }
 
 int hmm_batch_add_one(struct hmm_batch *batch, struct hmm_mapping *mapping,
@@ -149,7 +181,7 @@ int hmm_batch_add_one(struct hmm_batch *batch, struct hmm_mapping *mapping,
     if (nothing_to_take(batch, *slot))
         return 0;
     return add_row(batch, mapping->space, hmm_mapping_address(mapping, page),
-                   slot, false);
+                   slot);
 }
 
 int hmm_batch_end(struct hmm_batch *batch)

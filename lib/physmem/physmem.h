@@ -42,7 +42,17 @@
 struct hmm_container {
     struct hmm_physmem *physmem;
     struct hmm_index index;
-    struct hmm_span_tree mappings; /* by byte offset; may overlap */
+    struct hmm_span_tree mappings;   /* by byte offset; may overlap */
+    struct hmm_span_tree bonds;      /* of which this is the target */
+    struct hmm_span_tree dependents; /* bonds of which this is the source */
+};
+
+/* A run of a target's pages that are, where it has no slots, a source's pages:
+ * bond.c.  Spans are page numbers. */
+struct hmm_bond {
+    struct hmm_span by_target, by_source;
+    struct hmm_container *target, *source;
+    bool shared;
 };
 
 /* A range of a container shown at addresses of a space. */
@@ -51,6 +61,13 @@ struct hmm_mapping {
     struct hmm_container *container; /* NULL: not attached */
     void *space;                     /* the port's token */
     uintptr_t address;               /* of byte by_offset.first */
+};
+
+/* A page of a container, found by following bonds. */
+struct hmm_place {
+    struct hmm_container *container;
+    uint64_t page;
+    bool read_only; /* a bond on the way was copy on write */
 };
 
 struct hmm_frame {
@@ -67,6 +84,7 @@ struct hmm_physmem {
     unsigned page_shift;
     struct hmm_core *core;
     struct hmm_slab nodes; /* of every container's index */
+    struct hmm_slab bonds;
     struct hmm_zones zones;
     struct hmm_frame *table;
     uint32_t frames;                 /* in the table */
@@ -125,10 +143,12 @@ void hmm_mapping_attach(struct hmm_mapping *mapping,
 void hmm_mapping_detach(struct hmm_mapping *mapping);
 uintptr_t hmm_mapping_address(const struct hmm_mapping *mapping, uint64_t page);
 
-/* Lends the page, and those after it up to `count` as far as frames follow each
- * other, with `rights`; *done says how many.  Every one has a frame.  ENOMEM. */
-int hmm_lend(struct hmm_mapping *mapping, uint64_t page, uint32_t count,
-             unsigned rights, uint32_t *done);
+/* Lends the page at `home`, and those after it up to `count` as far as frames
+ * follow each other, with `rights`, at the place where the mapping shows `page`;
+ * *done says how many.  Every one has a frame.  ENOMEM. */
+int hmm_lend(struct hmm_mapping *mapping, uint64_t page,
+             const struct hmm_place *home, uint32_t count, unsigned rights,
+             uint32_t *done);
 
 /* Takes rights back from pages, any number, in few calls of the port. */
 #define HMM_BATCH_ROWS 64u
@@ -151,6 +171,11 @@ void hmm_batch_begin(struct hmm_batch *batch, struct hmm_physmem *physmem,
  * passed to the port at once.  ENOMEM. */
 int hmm_batch_add(struct hmm_batch *batch, struct hmm_container *container,
                   uint64_t page, uint64_t *slot);
+/* Adds what shows `page` of `view`, which reads it through bonds from where
+ * `slot` is; the slot's LENT bits stay. */
+int hmm_batch_add_view(struct hmm_batch *batch,
+                       const struct hmm_container *view, uint64_t page,
+                       uint64_t *slot);
 /* Adds a page for one mapping only: the slot's LENT bits stay, since other
  * mappings may have it. */
 int hmm_batch_add_one(struct hmm_batch *batch, struct hmm_mapping *mapping,
@@ -163,6 +188,60 @@ int hmm_batch_end(struct hmm_batch *batch);
 /* One page: begin, add, end. */
 int hmm_take_back(struct hmm_container *container, uint64_t page,
                   uint64_t *slot, unsigned keep);
+
+/* Bonds: bond.c. */
+/* The bond that covers a page of its target, or the first that meets a range. */
+struct hmm_bond *hmm_bond_at(const struct hmm_container *target, uint64_t page);
+struct hmm_bond *hmm_bond_in(const struct hmm_container *target, uint64_t first,
+                             uint64_t last);
+struct hmm_bond *hmm_bond_next(const struct hmm_bond *bond, uint64_t first,
+                               uint64_t last);
+/* The first, and the next, bond whose source range meets [first, last]. */
+struct hmm_bond *hmm_dependent_in(const struct hmm_container *source,
+                                  uint64_t first, uint64_t last);
+struct hmm_bond *hmm_dependent_next(const struct hmm_bond *bond, uint64_t first,
+                                    uint64_t last);
+uint64_t hmm_bond_source_page(const struct hmm_bond *bond, uint64_t page);
+uint64_t hmm_bond_target_page(const struct hmm_bond *bond, uint64_t page);
+/* Sets a bond up and puts it in both trees. */
+void hmm_bond_tie(struct hmm_bond *bond, struct hmm_container *target,
+                  uint64_t page, struct hmm_container *source,
+                  uint64_t source_page, uint64_t count, bool shared);
+void hmm_bond_drop(struct hmm_bond *bond);
+/* Splits the bonds that span the boundary before `page`.  Reserve first, in
+ * physmem->bonds, what hmm_bonds_cuts says for the range to be cut out. */
+void hmm_bonds_cut(struct hmm_container *target, uint64_t page);
+void hmm_dependents_cut(struct hmm_container *source, uint64_t page);
+uint64_t hmm_bonds_cuts(const struct hmm_container *container, uint64_t first,
+                        uint64_t last);
+/* Gives a bond another source, or another target. */
+void hmm_bond_redirect(struct hmm_bond *bond, struct hmm_container *source,
+                       uint64_t source_page);
+void hmm_bond_retarget(struct hmm_bond *bond, struct hmm_container *target,
+                       uint64_t page);
+
+/* Follows bonds to the page's home. */
+void hmm_home(struct hmm_place *place);
+/* For how many pages from `page` on there is no slot on the way to the home, or
+ * 0 when there is one at the first. */
+uint64_t hmm_absent_length(const struct hmm_container *container,
+                           uint64_t page);
+/* Moves slots, bonds and dependents of [first, last] to another container's
+ * pages from `there` on, which are empty.  Nothing of them is lent or pinned;
+ * memory is reserved. */
+void hmm_container_shift(struct hmm_container *from, uint64_t first,
+                         uint64_t last, struct hmm_container *to,
+                         uint64_t there);
+/* Finds a page that must get its own contents before this one changes. */
+bool hmm_unsettled(const struct hmm_container *container, uint64_t page,
+                   struct hmm_place *place);
+/* Does any other container read this page? */
+bool hmm_depended_on(const struct hmm_container *container, uint64_t page);
+/* Do pages of the target range depend on, or meet, the source range? */
+bool hmm_depends(const struct hmm_container *target, uint64_t first,
+                 uint64_t last, const struct hmm_container *source,
+                 uint64_t source_first, uint64_t source_last);
+bool hmm_bonds_check(const struct hmm_container *container);
 
 /* Checks the invariants of one container, and of the frame table. */
 bool hmm_container_check(const struct hmm_container *container);

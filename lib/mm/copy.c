@@ -1,0 +1,999 @@
+/* SPDX-License-Identifier: MIT */
+/* copy.c - logical copies, between containers and stores' caches.
+ *
+ * Making one ties a bond (lib/physmem/bond.c) and touches pages only to take
+ * write rights back.  The order is: look, take rights back, reserve memory, and
+ * then, with nothing left that can fail and the lock never dropped since the
+ * first right was taken, commit.  So a copy is of one instant: whoever would
+ * write meanwhile waits for the lock.
+ *
+ * Living with one means that before a page changes, whoever reads it through a
+ * bond gets its own (hmm_settle_page), and that a page read through a bond gets
+ * its own before it is written (hmm_materialize).
+ *
+ * What a container gives up while others depend on it (release, squash, destroy)
+ * goes over to a *zombie*, a container that nobody has a handle of, and what a
+ * destroyed store still owes is kept with the store, as a zombie too.  A zombie
+ * ends when nobody depends on it.  A store cannot hand over what only it can
+ * fetch, so before its contents change (discard, truncation) every dependent
+ * page is settled.
+ */
+#include "lib/mm/mm.h"
+
+#define RANGES_MAX 64u
+
+/* Settling. */
+
+/* The bytes of the home of a page, which is lent to read at most. */
+static int copy_frame(struct hurdmm_store *home, uint64_t page, uint64_t slot,
+                      uint32_t frame)
+{
+    struct hurdmm *manager = home->manager;
+    uint64_t offset = page << manager->physmem.page_shift;
+    struct hmm_span *span;
+    void *from, *to;
+    int err = hmm_frames_window(&manager->physmem, frame, 1, &to);
+
+    if (err)
+        return err;
+    span = hmm_span_first_overlap(&home->cache.mappings, offset, offset);
+    if (slot & HMM_LENT && span &&
+        !(manager->info.features & HURDMM_PORT_ALIAS)) {
+        struct hmm_mapping *mapping =
+            HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
+        return manager->ops->frame_read(manager->port, HMM_SLOT_FRAME(slot),
+                                        mapping->space,
+                                        hmm_mapping_address(mapping, page), to);
+    }
+    err = hmm_frames_window(&manager->physmem, HMM_SLOT_FRAME(slot), 1, &from);
+    if (!err)
+        memcpy(to, from, hmm_page_bytes(manager));
+    return err;
+}
+
+/* Takes back what shows the page, which reads it from where `slot` is. */
+static int take_view(struct hurdmm_store *store, uint64_t page, uint64_t *slot)
+{
+    struct hmm_batch batch;
+
+    hmm_batch_begin(&batch, &store->manager->physmem, HURDMM_NONE);
+    int err = hmm_batch_add_view(&batch, &store->cache, page, slot);
+    return err ? err : hmm_batch_end(&batch);
+}
+
+/* Puts a frame with the page's contents in a slot of its own.  For a store it
+ * is dirty: the store has not got it. */
+static int put_own(struct hurdmm_store *store, uint64_t page, uint32_t frame)
+{
+    int err = hmm_container_put(&store->cache, page, frame);
+
+    if (err)
+        return err;
+    uint64_t *slot = hmm_container_slot(&store->cache, page);
+    hmm_page_publish(store, page, slot, 0);
+    hmm_page_dirty(store, slot);
+    return 0;
+}
+
+int hmm_materialize(struct hmm_want *want, struct hurdmm_store *store,
+                    uint64_t page)
+{
+    struct hurdmm *manager = store->manager;
+    struct hmm_want home = {
+        .store = store,
+        .page = page,
+        .access = HURDMM_READ,
+        .thread = want->thread,
+        .fault = want->fault,
+        .raw = true,
+    };
+    uint32_t frame, got;
+    uint64_t *slot;
+    int err = hmm_obtain(&home, &slot);
+
+    if (err)
+        return err;
+    hmm_assert(home.store != store || home.page != page);
+    err = hmm_frames_get(manager, 1, HURDMM_FRAME_NONE, &frame, &got);
+    if (err)
+        return err;
+    /* Getting a frame may have freed others without dropping the lock. */
+    slot = hmm_container_slot(&home.store->cache, home.page);
+    if (!hmm_resident(slot))
+        err = EAGAIN;
+    if (!err)
+        err = copy_frame(home.store, home.page, *slot, frame);
+    if (!err)
+        err = take_view(store, page, slot);
+    if (!err)
+        err = put_own(store, page, frame);
+    if (err) {
+        hmm_frames_drop(&manager->physmem, frame, 1);
+        return err;
+    }
+    if (home.store->zombie && home.store->container &&
+        !hmm_depended_on(&home.store->cache, home.page) &&
+        !hmm_take_back(&home.store->cache, home.page, slot, HURDMM_NONE))
+        hmm_page_drop(home.store, home.page, slot, false);
+    return 0;
+}
+
+int hmm_settle_page(struct hmm_want *want, struct hurdmm_store *store,
+                    uint64_t page)
+{
+    struct hmm_place place;
+    int err = 0;
+
+    while (!err && store->cache.dependents.count > 0 &&
+           hmm_unsettled(&store->cache, page, &place))
+        err = hmm_materialize(want, hmm_store_of(place.container), place.page);
+    return err;
+}
+
+/* Settles one page for good; the lock may be dropped. */
+static int settle_now(struct hurdmm_store *store, uint64_t page)
+{
+    struct hmm_want want = {.thread = hmm_thread_self(store->manager)};
+    int err;
+
+    do
+        err = hmm_settle_page(&want, store, page);
+    while (err == EAGAIN);
+    return err;
+}
+
+int hmm_settle_range(struct hurdmm_store *store, uint64_t first, uint64_t last)
+{
+    const struct hmm_bond *bond;
+    int err = 0;
+
+    store->users++;
+    last = hmm_min(last, hmm_store_pages(store) - 1);
+    while (!err && first <= last &&
+           (bond = hmm_dependent_in(&store->cache, first, last)) != NULL) {
+        /* One page at a time: the bonds may change meanwhile. */
+        first = hmm_max(first, bond->by_source.first);
+        err = settle_now(store, first);
+        first++;
+    }
+    store->users--;
+    return err;
+}
+
+/* Takes back what shows pages of the range that are read through bonds. */
+static int take_views(struct hurdmm_store *store, struct hmm_batch *batch,
+                      uint64_t first, uint64_t last)
+{
+    struct hmm_container *cache = &store->cache;
+    int err = 0;
+
+    if (cache->mappings.count == 0 && cache->dependents.count == 0)
+        return 0;
+    while (!err && first <= last && hmm_bond_in(cache, first, last)) {
+        struct hmm_place place = {.container = cache, .page = first};
+        uint64_t absent = hmm_absent_length(cache, first);
+
+        if (absent == 0) {
+            hmm_home(&place);
+            if (place.container != cache || place.page != first)
+                err = hmm_batch_add_view(
+                    batch, cache, first,
+                    hmm_container_slot(place.container, place.page));
+            absent = 1;
+        }
+        if (absent > last - first)
+            break;
+        first += absent;
+    }
+    return err;
+}
+
+/* Drops the bonds of a range of which nothing is lent.  ENOMEM: when a bond must
+ * be split. */
+static int unbond(struct hurdmm_store *store, uint64_t first, uint64_t last)
+{
+    struct hmm_container *cache = &store->cache;
+    struct hmm_bond *bond;
+
+    if (!hmm_bond_in(cache, first, last))
+        return 0;
+    int err = hmm_slab_reserve(&cache->physmem->bonds, 2);
+    if (err)
+        return err;
+    hmm_bonds_cut(cache, first);
+    if (last < UINT64_MAX)
+        hmm_bonds_cut(cache, last + 1);
+    while ((bond = hmm_bond_in(cache, first, last)) != NULL)
+        hmm_bond_drop(bond);
+    store->manager->reap_due = true;
+    return 0;
+}
+
+int hmm_unbond(struct hurdmm_store *store, uint64_t first, uint64_t last)
+{
+    struct hmm_batch batch;
+
+    if (!hmm_bond_in(&store->cache, first, last))
+        return 0;
+    hmm_batch_begin(&batch, &store->manager->physmem, HURDMM_NONE);
+    int err = take_views(store, &batch, first, last);
+    if (!err)
+        err = hmm_batch_end(&batch);
+    return err ? err : unbond(store, first, last);
+}
+
+/* Zombies. */
+
+static void zombify(struct hurdmm_store *store)
+{
+    hmm_list_remove(&store->link);
+    hmm_list_append(&store->manager->zombies, &store->link);
+    store->magic = 0;
+    store->zombie = true;
+    store->manager->reap_due = true;
+}
+
+/* Drops what nobody reads any more of a container that nobody has. */
+static void trim(struct hurdmm_store *zombie)
+{
+    uint64_t page = 0, found;
+    uint64_t *slot;
+
+    while (zombie->container &&
+           (slot = hmm_index_next(&zombie->cache.index, page, &found))) {
+        page = found + 1;
+        if (!hmm_depended_on(&zombie->cache, found) &&
+            !hmm_take_back(&zombie->cache, found, slot, HURDMM_NONE))
+            hmm_page_drop(zombie, found, slot, false);
+    }
+}
+
+/* A zombie that has no page of its own in the way, and reads one bond there,
+ * need not stand between: its dependents read that bond's source. */
+static void step_aside(struct hurdmm_store *zombie)
+{
+    struct hmm_container *cache = &zombie->cache;
+    struct hmm_bond *bond, *next;
+    uint64_t last = hmm_last_page(zombie);
+
+    if (cache->index.count > 0 || !zombie->container)
+        return;
+    bond = hmm_dependent_in(cache, 0, last);
+    for (; bond; bond = next) {
+        const struct hmm_bond *up = hmm_bond_at(cache, bond->by_source.first);
+
+        next = hmm_dependent_next(bond, 0, last);
+        if (!up || up->by_target.last < bond->by_source.last)
+            continue;
+        bond->shared = bond->shared && up->shared;
+        hmm_bond_redirect(bond, up->source,
+                          hmm_bond_source_page(up, bond->by_source.first));
+    }
+}
+
+static bool may_end(const struct hurdmm_store *zombie)
+{
+    return zombie->cache.dependents.count == 0 && !zombie->users &&
+           !zombie->requests && !zombie->writing && !zombie->held;
+}
+
+/* Ends one zombie, if there is one to end; the lock may have been dropped. */
+static bool reap_one(struct hurdmm *manager)
+{
+    struct hmm_list *link;
+
+    HMM_LIST_FOR_EACH(link, &manager->zombies)
+    {
+        struct hurdmm_store *zombie =
+            HMM_CONTAINER_OF(link, struct hurdmm_store, link);
+
+        trim(zombie);
+        step_aside(zombie);
+        if (!may_end(zombie))
+            continue;
+        hmm_unbond(zombie, 0, hmm_last_page(zombie));
+        hmm_store_end(zombie);
+        return true;
+    }
+    return false;
+}
+
+void hmm_reap(struct hurdmm *manager)
+{
+    while (manager->reap_due) {
+        manager->reap_due = false;
+        while (reap_one(manager))
+            continue;
+    }
+}
+
+void hmm_bury(struct hurdmm_store *store)
+{
+    struct hurdmm *manager = store->manager;
+
+    if (store->cache.dependents.count == 0 && may_end(store)) {
+        hmm_unbond(store, 0, hmm_last_page(store));
+        manager->reap_due = true;
+        hmm_store_end(store);
+    } else {
+        zombify(store);
+    }
+    hmm_reap(manager);
+}
+
+/* Giving up pages of a container. */
+
+/* Takes every right on the range back, whoever reads it.  ENOMEM. */
+static int take_all(struct hurdmm_store *store, uint64_t first, uint64_t last)
+{
+    struct hmm_index_cursor cursor;
+    struct hmm_batch batch;
+    int err = 0;
+
+    hmm_batch_begin(&batch, &store->manager->physmem, HURDMM_NONE);
+    bool more = hmm_index_seek(&store->cache.index, &cursor, first);
+    for (; !err && more && cursor.key <= last; more = hmm_index_step(&cursor))
+        err = hmm_batch_add(&batch, &store->cache, cursor.key, cursor.value);
+    if (!err)
+        err = take_views(store, &batch, first, last);
+    return err ? err : hmm_batch_end(&batch);
+}
+
+static uint64_t count_slots(const struct hurdmm_store *store, uint64_t first,
+                            uint64_t last)
+{
+    struct hmm_index_cursor cursor;
+    bool more = hmm_index_seek(&store->cache.index, &cursor, first);
+    uint64_t n = 0;
+
+    for (; more && cursor.key <= last; more = hmm_index_step(&cursor))
+        n++;
+    return n;
+}
+
+/* Memory that a commit will take. */
+struct needs {
+    uint64_t bonds, nodes;
+};
+
+/* What cutting a range out and moving it takes. */
+static void need_shift(const struct hurdmm_store *store, uint64_t first,
+                       uint64_t last, struct needs *needs)
+{
+    needs->bonds += 2 * hmm_bonds_cuts(&store->cache, first, last);
+    needs->nodes += count_slots(store, first, last) / 8 + 12;
+}
+
+static int reserve(struct hurdmm *manager, const struct needs *needs)
+{
+    int err = hmm_slab_reserve(&manager->physmem.bonds, (size_t)needs->bonds);
+
+    return err ? err
+               : hmm_slab_reserve(&manager->physmem.nodes,
+                                  (size_t)needs->nodes);
+}
+
+static void drop_slots(struct hurdmm_store *store, uint64_t first,
+                       uint64_t last)
+{
+    uint64_t page, *slot;
+
+    while (first <= last &&
+           (slot = hmm_index_next(&store->cache.index, first, &page)) &&
+           page <= last) {
+        hmm_page_drop(store, page, slot, false);
+        first = page + 1;
+    }
+}
+
+/* What can fail of giving a range up, but for memory that `needs` says; *zombie
+ * is made when somebody depends on the range. */
+static int prepare_release(struct hurdmm_store *store, uint64_t first,
+                           uint64_t last, struct needs *needs,
+                           struct hurdmm_store **zombie)
+{
+    *zombie = NULL;
+    if (hmm_pinned_in(store, first, last))
+        return EBUSY;
+    int err = take_all(store, first, last);
+    if (err)
+        return err;
+    need_shift(store, first, last, needs);
+    if (store->container && hmm_dependent_in(&store->cache, first, last)) {
+        *zombie = hmm_container_make(store->manager);
+        if (!*zombie)
+            err = ENOMEM;
+    }
+    return err;
+}
+
+static void commit_release(struct hurdmm_store *store, uint64_t first,
+                           uint64_t last, struct hurdmm_store *zombie)
+{
+    if (zombie) {
+        hmm_container_shift(&store->cache, first, last, &zombie->cache, first);
+        zombify(zombie);
+        return;
+    }
+    int err = unbond(store, first, last);
+    hmm_assert(!err); /* reserved */
+    (void)err;
+    drop_slots(store, first, last);
+}
+
+int hmm_container_release(struct hurdmm_store *store, uint64_t first,
+                          uint64_t last)
+{
+    struct needs needs = {0};
+    struct hurdmm_store *zombie;
+    int err = prepare_release(store, first, last, &needs, &zombie);
+
+    if (!err)
+        err = reserve(store->manager, &needs);
+    if (!err)
+        commit_release(store, first, last, zombie);
+    else if (zombie)
+        hmm_container_end(zombie);
+    hmm_reap(store->manager);
+    return err;
+}
+
+/* Copies. */
+
+struct copy {
+    struct hurdmm_store *target, *source;
+    uint64_t to, from, count; /* pages */
+    unsigned flags;
+    bool filling; /* the target's pages may be filling: clear_way looks */
+    int error;    /* for the page after the last */
+    struct hurdmm_store *zombie;
+    uint32_t eager; /* frames for pages that are pinned for writing, chained */
+};
+
+/* How many pages from `first` on are there, or promised. */
+static uint64_t present_length(const struct hurdmm_store *store, uint64_t first,
+                               uint64_t count)
+{
+    struct hmm_index_cursor cursor;
+    uint64_t page = first, end = first + count;
+
+    if (!store->container)
+        return hmm_min(end, hmm_max(first, hmm_store_pages(store))) - first;
+    bool more = hmm_index_seek(&store->cache.index, &cursor, first);
+    while (page < end) {
+        if (more && cursor.key == page) {
+            page++;
+            more = hmm_index_step(&cursor);
+            continue;
+        }
+        const struct hmm_bond *bond = hmm_bond_at(&store->cache, page);
+        if (!bond)
+            break;
+        page = bond->by_target.last + 1;
+        if (more)
+            page = hmm_min(page, cursor.key);
+    }
+    return hmm_min(page, end) - first;
+}
+
+/* How many pages from `first` on are free in the target. */
+static uint64_t empty_length(const struct hurdmm_store *store, uint64_t first,
+                             uint64_t count)
+{
+    const struct hmm_bond *bond =
+        hmm_bond_in(&store->cache, first, first + (count - 1));
+    uint64_t found;
+
+    if (bond)
+        count =
+            bond->by_target.first > first ? bond->by_target.first - first : 0;
+    if (hmm_index_next(&store->cache.index, first, &found))
+        count = hmm_min(count, found - first);
+    return count;
+}
+
+/* Cuts the copy to what can be done of it, with the error for the rest. */
+static int measure(struct copy *copy)
+{
+    uint64_t whole = copy->count;
+
+    copy->error = 0;
+    copy->count = present_length(copy->source, copy->from, whole);
+    if (copy->count < whole)
+        copy->error = copy->source->container ? ENOENT : ENXIO;
+    if (!(copy->flags & HURDMM_COPY_SQUASH) && !copy->filling &&
+        copy->count > 0) {
+        uint64_t room = empty_length(copy->target, copy->to, copy->count);
+        if (room < copy->count) {
+            copy->count = room;
+            copy->error = EEXIST;
+        }
+    }
+    if (copy->error && (copy->flags & HURDMM_ALL_OR_NONE || !copy->count)) {
+        copy->count = 0;
+        return copy->error;
+    }
+    return 0;
+}
+
+/* Takes the write rights on a range back, through shared bonds too. */
+static int revoke(struct hurdmm_store *store, uint64_t first, uint64_t last)
+{
+    const struct hmm_physmem *physmem = &store->manager->physmem;
+    struct hmm_index_cursor cursor;
+    struct hmm_batch batch;
+    const struct hmm_bond *bond;
+    int err = 0;
+
+    hmm_batch_begin(&batch, &store->manager->physmem,
+                    HURDMM_READ | HURDMM_EXECUTE);
+    bool more = hmm_index_seek(&store->cache.index, &cursor, first);
+    for (; !err && more && cursor.key <= last; more = hmm_index_step(&cursor)) {
+        if (*cursor.value & HMM_LENT_WRITE &&
+            !physmem->table[HMM_SLOT_FRAME(*cursor.value)].pins_write)
+            err =
+                hmm_batch_add(&batch, &store->cache, cursor.key, cursor.value);
+    }
+    if (!err)
+        err = hmm_batch_end(&batch);
+    bond = hmm_bond_in(&store->cache, first, last);
+    for (; !err && bond; bond = hmm_bond_next(bond, first, last)) {
+        if (bond->shared)
+            err = revoke(hmm_store_of(bond->source),
+                         hmm_bond_source_page(
+                             bond, hmm_max(first, bond->by_target.first)),
+                         hmm_bond_source_page(
+                             bond, hmm_min(last, bond->by_target.last)));
+    }
+    return err;
+}
+
+/* Frames for the pages of the source that are pinned for writing: a chain by
+ * the frame table's page member.  ENOMEM: none are taken. */
+static int take_eager(struct copy *copy, struct needs *needs)
+{
+    struct hmm_physmem *physmem = &copy->source->manager->physmem;
+    struct hmm_index_cursor cursor;
+    uint32_t frame, got;
+    int err = 0;
+
+    if (!copy->source->pinned ||
+        copy->flags & (HURDMM_COPY_SHARED | HURDMM_COPY_MOVE))
+        return 0;
+    bool more = hmm_index_seek(&copy->source->cache.index, &cursor, copy->from);
+    for (; !err && more && cursor.key < copy->from + copy->count;
+         more = hmm_index_step(&cursor)) {
+        uint32_t number = HMM_SLOT_FRAME(*cursor.value);
+        if (number == HURDMM_FRAME_NONE || !physmem->table[number].pins_write)
+            continue;
+        err = hmm_frames_take(physmem, 1, HURDMM_FRAME_NONE, &frame, &got);
+        if (err)
+            break;
+        physmem->table[frame].page = copy->eager;
+        copy->eager = frame;
+        needs->nodes++;
+    }
+    return err;
+}
+
+static void drop_eager(struct copy *copy)
+{
+    struct hmm_physmem *physmem = &copy->source->manager->physmem;
+
+    while (copy->eager != HURDMM_FRAME_NONE) {
+        uint32_t frame = copy->eager;
+        copy->eager = (uint32_t)physmem->table[frame].page;
+        hmm_frames_drop(physmem, frame, 1);
+    }
+}
+
+/* Copies the pages that are pinned for writing: their frames stay lent. */
+static void copy_eager(struct copy *copy)
+{
+    struct hurdmm *manager = copy->source->manager;
+    uint64_t page = copy->from, found;
+
+    while (copy->eager != HURDMM_FRAME_NONE &&
+           hmm_index_next(&copy->source->cache.index, page, &found)) {
+        uint64_t slot = *hmm_container_slot(&copy->source->cache, found);
+        uint32_t number = HMM_SLOT_FRAME(slot), frame = copy->eager;
+
+        page = found + 1;
+        if (number == HURDMM_FRAME_NONE ||
+            !manager->physmem.table[number].pins_write)
+            continue;
+        copy->eager = (uint32_t)manager->physmem.table[frame].page;
+        if (copy_frame(copy->source, found, slot, frame) ||
+            put_own(copy->target, copy->to + (found - copy->from), frame))
+            hmm_broken(manager, "a reserved copy failed");
+    }
+}
+
+/* Copies by others of the same pages read through ours from now on: what they
+ * and we have in common is then settled, and paged out, once. */
+static void adopt_dependents(struct copy *copy, const struct hmm_bond *ours)
+{
+    struct hmm_container *source = &copy->source->cache;
+    uint64_t last = copy->from + (copy->count - 1);
+    struct hmm_bond *bond, *next;
+
+    hmm_dependents_cut(source, copy->from);
+    hmm_dependents_cut(source, last + 1);
+    for (bond = hmm_dependent_in(source, copy->from, last); bond; bond = next) {
+        next = hmm_dependent_next(bond, copy->from, last);
+        if (bond == ours || bond->shared ||
+            bond->by_source.first < copy->from || bond->by_source.last > last)
+            continue;
+        hmm_bond_redirect(bond, &copy->target->cache,
+                          copy->to + (bond->by_source.first - copy->from));
+    }
+}
+
+/* All that can fail of one copy, but for memory that `needs` says. */
+static int prepare(struct copy *copy, struct needs *needs)
+{
+    uint64_t from_last = copy->from + (copy->count - 1);
+    uint64_t to_last = copy->to + (copy->count - 1);
+    int err = 0;
+
+    needs->bonds +=
+        4 + 2 * hmm_bonds_cuts(&copy->source->cache, copy->from, from_last);
+    if (copy->flags & HURDMM_COPY_MOVE) {
+        if (hmm_pinned_in(copy->source, copy->from, from_last))
+            return EBUSY;
+        err = take_all(copy->source, copy->from, from_last);
+        need_shift(copy->source, copy->from, from_last, needs);
+    } else if (!(copy->flags & HURDMM_COPY_SHARED)) {
+        err = revoke(copy->source, copy->from, from_last);
+    }
+    if (!err && copy->flags & HURDMM_COPY_SQUASH)
+        err = prepare_release(copy->target, copy->to, to_last, needs,
+                              &copy->zombie);
+    return err ? err : take_eager(copy, needs);
+}
+
+static void undo_prepare(struct copy *copy)
+{
+    drop_eager(copy);
+    if (copy->zombie)
+        hmm_container_end(copy->zombie);
+    copy->zombie = NULL;
+}
+
+static void commit(struct copy *copy)
+{
+    struct hmm_container *target = &copy->target->cache;
+    struct hmm_container *source = &copy->source->cache;
+    uint64_t last = copy->to + (copy->count - 1);
+
+    if (copy->flags & HURDMM_COPY_SQUASH)
+        commit_release(copy->target, copy->to, last, copy->zombie);
+    if (copy->flags & HURDMM_COPY_MOVE) {
+        hmm_container_shift(source, copy->from, copy->from + (copy->count - 1),
+                            target, copy->to);
+        return;
+    }
+    struct hmm_bond *bond = hmm_slab_alloc(&source->physmem->bonds);
+    hmm_assert(bond); /* reserved */
+    hmm_bond_tie(bond, target, copy->to, source, copy->from, copy->count,
+                 copy->flags & HURDMM_COPY_SHARED);
+    if (copy->flags & HURDMM_COPY_SHARED)
+        return;
+    adopt_dependents(copy, bond);
+    copy_eager(copy);
+}
+
+/* The store that caches the target hears that its backing is of no use. */
+static void tell_target(const struct copy *copy)
+{
+    struct hurdmm_store *store = copy->target;
+    unsigned shift = store->manager->physmem.page_shift;
+    struct hmm_call call;
+
+    if (!store->ops.discarded || !copy->count)
+        return;
+    hmm_call_begin(&call, store, 0);
+    store->ops.discarded(store, store->hook, copy->to << shift,
+                         copy->count << shift);
+    hmm_call_end(&call);
+}
+
+/* Prepares all, commits all: the lock is not dropped in between. */
+static int copy_now(struct hurdmm *manager, struct copy *copies, size_t count)
+{
+    struct needs needs = {0};
+    int err = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        copies[i].zombie = NULL;
+        copies[i].eager = HURDMM_FRAME_NONE;
+    }
+    for (size_t i = 0; !err && i < count; i++)
+        err = measure(&copies[i]);
+    for (size_t i = 0; !err && i < count; i++)
+        err = prepare(&copies[i], &needs);
+    if (!err)
+        err = reserve(manager, &needs);
+    for (size_t i = 0; i < count; i++) {
+        if (err)
+            undo_prepare(&copies[i]);
+        else
+            commit(&copies[i]);
+    }
+    return err;
+}
+
+/* Targets that are stores' caches must be at rest, and nobody may depend on
+ * what they have.  The lock may be dropped. */
+static int hold_targets(struct copy *copies, size_t count, size_t *held)
+{
+    int err = 0;
+
+    for (*held = 0; !err && *held < count; ++*held) {
+        struct copy *copy = &copies[*held];
+        uint64_t last = copy->to + (copy->count - 1);
+
+        if (copy->target->container)
+            continue;
+        err = hmm_hold_settled(copy->target, copy->to, last);
+        if (err)
+            break;
+    }
+    return err;
+}
+
+/* How often a copy makes room for itself before it gives up. */
+#define TRIES_MAX 8
+
+static int copy_all(struct hurdmm *manager, struct copy *copies, size_t count)
+{
+    size_t held;
+
+    if (hmm_in_callback(manager, hmm_thread_self(manager)))
+        return EDEADLK;
+    for (size_t i = 0; i < count; i++) {
+        copies[i].source->users++;
+        copies[i].target->users++;
+    }
+    int err = hold_targets(copies, count, &held);
+    for (int tries = 0; !err && tries < TRIES_MAX; tries++) {
+        err = copy_now(manager, copies, count);
+        if (err != ENOMEM || tries == TRIES_MAX - 1)
+            break;
+        err = hmm_reclaim(manager, manager->readahead);
+        err = err == EAGAIN ? 0 : err;
+    }
+    for (size_t i = 0; i < held; i++) {
+        if (copies[i].target->container)
+            continue;
+        if (!err)
+            tell_target(&copies[i]);
+        hmm_unhold(copies[i].target);
+    }
+    for (size_t i = 0; i < count; i++) {
+        copies[i].source->users--;
+        copies[i].target->users--;
+    }
+    hmm_ready_run(manager);
+    hmm_reap(manager);
+    return err;
+}
+
+/* What is checked of one copy before anything is done. */
+static int check_copy(const struct hurdmm *manager,
+                      const struct hurdmm_copy_range *range, unsigned flags,
+                      struct copy *copy)
+{
+    unsigned shift = manager->physmem.page_shift;
+    uint64_t end;
+
+    copy->target = hmm_container_of(range->target);
+    copy->source = hmm_container_of(range->source);
+    if (!copy->target || !copy->source)
+        return EINVAL;
+    if ((copy->target->magic != HMM_MAGIC_CONTAINER &&
+         copy->target->magic != HMM_MAGIC_STORE) ||
+        (copy->source->magic != HMM_MAGIC_CONTAINER &&
+         copy->source->magic != HMM_MAGIC_STORE))
+        return ESTALE;
+    if (copy->target->manager != manager || copy->source->manager != manager ||
+        hmm_range_check(manager, range->target_offset, range->length) ||
+        hmm_range_check(manager, range->source_offset, range->length))
+        return EINVAL;
+    copy->to = range->target_offset >> shift;
+    copy->from = range->source_offset >> shift;
+    copy->count = range->length >> shift;
+    copy->flags = flags;
+    end = copy->to + copy->count;
+    if (copy->target == copy->source && copy->to < copy->from + copy->count &&
+        copy->from < end)
+        return EINVAL;
+    if (!copy->target->container &&
+        (!(copy->target->flags & HURDMM_STORE_VOLATILE) ||
+         copy->target->block_pages > 1 || flags & HURDMM_COPY_MOVE ||
+         end > hmm_store_pages(copy->target)))
+        return ENOTSUP;
+    if (flags & HURDMM_COPY_MOVE && !copy->source->container)
+        return ENOTSUP;
+    return copy->source->block_pages > 1 ? ENOTSUP : 0;
+}
+
+int hurdmm_container_copy(struct hurdmm_container *target,
+                          uint64_t target_offset,
+                          struct hurdmm_container *source,
+                          uint64_t source_offset, uint64_t length,
+                          unsigned flags, uint64_t *done)
+{
+    const unsigned all = HURDMM_COPY_SHARED | HURDMM_COPY_MOVE |
+                         HURDMM_COPY_SQUASH | HURDMM_ALL_OR_NONE;
+    struct hurdmm_copy_range range = {target, target_offset, source,
+                                      source_offset, length};
+    struct copy copy = {0};
+
+    if (!done)
+        return EINVAL;
+    *done = 0;
+    if (flags & ~all ||
+        (flags & HURDMM_COPY_SHARED && flags & HURDMM_COPY_MOVE))
+        return EINVAL;
+    int err = hmm_enter_container(target);
+    if (err)
+        return err;
+    struct hurdmm *manager = hmm_container_of(target)->manager;
+    err = check_copy(manager, &range, flags, &copy);
+    if (!err)
+        err = copy_all(manager, &copy, 1);
+    if (!err) {
+        *done = copy.count << manager->physmem.page_shift;
+        err = copy.error;
+    }
+    hmm_leave(manager);
+    return err;
+}
+
+int hurdmm_container_copy_ranges(const struct hurdmm_copy_range *ranges,
+                                 size_t count, unsigned flags)
+{
+    struct copy copies[RANGES_MAX];
+
+    if (!ranges || count == 0 || count > RANGES_MAX ||
+        flags & ~HURDMM_COPY_SQUASH)
+        return EINVAL;
+    int err = hmm_enter_container(ranges[0].target);
+    if (err)
+        return err;
+    struct hurdmm *manager = hmm_container_of(ranges[0].target)->manager;
+    for (size_t i = 0; !err && i < count; i++)
+        err = check_copy(manager, &ranges[i], flags | HURDMM_ALL_OR_NONE,
+                         &copies[i]);
+    if (!err)
+        err = copy_all(manager, copies, count);
+    hmm_leave(manager);
+    return err;
+}
+
+struct hurdmm_container *hurdmm_store_container(struct hurdmm_store *store)
+{
+    return store && store->magic == HMM_MAGIC_STORE
+               ? (struct hurdmm_container *)(void *)store
+               : NULL;
+}
+
+/* 2005's memory objects. */
+
+/* Pages of the range that a request is filling make room for the bond. */
+static int clear_way(struct copy *copy)
+{
+    struct hmm_container *cache = &copy->target->cache;
+
+    for (uint64_t i = 0; i < copy->count; i++) {
+        const uint64_t *slot = hmm_container_slot(cache, copy->to + i);
+        if ((slot && !(*slot & HMM_FILLING)) ||
+            hmm_bond_at(cache, copy->to + i))
+            return EEXIST;
+    }
+    for (uint64_t i = 0; i < copy->count; i++) {
+        if (!hmm_container_slot(cache, copy->to + i))
+            continue;
+        hmm_container_take(cache, copy->to + i);
+        copy->target->manager->filling--;
+    }
+    return 0;
+}
+
+static int tie_memory(struct hurdmm *manager, struct copy *copy)
+{
+    struct needs needs = {0};
+    int err = measure(copy);
+
+    copy->zombie = NULL;
+    copy->eager = HURDMM_FRAME_NONE;
+    if (!err)
+        err = prepare(copy, &needs);
+    if (!err)
+        err = reserve(manager, &needs);
+    if (!err)
+        err = clear_way(copy);
+    if (err) {
+        undo_prepare(copy);
+        return err;
+    }
+    commit(copy);
+    hmm_page_wake(copy->target, copy->to, copy->count, 0);
+    hmm_ready_run(manager);
+    return 0;
+}
+
+static int memory_call(struct hurdmm_store *store, uint64_t offset,
+                       struct hurdmm_container *container,
+                       uint64_t container_offset, uint64_t length, bool shared,
+                       uint64_t *done)
+{
+    struct copy copy = {
+        .flags = shared ? HURDMM_COPY_SHARED : 0,
+        .filling = true,
+    };
+
+    if (!done)
+        return EINVAL;
+    *done = 0;
+    int err = hmm_enter_store(store);
+    if (err)
+        return err;
+    struct hurdmm *manager = store->manager;
+    unsigned shift = manager->physmem.page_shift;
+    struct hurdmm_store *source = hmm_container_of(container);
+    if (!source || hmm_range_check(manager, offset, length) ||
+        hmm_range_check(manager, container_offset, length))
+        err = EINVAL;
+    else if (source->magic != HMM_MAGIC_CONTAINER)
+        err = ESTALE;
+    else if (source->manager != manager || store->block_pages > 1 ||
+             (offset + (length - 1)) >> shift >= hmm_store_pages(store))
+        err = EINVAL;
+    else if (shared &&
+             !(store->flags & (HURDMM_STORE_READ_ONLY | HURDMM_STORE_VOLATILE)))
+        err = ENOTSUP;
+    if (!err) {
+        copy.target = store;
+        copy.source = source;
+        copy.to = offset >> shift;
+        copy.from = container_offset >> shift;
+        copy.count = length >> shift;
+        err = tie_memory(manager, &copy);
+    }
+    if (!err) {
+        *done = copy.count << shift;
+        err = copy.error;
+    }
+    hmm_leave(manager);
+    return err;
+}
+
+int hurdmm_memory_use(struct hurdmm_store *store, uint64_t offset,
+                      struct hurdmm_container *container,
+                      uint64_t container_offset, uint64_t length,
+                      uint64_t *done)
+{
+    return memory_call(store, offset, container, container_offset, length, true,
+                       done);
+}
+
+int hurdmm_memory_transfer(struct hurdmm_store *store, uint64_t offset,
+                           struct hurdmm_container *container,
+                           uint64_t container_offset, uint64_t length, int move,
+                           uint64_t *done)
+{
+    size_t amount = 0;
+    int err;
+
+    if (!move)
+        return memory_call(store, offset, container, container_offset, length,
+                           false, done);
+    if (!done || length > SIZE_MAX)
+        return EINVAL;
+    err = hurdmm_store_cache(store, offset, container, container_offset,
+                             (size_t)length, &amount);
+    *done = amount;
+    return err;
+}

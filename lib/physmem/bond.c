@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: MIT */
+/* bond.c - logical copies as promises: who gets a page's contents from whom.
+ *
+ * A bond says that a run of a target container's pages, where the target has no
+ * slots of its own, are the pages of a source.  That is all that a logical copy
+ * is when it is made, however long it is and whether its pages are present or
+ * not:
+ *
+ *     copy on write   reads go to the source; before either side changes a
+ *                     page, the target gets a slot of its own with the old
+ *                     contents (the bond is *settled* there);
+ *     shared          reads and writes go to the source.
+ *
+ * A slot shadows the bond.  The source may have no slot either and be a target
+ * itself: bonds make chains, which end at a *home*: the container whose slot, or
+ * whose lack of one, says where the contents are.
+ *
+ * Invariants
+ *   B1  the bonds of one target do not overlap; those of one source may;
+ *   B2  there is no cycle: a copy is refused if its source depends on its
+ *       target over pages that meet;
+ *   B3  while a page has an unsettled dependent by copy on write, it is lent to
+ *       read at most, its own container's mappings included;
+ *   B4  nobody but the home has a frame for the page: a frame is in one slot.
+ */
+#include "hurdmm/error.h"
+#include "lib/base/assert.h"
+#include "lib/base/list.h"
+#include "lib/physmem/physmem.h"
+
+static struct hmm_bond *of_target(struct hmm_span *span)
+{
+    return span ? HMM_CONTAINER_OF(span, struct hmm_bond, by_target) : NULL;
+}
+
+static struct hmm_bond *of_source(struct hmm_span *span)
+{
+    return span ? HMM_CONTAINER_OF(span, struct hmm_bond, by_source) : NULL;
+}
+
+struct hmm_bond *hmm_bond_at(const struct hmm_container *target, uint64_t page)
+{
+    return of_target(hmm_span_first_overlap(&target->bonds, page, page));
+}
+
+struct hmm_bond *hmm_bond_in(const struct hmm_container *target, uint64_t first,
+                             uint64_t last)
+{
+    return of_target(hmm_span_first_overlap(&target->bonds, first, last));
+}
+
+struct hmm_bond *hmm_bond_next(const struct hmm_bond *bond, uint64_t first,
+                               uint64_t last)
+{
+    return of_target(hmm_span_next_overlap(&bond->by_target, first, last));
+}
+
+struct hmm_bond *hmm_dependent_in(const struct hmm_container *source,
+                                  uint64_t first, uint64_t last)
+{
+    return of_source(hmm_span_first_overlap(&source->dependents, first, last));
+}
+
+struct hmm_bond *hmm_dependent_next(const struct hmm_bond *bond, uint64_t first,
+                                    uint64_t last)
+{
+    return of_source(hmm_span_next_overlap(&bond->by_source, first, last));
+}
+
+uint64_t hmm_bond_source_page(const struct hmm_bond *bond, uint64_t page)
+{
+    hmm_assert(page >= bond->by_target.first && page <= bond->by_target.last);
+    return bond->by_source.first + (page - bond->by_target.first);
+}
+
+uint64_t hmm_bond_target_page(const struct hmm_bond *bond, uint64_t page)
+{
+    hmm_assert(page >= bond->by_source.first && page <= bond->by_source.last);
+    return bond->by_target.first + (page - bond->by_source.first);
+}
+
+void hmm_bond_tie(struct hmm_bond *bond, struct hmm_container *target,
+                  uint64_t page, struct hmm_container *source,
+                  uint64_t source_page, uint64_t count, bool shared)
+{
+    bond->target = target;
+    bond->source = source;
+    bond->shared = shared;
+    bond->by_target.first = page;
+    bond->by_target.last = page + (count - 1);
+    bond->by_source.first = source_page;
+    bond->by_source.last = source_page + (count - 1);
+    hmm_assert(!hmm_bond_in(target, page, bond->by_target.last)); /* B1 */
+    hmm_span_insert(&target->bonds, &bond->by_target);
+    hmm_span_insert(&source->dependents, &bond->by_source);
+}
+
+static void untie(struct hmm_bond *bond)
+{
+    hmm_span_remove(&bond->target->bonds, &bond->by_target);
+    hmm_span_remove(&bond->source->dependents, &bond->by_source);
+}
+
+void hmm_bond_drop(struct hmm_bond *bond)
+{
+    struct hmm_physmem *physmem = bond->target->physmem;
+
+    untie(bond);
+    hmm_slab_free(&physmem->bonds, bond);
+}
+
+/* Makes the bond's part from the n-th page on a bond of its own. */
+static void split(struct hmm_bond *bond, uint64_t n)
+{
+    uint64_t count = bond->by_target.last - bond->by_target.first + 1;
+    struct hmm_bond *rest = hmm_slab_alloc(&bond->target->physmem->bonds);
+
+    hmm_assert(rest && n > 0 && n < count);
+    uint64_t page = bond->by_target.first, from = bond->by_source.first;
+    untie(bond);
+    hmm_bond_tie(bond, bond->target, page, bond->source, from, n, bond->shared);
+    hmm_bond_tie(rest, bond->target, page + n, bond->source, from + n,
+                 count - n, bond->shared);
+}
+
+void hmm_bonds_cut(struct hmm_container *target, uint64_t page)
+{
+    struct hmm_bond *bond = hmm_bond_at(target, page);
+
+    if (bond && bond->by_target.first < page)
+        split(bond, page - bond->by_target.first);
+}
+
+void hmm_dependents_cut(struct hmm_container *source, uint64_t page)
+{
+    struct hmm_bond *bond = hmm_dependent_in(source, page, page), *next;
+
+    for (; bond; bond = next) {
+        next = hmm_dependent_next(bond, page, page);
+        if (bond->by_source.first < page)
+            split(bond, page - bond->by_source.first);
+    }
+}
+
+uint64_t hmm_bonds_cuts(const struct hmm_container *container, uint64_t first,
+                        uint64_t last)
+{
+    const struct hmm_bond *bond = hmm_dependent_in(container, first, last);
+    uint64_t n = 2;
+
+    for (; bond; bond = hmm_dependent_next(bond, first, last))
+        n += 2;
+    return n;
+}
+
+void hmm_bond_redirect(struct hmm_bond *bond, struct hmm_container *source,
+                       uint64_t source_page)
+{
+    struct hmm_container *target = bond->target;
+    uint64_t page = bond->by_target.first;
+    uint64_t count = bond->by_target.last - page + 1;
+    bool shared = bond->shared;
+
+    untie(bond);
+    hmm_bond_tie(bond, target, page, source, source_page, count, shared);
+}
+
+void hmm_bond_retarget(struct hmm_bond *bond, struct hmm_container *target,
+                       uint64_t page)
+{
+    struct hmm_container *source = bond->source;
+    uint64_t from = bond->by_source.first;
+    uint64_t count = bond->by_source.last - from + 1;
+    bool shared = bond->shared;
+
+    untie(bond);
+    hmm_bond_tie(bond, target, page, source, from, count, shared);
+}
+
+void hmm_home(struct hmm_place *place)
+{
+    struct hmm_bond *bond;
+
+    place->read_only = false;
+    while (!hmm_container_slot(place->container, place->page) &&
+           (bond = hmm_bond_at(place->container, place->page)) != NULL) {
+        if (!bond->shared)
+            place->read_only = true;
+        place->page = hmm_bond_source_page(bond, place->page);
+        place->container = bond->source;
+    }
+}
+
+uint64_t hmm_absent_length(const struct hmm_container *container, uint64_t page)
+{
+    uint64_t length = UINT64_MAX, found;
+
+    for (;;) {
+        const struct hmm_bond *bond = hmm_bond_in(container, page, UINT64_MAX);
+        if (hmm_index_next(&container->index, page, &found) &&
+            found - page < length)
+            length = found - page;
+        if (length == 0 || !bond)
+            return length;
+        if (bond->by_target.first > page)
+            return bond->by_target.first - page < length
+                       ? bond->by_target.first - page
+                       : length;
+        if (bond->by_target.last - page < length)
+            length = bond->by_target.last - page + 1;
+        page = hmm_bond_source_page(bond, page);
+        container = bond->source;
+    }
+}
+
+static void shift_slots(struct hmm_container *from, uint64_t first,
+                        uint64_t last, struct hmm_container *to, uint64_t there)
+{
+    uint64_t page = first, found;
+
+    while (page <= last && hmm_index_next(&from->index, page, &found) &&
+           found <= last) {
+        uint64_t slot = hmm_container_take(from, found);
+        int err = hmm_container_put(to, there + (found - first), slot);
+
+        hmm_assert(!err);
+        (void)err;
+        page = found + 1;
+    }
+}
+
+void hmm_container_shift(struct hmm_container *from, uint64_t first,
+                         uint64_t last, struct hmm_container *to,
+                         uint64_t there)
+{
+    struct hmm_bond *bond;
+
+    hmm_bonds_cut(from, first);
+    hmm_dependents_cut(from, first);
+    if (last < UINT64_MAX) {
+        hmm_bonds_cut(from, last + 1);
+        hmm_dependents_cut(from, last + 1);
+    }
+    shift_slots(from, first, last, to, there);
+    while ((bond = hmm_bond_in(from, first, last)) != NULL)
+        hmm_bond_retarget(bond, to, there + (bond->by_target.first - first));
+    while ((bond = hmm_dependent_in(from, first, last)) != NULL)
+        hmm_bond_redirect(bond, to, there + (bond->by_source.first - first));
+}
+
+bool hmm_unsettled(const struct hmm_container *container, uint64_t page,
+                   struct hmm_place *place)
+{
+    const struct hmm_bond *bond = hmm_dependent_in(container, page, page);
+
+    for (; bond; bond = hmm_dependent_next(bond, page, page)) {
+        uint64_t there = hmm_bond_target_page(bond, page);
+
+        if (hmm_container_slot(bond->target, there))
+            continue;
+        if (!bond->shared) {
+            place->container = bond->target;
+            place->page = there;
+            return true;
+        }
+        if (hmm_unsettled(bond->target, there, place))
+            return true;
+    }
+    return false;
+}
+
+bool hmm_depended_on(const struct hmm_container *container, uint64_t page)
+{
+    const struct hmm_bond *bond = hmm_dependent_in(container, page, page);
+
+    for (; bond; bond = hmm_dependent_next(bond, page, page)) {
+        if (!hmm_container_slot(bond->target, hmm_bond_target_page(bond, page)))
+            return true;
+    }
+    return false;
+}
+
+bool hmm_depends(const struct hmm_container *target, uint64_t first,
+                 uint64_t last, const struct hmm_container *source,
+                 uint64_t source_first, uint64_t source_last)
+{
+    const struct hmm_bond *bond;
+
+    if (target == source && first <= source_last && source_first <= last)
+        return true;
+    for (struct hmm_span *span =
+             hmm_span_first_overlap(&target->bonds, first, last);
+         span; span = hmm_span_next_overlap(span, first, last)) {
+        bond = of_target(span);
+        uint64_t from = first > span->first ? first : span->first;
+        uint64_t to = last < span->last ? last : span->last;
+        if (hmm_depends(bond->source, hmm_bond_source_page(bond, from),
+                        hmm_bond_source_page(bond, to), source, source_first,
+                        source_last))
+            return true;
+    }
+    return false;
+}
+
+bool hmm_bonds_check(const struct hmm_container *container)
+{
+    const struct hmm_span *span = hmm_span_lowest(&container->bonds);
+    uint64_t end = 0;
+
+    for (bool first = true; span; span = hmm_span_next(span), first = false) {
+        const struct hmm_bond *bond =
+            HMM_CONTAINER_OF(span, struct hmm_bond, by_target);
+
+        if (bond->target != container || (!first && span->first <= end))
+            return false; /* B1 */
+        if (bond->by_source.last - bond->by_source.first !=
+            span->last - span->first)
+            return false;
+        end = span->last;
+    }
+    return hmm_span_check(&container->bonds) &&
+           hmm_span_check(&container->dependents);
+}
