@@ -15,7 +15,8 @@
  *    it has set DONE nobody touches the record.
  * 2. A producer pushes and then looks for sleepers; a sleeper makes itself known
  *    and then looks for faults.  So one sees the other.  The same holds for
- *    `stopping'.
+ *    `stopping'.  A producer that sees a spinner needs no sleeper: a spinner that
+ *    gives up says so first and then looks for faults.
  * 3. Only holders of `lock' touch first and last.  A holder's asynchronous
  *    signals are masked, because their handlers may fault and need a taker.
  *
@@ -23,11 +24,17 @@
  * another taker looks at it, and faults are answered in their order.
  *
  * Waking a thread costs 3 us on the same processor and 50 us on another one
- * that has to be woken too.  So both sides look for each other for as long as a
- * sleep would cost, provided that the last few times it would have been worth
- * it, and that there are two processors; no more than one taker does so.  The
- * processor is not yielded while looking: a runnable thread, unlike a sleeper,
- * waits for its turn behind threads that compute (4 ms).
+ * that has to be woken too.  So both sides look for each other for as long as
+ * sleeping would cost, provided that it has paid lately, and that there are two
+ * processors; no more than one taker does so.  The processor is not yielded
+ * while looking: a runnable thread, unlike a sleeper, waits for its turn behind
+ * threads that compute (4 ms).
+ *
+ * Whether it pays is learned from doing it only: how long a wait took that was
+ * slept through says more about waking threads than about faults.  So after a
+ * failure a number of waits are slept through, and then it is tried again.  The
+ * faulting thread looks for longer, so that a try of its own can succeed while
+ * the taker has to be woken; the taker's next try then finds it awake.
  */
 #include "backends/posix/posix_port.h"
 
@@ -44,9 +51,14 @@
 enum { WAITING, ASLEEP, DONE };
 enum { LOCK_FREE, LOCK_HELD, LOCK_WANTED };
 
-#define SPIN_NS_MAX UINT64_C(50000)
+#define SPIN_TAKER_NS UINT64_C(50000)
+#define SPIN_WAITER_NS UINT64_C(100000)
 #define SPIN_STEP 16u
+/* Spinning goes on while the credit is positive; one failure in a few is
+ * forgiven, the next ones are paid with this many waits. */
 #define CREDIT_MAX 8
+#define CREDIT_LOSS 4
+#define CREDIT_PAUSE 32
 
 static void relax(void)
 {
@@ -64,14 +76,14 @@ static bool spin_pays(struct hmm_posix_spin *spin)
     return atomic_load_explicit(&spin->credit, memory_order_relaxed) > 0;
 }
 
-/* Learns how long the wait really was.  Two threads may lose a lesson. */
-static void spin_learn(struct hmm_posix_spin *spin, uint64_t wait_ns)
+/* Two threads may lose a lesson. */
+static void spin_learn(struct hmm_posix_spin *spin, bool spun, bool paid)
 {
     int credit = atomic_load_explicit(&spin->credit, memory_order_relaxed);
-    if (wait_ns <= SPIN_NS_MAX && credit < CREDIT_MAX)
+    if (spun && !paid)
+        credit = credit > 1 ? credit - CREDIT_LOSS : -CREDIT_PAUSE;
+    else if (credit < (spun ? CREDIT_MAX : 1))
         credit++;
-    else if (wait_ns > SPIN_NS_MAX && credit > -CREDIT_MAX)
-        credit--;
     atomic_store_explicit(&spin->credit, credit, memory_order_relaxed);
 }
 
@@ -191,9 +203,10 @@ static void finish_all(struct hmm_posix_record *record)
     }
 }
 
+/* Whoever spins sees it by himself, and says so when it is more than he takes. */
 static void announce(struct hmm_posix_queue *queue)
 {
-    if (atomic_load(&queue->sleepers) > 0) {
+    if (!atomic_load(&queue->spinner) && atomic_load(&queue->sleepers) > 0) {
         atomic_fetch_add(&queue->rings, 1);
         hmm_posix_word_wake(&queue->rings, 1);
     }
@@ -212,14 +225,18 @@ static bool spin_for_end(struct hmm_posix_record *record)
                 return true;
             relax();
         }
-    } while (hmm_posix_now() - record->time_ns < SPIN_NS_MAX);
+    } while (hmm_posix_now() - record->time_ns < SPIN_WAITER_NS);
     return false;
 }
 
 static void wait_for_end(struct hmm_posix_queue *queue,
                          struct hmm_posix_record *record)
 {
-    if (queue->spin && spin_pays(&queue->waiter) && spin_for_end(record))
+    bool spun = queue->spin && spin_pays(&queue->waiter);
+    bool paid = spun && spin_for_end(record);
+    if (queue->spin)
+        spin_learn(&queue->waiter, spun, paid);
+    if (paid)
         return;
     uint32_t state = WAITING;
     if (!atomic_compare_exchange_strong(&record->state, &state, ASLEEP))
@@ -264,8 +281,6 @@ int hmm_posix_queue_wait_for(struct hmm_posix_queue *queue,
     announce(queue);
     wait_for_end(queue, &record);
     HMM_POSIX_AFTER(&record.state);
-    if (queue->spin)
-        spin_learn(&queue->waiter, hmm_posix_now() - record.time_ns);
     if (pager)
         atomic_fetch_sub(&queue->pagers_blocked, 1);
     if (record.error)
@@ -344,15 +359,21 @@ static bool something(struct hmm_posix_queue *queue)
 static void spin_for_fault(struct hmm_posix_queue *queue, uint64_t since_ns,
                            uint64_t timeout_ns)
 {
-    uint64_t limit_ns = timeout_ns < SPIN_NS_MAX ? timeout_ns : SPIN_NS_MAX;
-    if (!queue->spin || !spin_pays(&queue->taker) ||
-        atomic_exchange(&queue->spinner, 1))
+    uint64_t limit_ns = timeout_ns < SPIN_TAKER_NS ? timeout_ns : SPIN_TAKER_NS;
+    if (!queue->spin)
+        return;
+    if (!spin_pays(&queue->taker)) {
+        spin_learn(&queue->taker, false, false);
+        return;
+    }
+    if (atomic_exchange(&queue->spinner, 1))
         return;
     do {
         for (unsigned i = 0; i < SPIN_STEP && !something(queue); i++)
             relax();
     } while (!something(queue) && hmm_posix_now() - since_ns < limit_ns);
     atomic_store(&queue->spinner, 0);
+    spin_learn(&queue->taker, true, something(queue));
 }
 
 static int sleep_for_fault(struct hmm_posix_queue *queue, uint64_t timeout_ns)
@@ -406,12 +427,6 @@ static int take_or_sleep(struct hmm_posix_queue *queue,
         left_ns = time_left(since_ns, timeout_ns);
         if (left_ns)
             (void)sleep_for_fault(queue, left_ns);
-    }
-    if (queue->spin && timeout_ns) {
-        const struct hmm_posix_record *record =
-            (const struct hmm_posix_record *)faults[0].token;
-        spin_learn(&queue->taker,
-                   record->time_ns > since_ns ? record->time_ns - since_ns : 0);
     }
     return 0;
 }
