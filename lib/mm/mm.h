@@ -83,6 +83,10 @@ enum hmm_chore_kind {
     HMM_CHORE_PREFETCH
 };
 
+/* So many of the pages lent last are spared as long as others will do, or a page
+ * might be gone each time before the thread that wants it has run. */
+#define HMM_RECENT 8u
+
 /* A range of pages to be done in the background. */
 struct hmm_chore {
     enum hmm_chore_kind kind;
@@ -126,6 +130,8 @@ struct hurdmm {
     uint32_t budget_max, readahead;
     uint32_t dirty, writing, filling, pinned, trial;
     uint32_t dirty_hand; /* where the search for dirty pages goes on */
+    uint32_t recent[HMM_RECENT]; /* 1 + frames lent last to who faulted */
+    unsigned recent_next;
 
     struct hmm_bounce *bounces; /* free copy buffers of HMM_RUN_MAX pages */
     struct hmm_chore chore[HMM_CHORES_MAX];

@@ -66,6 +66,7 @@ int hmm_frames_get(struct hurdmm *manager, uint32_t want, uint32_t hint,
 /* One batch of victims. */
 struct sweep {
     struct hurdmm *manager;
+    bool spare; /* leave what was lent just now */
     struct hurdmm_victim victim[BATCH];
     size_t count;
     uint32_t freed;
@@ -84,12 +85,38 @@ static uint64_t *victim_slot(struct hurdmm *manager, uint32_t frame,
     return hmm_container_slot(&(*store)->cache, *page);
 }
 
+static bool recent(const struct hurdmm *manager, uint32_t frame)
+{
+    for (unsigned i = 0; i < HMM_RECENT; i++) {
+        if (manager->recent[i] == frame + 1)
+            return true;
+    }
+    return false;
+}
+
+/* Is some page of the block one that was lent just now? */
+static bool block_recent(const struct hurdmm_store *store, uint64_t page)
+{
+    uint64_t first = page / store->block_pages * store->block_pages;
+
+    for (uint64_t i = first; i < first + store->block_pages; i++) {
+        const uint64_t *slot = hmm_container_slot(&store->cache, i);
+
+        if (hmm_resident(slot) && recent(store->manager, HMM_SLOT_FRAME(*slot)))
+            return true;
+    }
+    return false;
+}
+
 /* May this page leave now, or be put on trial? */
-static bool eligible(struct hurdmm *manager, struct hurdmm_store *store,
+static bool eligible(const struct sweep *sweep, struct hurdmm_store *store,
                      uint64_t page, uint64_t slot)
 {
     const uint64_t busy = HMM_FILLING | HMM_WRITING | HMM_UNLOCKING;
+    const struct hurdmm *manager = sweep->manager;
 
+    if (sweep->spare && block_recent(store, page))
+        return false;
     return !(slot & busy) && !hmm_page_pinned(manager, slot) &&
            !hmm_page_held(store, page);
 }
@@ -122,7 +149,7 @@ static int take_victims(struct sweep *sweep)
             victim_slot(manager, sweep->victim[i].frame, &store, &page);
         bool trial = sweep->victim[i].verdict == HURDMM_TRIAL;
 
-        if (!eligible(manager, store, page, *slot) ||
+        if (!eligible(sweep, store, page, *slot) ||
             (!trial && !free_at_once(store, *slot) &&
              !writable_back(store, *slot))) {
             manager->policy->kept(manager->policy_state,
@@ -214,7 +241,7 @@ static void dismiss_block(struct sweep *sweep, struct hurdmm_store *store,
         if (!slot || !(*slot & HMM_RANKED))
             continue;
         if (*slot & HMM_DIRTY && writable_back(store, *slot) &&
-            eligible(manager, store, i, *slot))
+            eligible(sweep, store, i, *slot))
             dismiss_dirty(sweep, store, i, slot);
         else
             manager->policy->kept(manager->policy_state, HMM_SLOT_FRAME(*slot));
@@ -296,12 +323,14 @@ static uint32_t batch_for(const struct hurdmm *manager, uint32_t target)
     return (uint32_t)hmm_min(hmm_max(target, manager->budget / 16), BATCH);
 }
 
-int hmm_reclaim(struct hurdmm *manager, uint32_t target)
+/* Frees up to `target` frames: 0, EAGAIN (the lock was dropped) or an error. */
+static int reclaim(struct hurdmm *manager, uint32_t target, bool spare,
+                   uint32_t *freed)
 {
     /* Every page may have to be named several times (trial, kept, evict). */
     uint32_t rounds =
         8 + 6 * (manager->ranked / batch_for(manager, target) + 1);
-    struct sweep sweep = {.manager = manager};
+    struct sweep sweep = {.manager = manager, .spare = spare};
 
     while (sweep.freed < target && rounds-- > 0) {
         sweep.count =
@@ -327,7 +356,20 @@ int hmm_reclaim(struct hurdmm *manager, uint32_t target)
         if (err && sweep.freed == 0)
             return err;
     }
-    return sweep.freed > 0 ? 0 : wait_progress(manager);
+    *freed = sweep.freed;
+    return 0;
+}
+
+int hmm_reclaim(struct hurdmm *manager, uint32_t target)
+{
+    uint32_t freed = 0;
+    int err = reclaim(manager, target, true, &freed);
+
+    if (!err && freed == 0)
+        err = reclaim(manager, target, false, &freed);
+    if (err)
+        return err;
+    return freed > 0 ? 0 : wait_progress(manager);
 }
 
 /* Keeps frames free and dirty pages few.  One step. */
@@ -345,6 +387,10 @@ bool hmm_background(struct hurdmm *manager)
         manager->reclaiming = true;
     if (!manager->reclaiming)
         return false;
-    int err = hmm_reclaim(manager, manager->high - hmm_frames_free(manager));
+    uint32_t freed = 0;
+    int err = reclaim(manager, manager->high - hmm_frames_free(manager), true,
+                      &freed);
+    if (!err && freed == 0)
+        err = wait_progress(manager);
     return !err || err == EAGAIN;
 }
