@@ -449,6 +449,7 @@ int main(void)
     TCase *tcase = tcase_create("anonymous");
 
     tcase_add_checked_fixture(tcase, begin, end);
+    tcase_set_timeout(tcase, 30);
     tcase_add_test(tcase, untouched_memory_reads_as_zeros);
     tcase_add_test(tcase, more_memory_than_the_budget_keeps_its_contents);
     tcase_add_test(tcase, the_application_sees_the_same_through_a_region);

@@ -153,6 +153,7 @@ int main(void)
     TCase *tcase = tcase_create("computed");
 
     tcase_add_checked_fixture(tcase, begin, end);
+    tcase_set_timeout(tcase, 30);
     tcase_add_test(tcase, what_is_touched_is_computed_once);
     tcase_add_test(tcase, what_was_evicted_is_computed_again);
     tcase_add_test(tcase, it_cannot_be_written);

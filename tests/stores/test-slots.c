@@ -207,6 +207,7 @@ int main(void)
     TCase *tcase = tcase_create("slots");
 
     tcase_add_checked_fixture(tcase, begin, end);
+    tcase_set_timeout(tcase, 30);
     tcase_add_loop_test(tcase, random_use_matches_a_model, 0, 4);
     tcase_add_test(tcase, pages_far_apart_are_told_apart);
     tcase_add_test(tcase, what_is_cleared_gives_its_memory_back);
