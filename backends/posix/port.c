@@ -36,8 +36,9 @@ bool hmm_posix_is(const struct hurdmm_port *base)
 
 struct hmm_posix_port *hmm_posix_from(struct hurdmm_port *base)
 {
-    hmm_assert(hmm_posix_is(base));
-    return (struct hmm_posix_port *)base;
+    struct hmm_posix_port *port = (struct hmm_posix_port *)base;
+    hmm_assert(hmm_posix_is(base) || port->hooks);
+    return port;
 }
 
 bool hmm_posix_stale(const struct hmm_posix_port *port)
@@ -251,6 +252,8 @@ static const struct hurdmm_port_ops ops = {
 
 void hmm_posix_forked(struct hmm_posix_port *port)
 {
+    if (port->hooks)
+        port->hooks->forked(port);
     struct hmm_posix_range_table *table = atomic_load(&port->ranges.table);
     size_t count = atomic_load(&port->ranges.count);
     for (size_t i = 0; i < count; i++) {

@@ -269,8 +269,19 @@ void hmm_posix_critical_leave(struct hurdmm_port *base, uintptr_t cookie);
 
 /* ---- port.c ---- */
 
+/* What a port that is built on this one does in its own way. */
+struct hmm_posix_hooks {
+    /* A fault at an address of the port's ranges, in the signal handler: 0
+     * (repeat the access), ENOENT (it is nobody's), or why it fails. */
+    int (*resolve)(struct hmm_posix_port *port, int signal, uintptr_t address,
+                   const void *context);
+    /* In a child after fork, before what the posix port does there. */
+    void (*forked)(struct hmm_posix_port *port);
+};
+
 struct hmm_posix_port {
     struct hurdmm_port base;
+    const struct hmm_posix_hooks *hooks; /* NULL: a posix port */
     unsigned flags;
     unsigned forks; /* hmm_posix_forks at its creation; else it is stale */
     pid_t pid;

@@ -73,9 +73,11 @@ static struct slot *find(uintptr_t address)
     return NULL;
 }
 
-static int resolve(struct hmm_posix_port *port, uintptr_t address,
+static int resolve(struct hmm_posix_port *port, int signal, uintptr_t address,
                    const void *context)
 {
+    if (port->hooks)
+        return port->hooks->resolve(port, signal, address, context);
     /* A child that was made without the handlers of fork has nobody who would
      * answer. */
     if (port->pid != getpid())
@@ -101,17 +103,32 @@ static bool is_fault(int signal, const siginfo_t *info)
            (info->si_code == BUS_ADRERR || info->si_code == BUS_OBJERR);
 }
 
+/* Memory that is broken, or that a port with hooks made so. */
+static bool is_broken(int signal, const siginfo_t *info)
+{
+#ifdef BUS_MCEERR_AR
+    return signal == SIGBUS && info->si_code == BUS_MCEERR_AR;
+#else
+    (void)signal;
+    (void)info;
+    return false;
+#endif
+}
+
 int hurdmm_posix_handle_signal(int signal, void *siginfo, void *context)
 {
     const siginfo_t *info = siginfo;
-    if (!info || !context || !is_fault(signal, info))
+    bool broken = info && is_broken(signal, info);
+    if (!info || !context || (!broken && !is_fault(signal, info)))
         return ENOENT;
     int saved = errno;
     int error = ENOENT;
     uintptr_t address = (uintptr_t)info->si_addr;
     struct slot *slot = find(address);
     if (slot) {
-        error = resolve(atomic_load(&slot->port), address, context);
+        struct hmm_posix_port *port = atomic_load(&slot->port);
+        if (!broken || port->hooks)
+            error = resolve(port, signal, address, context);
         atomic_fetch_sub(&slot->readers, 1);
     }
     errno = saved;
