@@ -44,6 +44,9 @@ extern "C" {
 #define HURDMM_PORT_SYSCALLS                                                   \
     128u                         /* system calls on absent pages are resolved */
 #define HURDMM_PORT_EXECUTE 256u /* the execute right can be told from read */
+/* Taking a page back moves its bytes: not worth it only to see whether it is
+ * used.  Policies' trials are left out. */
+#define HURDMM_PORT_NO_TRIALS 512u
 
 /* One row of physical memory.  Frames are numbered densely over all banks. */
 struct hurdmm_bank {
@@ -84,6 +87,7 @@ struct hurdmm_port_info {
     unsigned bank_count;
     uintptr_t low, high; /* usable addresses of a space, high is inclusive */
     struct hurdmm_bank banks[HURDMM_BANKS_MAX];
+    unsigned pagers; /* threads in fault_wait that pay, 0: any number */
 };
 
 /* One row of `count` pages of a space to take rights from.  `rights` is what
@@ -99,12 +103,25 @@ struct hurdmm_reclaim {
     unsigned rights;
     /* Out, where the port has the features: for each page of the row a byte of
      * HURDMM_READ (referenced) and HURDMM_WRITE (dirty) since it was last
-     * reported.  NULL: not wanted (and what was seen may be forgotten). */
+     * reported.  NULL: not wanted (and what was seen may be forgotten).  And
+     * of HURDMM_GONE: the page had no bytes any more, because the application
+     * dropped them by means of its own; they are zeros now. */
     uint8_t *status;
+    unsigned flags; /* HURDMM_RECLAIM_... */
 };
+
+/* Flags of a row.  DROP: the bytes are not needed any more, if nothing is kept;
+ * the frames' contents are undefined after that. */
+#define HURDMM_RECLAIM_DROP 1u
+
+/* A bit of a status, beside HURDMM_READ and HURDMM_WRITE. */
+#define HURDMM_GONE 8u
 
 /* Flags of reserve. */
 #define HURDMM_RESERVE_EXACT 1u /* there or EEXIST; else *address is a hint */
+/* Faults in it are resolved by config.fault on the thread that faults (ports
+ * with HURDMM_PORT_INLINE; ENOTSUP elsewhere or ignored). */
+#define HURDMM_RESERVE_INLINE 2u
 
 /* Every member is needed unless it says otherwise. */
 struct hurdmm_port_ops {
@@ -152,9 +169,12 @@ struct hurdmm_port_ops {
 
     /* Lends `count` consecutive frames at consecutive pages, atomically for
      * each page: another thread sees what was there before or the new page.
-     * Replaces what was lent there (also with other rights).  *done says how
-     * many pages, from the first, were lent, also on error.  ENOMEM (memory or
-     * mappings): the core will reclaim some and try again. */
+     * Replaces what was lent there: other rights to the same frame, and on
+     * ports with HURDMM_PORT_ALIAS another frame too.  *done says how many
+     * pages, from the first, were lent, also on error.  ENOMEM (memory or
+     * mappings): the core will reclaim some and try again.  EFAULT: the frame
+     * is lent there already, and the application itself has dropped its
+     * bytes. */
     int (*lend)(struct hurdmm_port *port, void *space, uintptr_t address,
                 uint32_t frame, uint32_t count, unsigned rights,
                 uint32_t *done);

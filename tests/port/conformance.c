@@ -33,6 +33,8 @@ bool rig_open(struct rig *rig, int i,
     rig->info.struct_size = sizeof rig->info;
     ck_assert_int_eq(rig->ops->open(rig->port, &config, &rig->info), 0);
     rig->page = rig->info.page_size;
+    if (fault != NULL && rig->info.features & HURDMM_PORT_INLINE)
+        rig->reserve_flags = HURDMM_RESERVE_INLINE;
     for (unsigned bank = 0; bank < rig->info.bank_count; bank++)
         rig->frames += rig->info.banks[bank].frames;
     ck_assert_uint_ge(rig->frames, FRAMES);
@@ -93,7 +95,8 @@ int rig_reserve_at(struct rig *rig, void *space, uintptr_t *address,
                    size_t size, unsigned flags)
 {
     uintptr_t cookie = rig_enter(rig);
-    int error = rig->ops->reserve(rig->port, space, address, size, flags);
+    int error = rig->ops->reserve(rig->port, space, address, size,
+                                  flags | rig->reserve_flags);
     rig_leave(rig, cookie);
     return error;
 }

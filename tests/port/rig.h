@@ -36,6 +36,7 @@ struct rig {
     struct hurdmm_port_info info;
     size_t page;
     uint32_t frames;
+    unsigned reserve_flags; /* of every range */
     struct lock lock;
 };
 
