@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* The kernel's interface, as far as headers of this system may lack it.
+ *
+ * Constants of documented kernel interfaces that are newer than the oldest
+ * headers that we build with.  Whether the kernel has them is asked at run time
+ * (uffd.c), never told from its version.
+ */
+#ifndef HMM_LINUX_ABI_H
+#define HMM_LINUX_ABI_H
+
+#include <stdint.h>
+
+#include <linux/ioctl.h>
+#include <linux/userfaultfd.h>
+
+#ifndef USERFAULTFD_IOC_NEW
+#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
+#endif
+
+#define HMM_UFFD_USER_MODE_ONLY 1
+
+#define HMM_UFFD_POISON (UINT64_C(1) << 14)
+
+struct hmm_uffdio_poison {
+    uint64_t start, length, mode;
+    int64_t updated;
+};
+
+#define HMM_UFFDIO_POISON _IOWR(0xAA, 0x08, struct hmm_uffdio_poison)
+
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
+/* Bits of an entry of /proc/self/pagemap. */
+#define HMM_PAGEMAP_PRESENT (UINT64_C(1) << 63)
+#define HMM_PAGEMAP_SWAPPED (UINT64_C(1) << 62)
+
+#endif

@@ -1,0 +1,611 @@
+/* SPDX-License-Identifier: MIT */
+/* Memory and address space: windows, reserving, lending, reclaiming.  Called
+ * under the core's lock.
+ *
+ * A reserved range is private memory that is registered with one of the two
+ * descriptors, so that what is absent in it, or write-protected, is a fault.
+ *
+ *   lend          UFFDIO_COPY of a row of slots, with the write-protect bit when
+ *                 it is lent to read: the page and its right come in one step;
+ *   lend more     UFFDIO_WRITEPROTECT, off;
+ *   keep reading  UFFDIO_WRITEPROTECT, on, by rows;
+ *   drop          MADV_DONTNEED, all rows of a call in one process_madvise;
+ *   keep bytes    write-protect, read, MADV_DONTNEED.
+ *
+ * No write is missed: a page is writable only when it was lent to write, and
+ * its write-protection is on (and known to every processor when the call
+ * returns) before its bytes are looked at.
+ *
+ * The port itself never touches a region, since a page that the program dropped
+ * behind its back would make it wait for itself.  It reads through
+ * /proc/self/mem, which gives EIO where nothing is.  Bytes that are gone are
+ * reported: HURDMM_GONE, or EFAULT.
+ */
+#include "backends/linux/linux_port.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "backends/linux/abi.h"
+#include "lib/base/assert.h"
+
+#define WRITABLE ((uintptr_t)1)
+#define SCATTER_MAX 64u
+
+static struct hmm_linux_frame *frame_at(struct hmm_linux_port *port,
+                                        uint32_t frame)
+{
+    hmm_assert(frame < port->frame_count);
+    return &port->frames[frame];
+}
+
+static bool lent_at(const struct hmm_linux_frame *frame, uintptr_t address)
+{
+    return (frame->at & ~WRITABLE) == address;
+}
+
+static void slot_drop(struct hmm_linux_port *port,
+                      struct hmm_linux_frame *frame)
+{
+    if (frame->slot != HMM_LINUX_NO_SLOT)
+        hmm_linux_slots_give(&port->staging, frame->slot, 1);
+    frame->slot = HMM_LINUX_NO_SLOT;
+}
+
+/* ---- Windows ---- */
+
+static bool in_a_row(struct hmm_linux_port *port, uint32_t frame,
+                     uint32_t count)
+{
+    uint32_t first = frame_at(port, frame)->slot;
+    for (uint32_t i = 0; i < count; i++)
+        if (frame_at(port, frame + i)->slot == HMM_LINUX_NO_SLOT ||
+            frame_at(port, frame + i)->slot != first + i)
+            return false;
+    return true;
+}
+
+/* Brings the frames together in a new row of slots. */
+static int gather(struct hmm_linux_port *port, uint32_t frame, uint32_t count)
+{
+    uint32_t row;
+    int error = hmm_linux_slots_take(&port->staging, count, &row);
+    if (error)
+        return error;
+    for (uint32_t i = 0; i < count; i++) {
+        struct hmm_linux_frame *f = frame_at(port, frame + i);
+        if (f->slot != HMM_LINUX_NO_SLOT)
+            memcpy(hmm_linux_slot(&port->staging, row + i),
+                   hmm_linux_slot(&port->staging, f->slot), port->page);
+        slot_drop(port, f);
+        f->slot = row + i;
+    }
+    return 0;
+}
+
+int hmm_linux_window(struct hurdmm_port *base, uint32_t frame, uint32_t count,
+                     void **address)
+{
+    struct hmm_linux_port *port = hmm_linux_from(base);
+    hmm_assert(count > 0 && frame < port->frame_count);
+    if (hmm_linux_stale(port))
+        return ESTALE;
+    uintptr_t at = frame_at(port, frame)->at;
+    if (at) {
+        /* Pinned for writing: it is there, and the only place to write to. */
+        hmm_assert(count == 1);
+        *address = (void *)(at & ~WRITABLE);
+        return 0;
+    }
+    int error = in_a_row(port, frame, count) ? 0 : gather(port, frame, count);
+    if (!error)
+        *address = hmm_linux_slot(&port->staging, frame_at(port, frame)->slot);
+    return error;
+}
+
+/* Copies pages that are lent, as far as they are there; *done in bytes. */
+static void region_read(struct hmm_linux_port *port, uintptr_t address,
+                        void *buffer, size_t size, size_t *done)
+{
+    *done = 0;
+    if (port->memory_fd < 0) {
+        memcpy(buffer, (const void *)address, size);
+        *done = size;
+        return;
+    }
+    while (*done < size) {
+        ssize_t got = pread(port->memory_fd, (char *)buffer + *done,
+                            size - *done, (off_t)(address + *done));
+        if (got <= 0 && !(got < 0 && errno == EINTR))
+            return;
+        *done += got > 0 ? (size_t)got : 0;
+    }
+}
+
+int hmm_linux_frame_read(struct hurdmm_port *base, uint32_t frame, void *space,
+                         uintptr_t address, void *buffer)
+{
+    struct hmm_linux_port *port = hmm_linux_from(base);
+    struct hmm_linux_frame *f = frame_at(port, frame);
+    size_t done;
+    (void)space;
+    (void)address;
+    if (hmm_linux_stale(port))
+        return ESTALE;
+    if (f->at) {
+        region_read(port, f->at & ~WRITABLE, buffer, port->page, &done);
+        return done == port->page ? 0 : EFAULT;
+    }
+    if (f->slot == HMM_LINUX_NO_SLOT)
+        memset(buffer, 0, port->page);
+    else
+        memcpy(buffer, hmm_linux_slot(&port->staging, f->slot), port->page);
+    return 0;
+}
+
+/* ---- Reserving ---- */
+
+static int map_range(struct hmm_linux_port *port, uintptr_t *address,
+                     size_t size, unsigned flags)
+{
+    bool exact = flags & HURDMM_RESERVE_EXACT;
+    int rights =
+        atomic_load(&port->stopping) ? PROT_NONE : PROT_READ | PROT_WRITE;
+    int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    bool possible = *address >= port->posix.low &&
+                    *address <= port->posix.high &&
+                    size - 1 <= port->posix.high - *address;
+    if (exact && !possible)
+        return EINVAL;
+    void *there = MAP_FAILED;
+    if (possible)
+        there = mmap((void *)*address, size, rights, how | MAP_FIXED_NOREPLACE,
+                     -1, 0);
+    if (exact && there == MAP_FAILED)
+        return errno == EEXIST ? EEXIST : ENOMEM;
+    if (there == MAP_FAILED)
+        there = mmap(NULL, size, rights, how, -1, 0);
+    if (there == MAP_FAILED)
+        return ENOMEM;
+    if (exact && (uintptr_t)there != *address) {
+        (void)munmap(there, size);
+        return EEXIST;
+    }
+    *address = (uintptr_t)there;
+    return 0;
+}
+
+static int watch_range(struct hmm_linux_port *port, uintptr_t start,
+                       size_t size, bool inl)
+{
+    int fd = port->uffd.fd[inl ? HMM_LINUX_INLINE : HMM_LINUX_PAGER];
+    (void)madvise((void *)start, size, MADV_DONTFORK);
+    (void)madvise((void *)start, size, MADV_NOHUGEPAGE);
+    int error = hmm_linux_uffd_register(fd, start, size);
+    if (!error && inl)
+        error = hmm_posix_ranges_add(&port->inlines, start, start + size);
+    if (error)
+        return error;
+    error = hmm_posix_ranges_add(&port->posix.ranges, start, start + size);
+    if (error && inl)
+        (void)hmm_posix_ranges_remove(&port->inlines, start, start + size);
+    return error;
+}
+
+int hmm_linux_reserve(struct hurdmm_port *base, void *space, uintptr_t *address,
+                      size_t size, unsigned flags)
+{
+    struct hmm_linux_port *port = hmm_linux_from(base);
+    bool inl = flags & HURDMM_RESERVE_INLINE;
+    uintptr_t start = *address;
+    hmm_assert(size > 0 && size % port->page == 0);
+    if (hmm_linux_stale(port))
+        return ESTALE;
+    if (space || (inl && (!port->fault || port->uffd.fd[HMM_LINUX_INLINE] < 0)))
+        return ENOTSUP;
+    hmm_posix_ranges_lock(&port->posix.ranges);
+    int error = map_range(port, &start, size, flags);
+    if (!error) {
+        error = watch_range(port, start, size, inl);
+        if (error)
+            (void)munmap((void *)start, size);
+    }
+    hmm_posix_ranges_unlock(&port->posix.ranges);
+    if (!error)
+        *address = start;
+    return error;
+}
+
+void hmm_linux_release(struct hurdmm_port *base, void *space, uintptr_t address,
+                       size_t size)
+{
+    struct hmm_linux_port *port = hmm_linux_from(base);
+    hmm_assert(!space && size > 0);
+    (void)space;
+    if (hmm_linux_stale(port))
+        return;
+    hmm_linux_blocks_lock(port);
+    hmm_linux_unblock(port, address, size);
+    hmm_linux_blocks_unlock(port);
+    hmm_posix_ranges_lock(&port->posix.ranges);
+    bool inl = hmm_posix_ranges_find(&port->inlines, address);
+    /* If a table cannot grow, the range stays in it and keeps its mapping:
+     * accesses are faults, and the core fails them. */
+    if ((!inl ||
+         !hmm_posix_ranges_remove(&port->inlines, address, address + size)) &&
+        !hmm_posix_ranges_remove(&port->posix.ranges, address, address + size))
+        (void)munmap((void *)address, size);
+    hmm_posix_ranges_unlock(&port->posix.ranges);
+    if (!inl)
+        hmm_linux_wake(port->uffd.fd[HMM_LINUX_PAGER], address, size);
+}
+
+void hmm_linux_space_stop(struct hmm_linux_port *port)
+{
+    hmm_posix_ranges_lock(&port->posix.ranges);
+    struct hmm_posix_range_table *table =
+        atomic_load(&port->posix.ranges.table);
+    size_t count = atomic_load(&port->posix.ranges.count);
+    for (size_t i = 0; i < count; i++) {
+        uintptr_t start = atomic_load(&table->ranges[i].start);
+        size_t size = atomic_load(&table->ranges[i].end) - start;
+        if (hmm_posix_ranges_find(&port->inlines, start))
+            continue;
+        (void)mprotect((void *)start, size, PROT_NONE);
+        hmm_linux_wake_waiting(port, start, size);
+    }
+    hmm_posix_ranges_unlock(&port->posix.ranges);
+}
+
+/* ---- Lending ---- */
+
+/* Is there a page?  What the program dropped of its own is not. */
+static bool is_there(struct hmm_linux_port *port, uintptr_t address)
+{
+    uint64_t entry;
+    if (port->pagemap_fd < 0 ||
+        pread(port->pagemap_fd, &entry, sizeof(entry),
+              (off_t)(address / port->page * sizeof(entry))) !=
+            (ssize_t)sizeof(entry))
+        return true;
+    return entry & (HMM_PAGEMAP_PRESENT | HMM_PAGEMAP_SWAPPED);
+}
+
+static void note_lent(struct hmm_linux_port *port, uintptr_t address,
+                      uint32_t frame, size_t count, bool write)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct hmm_linux_frame *f = frame_at(port, frame + (uint32_t)i);
+        slot_drop(port, f);
+        f->at = (address + i * port->page) | (write ? WRITABLE : 0);
+    }
+    atomic_fetch_add_explicit(&port->copies, count, memory_order_relaxed);
+}
+
+/* Puts a row of held frames at an address. */
+static int put(struct hmm_linux_port *port, int fd, uintptr_t address,
+               uint32_t frame, uint32_t count, bool write, uint32_t *done)
+{
+    const char *from =
+        hmm_linux_slot(&port->staging, frame_at(port, frame)->slot);
+    size_t size = count * port->page, copied;
+    hmm_linux_blocks_lock(port);
+    int error = hmm_linux_copy(fd, address, from, size, !write, &copied);
+    hmm_linux_unblock(port, address, copied);
+    hmm_linux_blocks_unlock(port);
+    /* A page that nobody lent: the program's own doing, and none of ours. */
+    if (error == EEXIST &&
+        !madvise((void *)(address + copied), port->page, MADV_DONTNEED))
+        error = EAGAIN;
+    *done = (uint32_t)(copied / port->page);
+    note_lent(port, address, frame, *done, write);
+    return error;
+}
+
+/* A row of frames that are lent there already, with other rights or, when two
+ * threads faulted, the same. */
+static int lend_again(struct hmm_linux_port *port, int fd, uintptr_t address,
+                      uint32_t frame, uint32_t count, bool write)
+{
+    if (!is_there(port, address)) {
+        atomic_fetch_add(&port->pages_gone, 1);
+        return EFAULT;
+    }
+    int error = hmm_linux_protect(fd, address, count * port->page, !write);
+    if (error)
+        return error == ENOMEM ? ENOMEM : EFAULT;
+    for (uint32_t i = 0; i < count; i++)
+        frame_at(port, frame + i)->at =
+            (address + i * port->page) | (write ? WRITABLE : 0);
+    return 0;
+}
+
+/* How many frames from the first are in the same place: lent there, or in a row
+ * of slots. */
+static uint32_t alike(struct hmm_linux_port *port, uintptr_t address,
+                      uint32_t frame, uint32_t count)
+{
+    const struct hmm_linux_frame *first = frame_at(port, frame);
+    uint32_t n = 1;
+    for (; n < count; n++) {
+        const struct hmm_linux_frame *f = frame_at(port, frame + n);
+        if (first->at ? !lent_at(f, address + n * port->page)
+                      : f->at || f->slot == HMM_LINUX_NO_SLOT ||
+                            f->slot != first->slot + n)
+            break;
+    }
+    return n;
+}
+
+static int lend_some(struct hmm_linux_port *port, int fd, uintptr_t address,
+                     uint32_t frame, uint32_t count, bool write, uint32_t *done)
+{
+    struct hmm_linux_frame *first = frame_at(port, frame);
+    *done = 0;
+    if (!first->at && first->slot == HMM_LINUX_NO_SLOT) {
+        /* Whatever the slot had: nobody wrote this frame, so zeros will do. */
+        int error = gather(port, frame, 1);
+        if (error)
+            return error;
+        memset(hmm_linux_slot(&port->staging, first->slot), 0, port->page);
+    }
+    uint32_t n = alike(port, address, frame, count);
+    if (!first->at)
+        return put(port, fd, address, frame, n, write, done);
+    hmm_assert(lent_at(first, address));
+    int error = lend_again(port, fd, address, frame, n, write);
+    *done = error ? 0 : n;
+    return error;
+}
+
+int hmm_linux_lend(struct hurdmm_port *base, void *space, uintptr_t address,
+                   uint32_t frame, uint32_t count, unsigned rights,
+                   uint32_t *done)
+{
+    struct hmm_linux_port *port = hmm_linux_from(base);
+    bool write = rights & HURDMM_WRITE;
+    hmm_assert(!space && count > 0 && rights != HURDMM_NONE);
+    (void)space;
+    *done = 0;
+    if (hmm_linux_stale(port))
+        return ESTALE;
+    int fd = hmm_linux_fd_for(port, address), error = 0;
+    while (!error && *done < count) {
+        uint32_t some;
+        uintptr_t at = address + *done * port->page;
+        error =
+            lend_some(port, fd, at, frame + *done, count - *done, write, &some);
+        if (error == EAGAIN)
+            error = 0;
+        if (some)
+            hmm_linux_woken(port, at, some * port->page);
+        *done += some;
+    }
+    return error == 0 || error == ENOMEM ? error : EFAULT;
+}
+
+/* ---- Reclaiming ---- */
+
+/* Ranges that are to be dropped in one call. */
+struct scatter {
+    struct hmm_linux_port *port;
+    unsigned count;
+    struct iovec range[SCATTER_MAX];
+};
+
+static int drop_range(uintptr_t address, size_t size)
+{
+    void *start = (void *)address;
+    if (!madvise(start, size, MADV_DONTNEED) || errno == ENOMEM)
+        return 0; /* or it is not even mapped */
+    return madvise(start, size, MADV_DONTNEED_LOCKED) ? ENOMEM : 0;
+}
+
+static int scatter_flush(struct scatter *scatter)
+{
+    struct hmm_linux_port *port = scatter->port;
+    unsigned count = scatter->count;
+    size_t size = 0;
+    int error = 0;
+    scatter->count = 0;
+    for (unsigned i = 0; i < count; i++)
+        size += scatter->range[i].iov_len;
+    if (count > 1 && port->scattered &&
+        syscall(SYS_process_madvise, port->pid_fd, scatter->range, count,
+                MADV_DONTNEED, 0) == (long)size)
+        return 0;
+    for (unsigned i = 0; i < count && !error; i++)
+        error = drop_range((uintptr_t)scatter->range[i].iov_base,
+                           scatter->range[i].iov_len);
+    return error;
+}
+
+static int scatter_add(struct scatter *scatter, uintptr_t address, size_t size)
+{
+    if (scatter->count > 0) {
+        struct iovec *last = &scatter->range[scatter->count - 1];
+        if ((uintptr_t)last->iov_base + last->iov_len == address) {
+            last->iov_len += size;
+            return 0;
+        }
+    }
+    int error = scatter->count == SCATTER_MAX ? scatter_flush(scatter) : 0;
+    scatter->range[scatter->count].iov_base = (void *)address;
+    scatter->range[scatter->count].iov_len = size;
+    scatter->count++;
+    return error;
+}
+
+static bool keeps_all(const struct hurdmm_reclaim *row)
+{
+    return (row->rights & HURDMM_RIGHTS) == HURDMM_RIGHTS;
+}
+
+static bool drops(const struct hurdmm_reclaim *row)
+{
+    return row->flags & HURDMM_RECLAIM_DROP && !(row->rights & HURDMM_RIGHTS);
+}
+
+/* The next pages of the row from `from' on that are lent there; false: there
+ * are none. */
+static bool next_lent(struct hmm_linux_port *port,
+                      const struct hurdmm_reclaim *row, uint32_t from,
+                      uint32_t *first, uint32_t *count)
+{
+    uint32_t i = from;
+    while (i < row->count && !lent_at(frame_at(port, row->frame + i),
+                                      row->address + i * port->page))
+        i++;
+    *first = i;
+    while (i < row->count && lent_at(frame_at(port, row->frame + i),
+                                     row->address + i * port->page))
+        i++;
+    *count = i - *first;
+    return *count > 0;
+}
+
+static bool some_writable(struct hmm_linux_port *port, uint32_t frame,
+                          uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (frame_at(port, frame + i)->at & WRITABLE)
+            return true;
+    return false;
+}
+
+/* Write-protects a part of a row, all of which is lent. */
+static int protect_part(struct hmm_linux_port *port,
+                        const struct hurdmm_reclaim *row, uint32_t first,
+                        uint32_t count)
+{
+    uintptr_t address = row->address + first * port->page;
+    if (!some_writable(port, row->frame + first, count))
+        return 0;
+    int error = hmm_linux_protect(hmm_linux_fd_for(port, address), address,
+                                  count * port->page, true);
+    if (error && error != ENOENT) /* else it is not even mapped */
+        return ENOMEM;
+    for (uint32_t i = 0; i < count; i++)
+        frame_at(port, row->frame + first + i)->at &= ~WRITABLE;
+    return 0;
+}
+
+static int protect_row(struct hmm_linux_port *port,
+                       const struct hurdmm_reclaim *row)
+{
+    uint32_t first = 0, count = 0;
+    int error = 0;
+    while (!error && next_lent(port, row, first + count, &first, &count))
+        error = protect_part(port, row, first, count);
+    return error;
+}
+
+/* Reads a part of a row into slots; pages that are gone are said to be. */
+static void save_part(struct hmm_linux_port *port,
+                      const struct hurdmm_reclaim *row, uint32_t first,
+                      uint32_t count, uint32_t slot)
+{
+    uint32_t i = 0;
+    while (i < count) {
+        char *to = hmm_linux_slot(&port->staging, slot + i);
+        size_t done;
+        region_read(port, row->address + (first + i) * port->page, to,
+                    (count - i) * port->page, &done);
+        i += (uint32_t)(done / port->page);
+        if (i == count)
+            break;
+        memset(hmm_linux_slot(&port->staging, slot + i), 0, port->page);
+        if (row->status)
+            row->status[first + i] |= HURDMM_GONE;
+        atomic_fetch_add(&port->pages_gone, 1);
+        i++;
+    }
+}
+
+static int keep_part(struct hmm_linux_port *port,
+                     const struct hurdmm_reclaim *row, uint32_t first,
+                     uint32_t count)
+{
+    uint32_t slot;
+    int error = hmm_linux_slots_take(&port->staging, count, &slot);
+    if (error)
+        return error;
+    error = protect_part(port, row, first, count);
+    if (!error) {
+        save_part(port, row, first, count, slot);
+        error =
+            drop_range(row->address + first * port->page, count * port->page);
+    }
+    if (error) {
+        hmm_linux_slots_give(&port->staging, slot, count);
+        return error;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        *frame_at(port, row->frame + first + i) =
+            (struct hmm_linux_frame){0, slot + i};
+    return 0;
+}
+
+static int keep_row(struct hmm_linux_port *port,
+                    const struct hurdmm_reclaim *row)
+{
+    uint32_t first = 0, count = 0;
+    int error = 0;
+    while (!error && next_lent(port, row, first + count, &first, &count))
+        error = keep_part(port, row, first, count);
+    return error;
+}
+
+/* Drops as many rows from the first as may be dropped, in one call if all goes
+ * well; *done says how many. */
+static int drop_rows(struct hmm_linux_port *port,
+                     const struct hurdmm_reclaim *rows, size_t count,
+                     size_t *done)
+{
+    struct scatter scatter = {.port = port};
+    size_t n = 0;
+    int error = 0;
+    while (!error && n < count && drops(&rows[n]) &&
+           scatter.count < SCATTER_MAX) {
+        error =
+            scatter_add(&scatter, rows[n].address, rows[n].count * port->page);
+        n++;
+    }
+    if (!error)
+        error = scatter_flush(&scatter);
+    for (size_t i = 0; i < n && !error; i++) {
+        for (uint32_t j = 0; j < rows[i].count; j++) {
+            struct hmm_linux_frame *f = frame_at(port, rows[i].frame + j);
+            slot_drop(port, f);
+            if (lent_at(f, rows[i].address + j * port->page))
+                f->at = 0;
+        }
+    }
+    *done = error ? 0 : n;
+    return error;
+}
+
+int hmm_linux_reclaim(struct hurdmm_port *base,
+                      const struct hurdmm_reclaim *rows, size_t count,
+                      size_t *done)
+{
+    struct hmm_linux_port *port = hmm_linux_from(base);
+    int error = hmm_linux_stale(port) ? ESTALE : 0;
+    *done = 0;
+    while (*done < count && !error) {
+        const struct hurdmm_reclaim *row = &rows[*done];
+        size_t some = 1;
+        hmm_assert(!row->space && row->count > 0);
+        if (drops(row))
+            error = drop_rows(port, row, count - *done, &some);
+        else if (row->rights & HURDMM_READ && !keeps_all(row))
+            error = protect_row(port, row);
+        else if (!keeps_all(row))
+            error = keep_row(port, row);
+        *done += error ? 0 : some;
+    }
+    return error;
+}

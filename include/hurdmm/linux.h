@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/* hurdmm/linux.h - the port to Linux by userfaultfd.
+ *
+ * Frames are numbers; the bytes of a page that is lent are in the region's own
+ * private memory, put there and taken away by the kernel in one step.  Faults
+ * come in one of two ways, chosen for each binding:
+ *
+ * - by pager threads (the default), which read them from a descriptor.  Any
+ *   store will do.  System calls on absent pages simply work, except where the
+ *   system gives an ordinary user only the descriptors that report accesses of
+ *   programs themselves: hurdmm_port_describe says so.
+ * - inline (HURDMM_BIND_INLINE, hurdmm/region.h), for stores that are
+ *   HURDMM_STORE_SIGNAL_SAFE: the faulting thread itself fills the page, in the
+ *   handler of SIGBUS.  Faster; but system calls on absent pages give EFAULT:
+ *   use hurdmm_pin, hurdmm_populate, hurdmm_read and hurdmm_write.
+ *
+ * What a program should know:
+ *
+ * - What hurdmm/posix.h says of signals, of handlers that were there before, of
+ *   fork and of accesses that fail is true here too.  A thread that has SIGBUS
+ *   blocked dies at its first inline fault.
+ * - The program's own madvise(MADV_DONTNEED) on a region discards: the next
+ *   access finds what the store has.
+ * - Do not mremap, munmap or mlock a region, and do not close the port's
+ *   descriptors: undefined.
+ */
+#ifndef HURDMM_LINUX_H
+#define HURDMM_LINUX_H
+
+#include <hurdmm/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Installs no handlers; the program calls hurdmm_posix_handle_signal. */
+#define HURDMM_LINUX_HOST_SIGNALS 1u
+
+/* Does without a facility, as on kernels that lack it. */
+#define HURDMM_LINUX_NO_DEVICE 0x100u /* /dev/userfaultfd */
+#define HURDMM_LINUX_NO_CALL                                                   \
+    0x200u                              /* the system call, faults of the kernel
+                                        * included */
+#define HURDMM_LINUX_NO_USER 0x400u     /* the system call, without those */
+#define HURDMM_LINUX_NO_INLINE 0x800u   /* UFFD_FEATURE_SIGBUS */
+#define HURDMM_LINUX_NO_POISON 0x1000u  /* UFFDIO_POISON */
+#define HURDMM_LINUX_NO_SCATTER 0x2000u /* process_madvise */
+#define HURDMM_LINUX_NO_PROC 0x4000u    /* /proc */
+
+/* Pager threads that are useful at most: one for each processor. */
+#define HURDMM_LINUX_PAGERS 4u
+
+struct hurdmm_linux_options {
+    size_t struct_size;
+    unsigned flags;
+    size_t stack_size; /* of the port's threads, in bytes; 0: 256 KiB */
+};
+
+/* Makes a port, which is then given to one manager.  `options` may be NULL.
+ * EINVAL (unknown flags), ENOMEM, ENOTSUP (this machine or user has no
+ * userfaultfd that will do: see hurdmm_linux_why_not). */
+int hurdmm_linux_create(const struct hurdmm_linux_options *options,
+                        struct hurdmm_port **port);
+/* EBUSY: a manager uses it.  ESTALE: in a child after fork. */
+int hurdmm_linux_destroy(struct hurdmm_port *port);
+
+/* For managers with HURDMM_NO_THREADS: a descriptor that polls as readable while
+ * faults wait to be taken.  It belongs to the port: do not read or close it.
+ * EINVAL: the port is not open.  ESTALE. */
+int hurdmm_linux_get_fd(struct hurdmm_port *port, int *fd);
+
+struct hurdmm_linux_counters {
+    size_t struct_size;
+    uint64_t faults;        /* taken by pager threads */
+    uint64_t faults_inline; /* taken by the threads that faulted */
+    uint64_t failed;        /* ended with an error */
+    uint64_t pages_copied;  /* into regions */
+    uint64_t pages_gone;    /* the program itself had dropped them */
+};
+
+/* What happened since the port was made.  Only what fits struct_size, which
+ * the caller sets, is written.  EINVAL, ESTALE. */
+int hurdmm_linux_get_counters(struct hurdmm_port *port,
+                              struct hurdmm_linux_counters *counters);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
