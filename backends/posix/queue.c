@@ -177,11 +177,11 @@ static int fd_make(int fds[2])
 
 static void push(struct hmm_posix_queue *queue, struct hmm_posix_record *record)
 {
-    HMM_POSIX_BEFORE(record);
     struct hmm_posix_record *head = atomic_load(&queue->arrived);
-    do
+    do {
         record->next = head;
-    while (!atomic_compare_exchange_weak(&queue->arrived, &head, record));
+        HMM_POSIX_BEFORE(record);
+    } while (!atomic_compare_exchange_weak(&queue->arrived, &head, record));
 }
 
 /* Ends a fault.  The record is gone when it returns. */
@@ -196,8 +196,8 @@ static void finish(struct hmm_posix_record *record, int error)
 static void finish_all(struct hmm_posix_record *record)
 {
     while (record) {
-        struct hmm_posix_record *next = record->next;
         HMM_POSIX_AFTER(record);
+        struct hmm_posix_record *next = record->next;
         finish(record, HMM_POSIX_NOBODY);
         record = next;
     }
@@ -294,15 +294,17 @@ static uintptr_t lock(struct hmm_posix_queue *queue)
 {
     uintptr_t mask = hmm_posix_mask(queue->threads);
     uint32_t state = LOCK_FREE;
-    if (atomic_compare_exchange_strong(&queue->lock, &state, LOCK_HELD))
-        return mask;
-    while (atomic_exchange(&queue->lock, LOCK_WANTED) != LOCK_FREE)
-        (void)hmm_posix_word_wait(&queue->lock, LOCK_WANTED, HURDMM_FOREVER);
+    if (!atomic_compare_exchange_strong(&queue->lock, &state, LOCK_HELD))
+        while (atomic_exchange(&queue->lock, LOCK_WANTED) != LOCK_FREE)
+            (void)hmm_posix_word_wait(&queue->lock, LOCK_WANTED,
+                                      HURDMM_FOREVER);
+    HMM_POSIX_AFTER(&queue->lock);
     return mask;
 }
 
 static void unlock(struct hmm_posix_queue *queue, uintptr_t mask)
 {
+    HMM_POSIX_BEFORE(&queue->lock);
     if (atomic_exchange(&queue->lock, LOCK_FREE) == LOCK_WANTED)
         hmm_posix_word_wake(&queue->lock, 1);
     hmm_posix_unmask(queue->threads, mask);
@@ -314,8 +316,8 @@ static void collect(struct hmm_posix_queue *queue)
     struct hmm_posix_record *record = atomic_exchange(&queue->arrived, NULL);
     struct hmm_posix_record *first = NULL, *last = record;
     while (record) {
-        struct hmm_posix_record *next = record->next;
         HMM_POSIX_AFTER(record);
+        struct hmm_posix_record *next = record->next;
         record->next = first;
         first = record;
         record = next;

@@ -27,6 +27,7 @@ static void *run(void *argument)
     (void)sigaltstack(&stack, NULL);
     thread->id = hmm_posix_thread_id();
     atomic_store(thread->place, thread->id);
+    HMM_POSIX_BEFORE(&thread->started);
     atomic_store(&thread->started, 1);
     hmm_posix_word_wake(&thread->started, 1);
     thread->entry(thread->argument);
@@ -111,6 +112,7 @@ static int start_locked(struct hmm_posix_threads *threads,
     threads->slots[slot] = thread;
     while (!atomic_load(&thread->started))
         (void)hmm_posix_word_wait(&thread->started, 0, HURDMM_FOREVER);
+    HMM_POSIX_AFTER(&thread->started);
     return 0;
 }
 
