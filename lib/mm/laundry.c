@@ -36,6 +36,8 @@ static bool wanted(const struct hurdmm_store *store, const uint64_t *slot,
         return false;
     if (how & HMM_LAUNDER_ASKED)
         return true;
+    if (how == 0 && hmm_frame_recent(store->manager, HMM_SLOT_FRAME(*slot)))
+        return false; /* there is no hurry */
     return !(*slot & HMM_WRITE_ERROR) &&
            !hmm_page_pinned(store->manager, *slot);
 }

@@ -401,6 +401,8 @@ int hmm_reclaim(struct hurdmm *manager, uint32_t target);
 /* One step of background work; true: there is more. */
 bool hmm_background(struct hurdmm *manager);
 void hmm_kick(struct hurdmm *manager);
+/* Was it lent just now to somebody who faulted? */
+bool hmm_frame_recent(const struct hurdmm *manager, uint32_t frame);
 uint32_t hmm_frames_free(const struct hurdmm *manager);
 
 /* laundry.c: writing pages back. */

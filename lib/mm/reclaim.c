@@ -85,7 +85,7 @@ static uint64_t *victim_slot(struct hurdmm *manager, uint32_t frame,
     return hmm_container_slot(&(*store)->cache, *page);
 }
 
-static bool recent(const struct hurdmm *manager, uint32_t frame)
+bool hmm_frame_recent(const struct hurdmm *manager, uint32_t frame)
 {
     for (unsigned i = 0; i < HMM_RECENT; i++) {
         if (manager->recent[i] == frame + 1)
@@ -102,7 +102,8 @@ static bool block_recent(const struct hurdmm_store *store, uint64_t page)
     for (uint64_t i = first; i < first + store->block_pages; i++) {
         const uint64_t *slot = hmm_container_slot(&store->cache, i);
 
-        if (hmm_resident(slot) && recent(store->manager, HMM_SLOT_FRAME(*slot)))
+        if (hmm_resident(slot) &&
+            hmm_frame_recent(store->manager, HMM_SLOT_FRAME(*slot)))
             return true;
     }
     return false;

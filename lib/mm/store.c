@@ -281,8 +281,10 @@ static void tell_discarded(struct hurdmm_store *store, uint64_t first,
 }
 
 /* Zeroes what lies past the new end in the pages before `end`, the last block's,
- * as far as they are there. */
-static int zero_tail(struct hurdmm_store *store, uint64_t size, uint64_t end)
+ * as far as they are there.  First it is called without `now`, to do all that
+ * may fail. */
+static int zero_tail(struct hurdmm_store *store, uint64_t size, uint64_t end,
+                     bool now)
 {
     struct hurdmm *manager = store->manager;
     size_t bytes = hmm_page_bytes(manager);
@@ -301,7 +303,8 @@ static int zero_tail(struct hurdmm_store *store, uint64_t size, uint64_t end)
                                     &window);
         if (err)
             return err;
-        memset((char *)window + from, 0, bytes - from);
+        if (now)
+            memset((char *)window + from, 0, bytes - from);
     }
     return 0;
 }
@@ -373,9 +376,11 @@ static int shrink(struct hurdmm_store *store, uint64_t size)
     if (!err)
         err = hmm_unbond(store, keep, last);
     if (!err)
-        err = zero_tail(store, size, keep);
+        err = zero_tail(store, size, keep, false);
     if (!err)
         err = hmm_drop_range(store, keep, last, true);
+    if (!err)
+        err = zero_tail(store, size, keep, true);
     if (!err && keep < pages)
         tell_discarded(store, keep, pages - 1);
     if (!err)
