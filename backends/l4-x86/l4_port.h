@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the L4 port share.
+ *
+ * memory.c   physical memory: what sigma0 gives, page by page
+ * thread.c   the task's threads, their stacks, sleep and wake
+ * table.c    what is lent where: a page table of our own for each space
+ * fault.c    the dispatcher: faults and exceptions, and the answers to them
+ * port.c     the table of functions, opening and closing, lend and reclaim
+ * task.c     client address spaces
+ * begin.c    from the first instruction to hurdmm_l4_main; boot modules
+ *
+ * Lending is lazy.  lend writes into the space's table; the page is mapped by
+ * the answer to the page-fault message of whoever touches it.  A fault that the
+ * table can answer never leaves the dispatcher.  Unmap is by frame and hits
+ * every address of it; those that keep their entry come back by such a fault.
+ * So aliases are right without the core's help, and a replaced page is the old
+ * one until the old one is unmapped and the new one from then on.
+ *
+ * One lock (hmm_l4_lock) guards everything here.  There is one processor, a
+ * holder is seldom preempted, and whoever finds the lock taken gives its time
+ * to the holder.  It is held over Unmap and over messages with a zero timeout,
+ * never over anything that waits.  A message with a map item is sent under the
+ * lock, so that no mapping arrives after its entry has gone.
+ *
+ * The core's lock is taken before this one, never after.
+ */
+#ifndef HMM_L4_PORT_H
+#define HMM_L4_PORT_H
+
+#include <hurdmm/error.h>
+#include <hurdmm/l4.h>
+#include <hurdmm/port.h>
+
+#include "backends/l4-x86/abi.h"
+#include "backends/l4-x86/system.h"
+#include "lib/base/assert.h"
+
+#define L4_PORTS_MAX 4u
+#define L4_OWN_THREADS 64u
+#define L4_THREADS 128u /* own ones, then the tasks' */
+#define L4_WINDOW_END 0x40000000u
+#define L4_USER_END 0xc0000000u
+#define L4_PRIORITY 100u
+
+/* ---- memory.c: pages below L4_WINDOW_END, at their physical addresses ---- */
+
+void hmm_l4_memory_init(const void *kip);
+/* Takes `count' pages in a row, at `hint' if that is free, else anywhere.  What
+ * is in them is undefined.  ENOMEM. */
+int hmm_l4_pages_take(uint32_t count, uint32_t hint, uint32_t *base);
+/* The longest row up to `count'.  ENOMEM: there is not one page. */
+int hmm_l4_pages_take_most(uint32_t *count, uint32_t *base);
+void hmm_l4_pages_give(uint32_t base, uint32_t count);
+/* Has sigma0 map a block, also one that is not conventional memory. */
+bool hmm_l4_sigma0_get(uint32_t base, unsigned log2);
+
+/* ---- thread.c ---- */
+
+enum hmm_l4_fault_state {
+    L4_NO_FAULT,
+    L4_FAULT_QUEUED,
+    L4_FAULT_TAKEN,
+    L4_STOPPED
+};
+
+/* Where an own thread goes on when its access fails (catch.S). */
+struct hmm_l4_pad {
+    uint32_t sp;
+    int error;
+    struct hmm_l4_pad *outer;
+};
+
+struct hmm_l4_thread {
+    uint32_t id;                /* 0: free */
+    struct hmm_l4_space *space; /* of a task; NULL: the root task's */
+    struct hmm_l4_task *task;
+    struct hmm_l4_pad *pad;
+
+    /* Its fault; the thread waits for the dispatcher's answer meanwhile. */
+    enum hmm_l4_fault_state fault_state;
+    unsigned access;
+    uint32_t address, instruction;
+    struct hmm_l4_thread *fault_next;
+
+    /* Asleep: on this key. */
+    const void *key;
+    struct hmm_l4_thread *sleep_next;
+
+    /* Own threads. */
+    struct hmm_l4_port *port;
+    void (*entry)(void *argument);
+    void *argument;
+    uint32_t stack, stack_pages;
+    bool ended;
+};
+
+void hmm_l4_lock(void);
+void hmm_l4_unlock(void);
+bool hmm_l4_locked(void);
+
+void hmm_l4_threads_init(void);
+/* The thread that a message came from, or NULL. */
+struct hmm_l4_thread *hmm_l4_thread_by_sender(uint32_t sender);
+struct hmm_l4_thread *hmm_l4_thread_by_id(uint64_t id);
+struct hmm_l4_thread *hmm_l4_thread_self(void);
+/* A free entry for an own thread or for a task's, with a new identifier. */
+struct hmm_l4_thread *hmm_l4_thread_new(bool own);
+void hmm_l4_thread_free(struct hmm_l4_thread *thread);
+/* Starts an own thread.  `pager' answers its faults. */
+int hmm_l4_thread_start(struct hmm_l4_port *port, size_t stack_size,
+                        void (*entry)(void *argument), void *argument,
+                        uint32_t pager, struct hmm_l4_thread **result);
+int hmm_l4_thread_join(uint64_t id);
+/* The dispatcher has heard that the thread is at its end. */
+void hmm_l4_thread_ended(struct hmm_l4_thread *thread);
+
+/* With the lock held, which is given up: sleeps on `key' until woken or until
+ * the time is over.  ETIMEDOUT. */
+int hmm_l4_sleep(const void *key, uint64_t timeout_ns);
+/* With the lock held, which is given up: wakes up to `count' of those who sleep
+ * on `key', the first first. */
+void hmm_l4_rouse(const void *key, unsigned count);
+
+/* ---- table.c ---- */
+
+/* An entry: frame number + 1 in bits 31-8, the L4 rights in 2-0. */
+#define L4_ENTRY_MAPPED 8u /* the kernel has been told */
+#define L4_ENTRY(frame, rights) (((frame) + 1) << 8 | (rights))
+#define L4_ENTRY_FRAME(entry) (((entry) >> 8) - 1)
+#define L4_ENTRY_RIGHTS(entry) ((entry)&7u)
+#define L4_LEAF_ENTRIES 1024u
+#define L4_LEAVES (L4_USER_END >> 22)
+
+struct hmm_l4_range {
+    uint32_t start, end; /* end is the first byte after it */
+};
+
+struct hmm_l4_space {
+    struct hmm_l4_port *port;
+    struct hmm_l4_space *next;   /* of the port's */
+    uint32_t low, end;           /* what may be reserved */
+    struct hmm_l4_range *ranges; /* sorted, none touches another */
+    uint32_t range_count, range_pages;
+    uint32_t *leaves[L4_LEAVES];
+};
+
+void hmm_l4_space_init(struct hmm_l4_space *space, struct hmm_l4_port *port,
+                       uint32_t low, uint32_t end);
+void hmm_l4_space_clear(struct hmm_l4_space *space);
+int hmm_l4_range_reserve(struct hmm_l4_space *space, uint32_t *address,
+                         uint32_t size, bool exact);
+/* ENOMEM: the rest could not be noted. */
+int hmm_l4_range_release(struct hmm_l4_space *space, uint32_t address,
+                         uint32_t size);
+bool hmm_l4_range_has(const struct hmm_l4_space *space, uint32_t address);
+/* The entry of a page, NULL where there never was one. */
+uint32_t *hmm_l4_entry(const struct hmm_l4_space *space, uint32_t address);
+/* The same, but makes room for one.  NULL: no memory. */
+uint32_t *hmm_l4_entry_make(struct hmm_l4_space *space, uint32_t address);
+
+/* ---- port.c ---- */
+
+#define L4_CORE_CHUNKS 64u
+
+struct hmm_l4_chunk {
+    uint32_t base, pages;
+};
+
+struct hmm_l4_port {
+    struct hurdmm_port base; /* first */
+    bool used, is_open, stopped;
+    size_t stack_size;
+    struct hmm_l4_space own; /* and the first of the list */
+    struct hmm_l4_space *spaces;
+    unsigned bank_count;
+    struct hurdmm_bank banks[HURDMM_BANKS_MAX];
+    uint32_t frames;
+    uint8_t *seen; /* of each frame: L4 rights used, not yet reported */
+    struct hmm_l4_chunk chunks[L4_CORE_CHUNKS];
+    unsigned chunk_count;
+    struct hmm_l4_thread *faults, **faults_end; /* waiting to be taken */
+};
+
+extern struct hmm_l4_port hmm_l4_ports[L4_PORTS_MAX];
+
+struct hmm_l4_port *hmm_l4_from(struct hurdmm_port *base);
+uint32_t hmm_l4_frame_address(const struct hmm_l4_port *port, uint32_t frame);
+
+/* ---- fault.c ---- */
+
+#define L4_LABEL_ENDED 0x10u /* an own thread to the dispatcher */
+#define L4_LABEL_WAKE 0x11u
+#define L4_LABEL_START 0x12u /* of a task's thread: MR1 id, MR2 IP, MR3 SP */
+#define L4_LABEL_EXIT 0x20u  /* a client's last word: MR1 */
+
+void hmm_l4_dispatcher_start(void);
+uint32_t hmm_l4_dispatcher(void);
+/* Answers a thread's fault, with the lock held: 0, or why it fails. */
+void hmm_l4_fault_end(struct hmm_l4_thread *thread, int error);
+/* With the lock held, before the thread of a task is freed. */
+void hmm_l4_fault_forget(struct hmm_l4_thread *thread);
+int hmm_l4_fault_wait(struct hurdmm_port *base, struct hurdmm_fault *faults,
+                      size_t max, uint64_t timeout_ns, size_t *count);
+void hmm_l4_fault_done(struct hurdmm_port *base,
+                       const struct hurdmm_fault *fault, int error);
+void hmm_l4_fault_stop(struct hurdmm_port *base);
+void hmm_l4_pad_push(struct hmm_l4_pad *pad, uint32_t sp);
+int hmm_l4_pad_pop(struct hmm_l4_pad *pad);
+void hmm_l4_landing(void);
+
+/* ---- task.c ---- */
+
+struct hmm_l4_task;
+/* With the lock held: the task is at its end. */
+void hmm_l4_task_over(struct hmm_l4_task *task,
+                      const struct hurdmm_l4_status *status);
+
+/* ---- begin.c ---- */
+
+extern void *hmm_l4_kip;
+void hmm_l4_begin(void);
+
+#endif

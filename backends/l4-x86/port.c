@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: MIT */
+/* The L4 port's table of functions: opening and closing, lend and reclaim. */
+#include "backends/l4-x86/l4_port.h"
+
+#include "lib/base/string.h"
+
+#define STACK_DEFAULT 16384u
+#define UNMAP_MAX 64u
+
+struct hmm_l4_port hmm_l4_ports[L4_PORTS_MAX];
+
+static const struct hurdmm_port_ops ops;
+
+struct hmm_l4_port *hmm_l4_from(struct hurdmm_port *base)
+{
+    hmm_assert(base->ops == &ops);
+    return (struct hmm_l4_port *)(void *)base;
+}
+
+static struct hmm_l4_space *space_from(struct hmm_l4_port *port, void *token)
+{
+    return token == NULL ? &port->own : token;
+}
+
+/* ---- Frames ---- */
+
+static const struct hurdmm_bank *bank_of(const struct hmm_l4_port *port,
+                                         uint32_t frame)
+{
+    const struct hurdmm_bank *bank = port->banks;
+    hmm_assert(frame < port->frames);
+    while (frame - bank->first_frame >= bank->frames)
+        bank++;
+    return bank;
+}
+
+uint32_t hmm_l4_frame_address(const struct hmm_l4_port *port, uint32_t frame)
+{
+    const struct hurdmm_bank *bank = bank_of(port, frame);
+    return (uint32_t)bank->base + (frame - bank->first_frame) * L4_PAGE_SIZE;
+}
+
+/* How many of `count' frames from this one on lie in a row. */
+static uint32_t row_length(const struct hmm_l4_port *port, uint32_t frame,
+                           uint32_t count)
+{
+    const struct hurdmm_bank *bank = bank_of(port, frame);
+    uint32_t left = bank->frames - (frame - bank->first_frame);
+    return count < left ? count : left;
+}
+
+/* ---- Opening and closing ---- */
+
+static void give_banks(struct hmm_l4_port *port)
+{
+    while (port->bank_count > 0) {
+        const struct hurdmm_bank *bank = &port->banks[--port->bank_count];
+        hmm_l4_pages_give((uint32_t)bank->base, bank->frames);
+    }
+    port->frames = 0;
+}
+
+static int take_banks(struct hmm_l4_port *port, uint64_t wanted)
+{
+    while (port->frames < wanted && port->bank_count < HURDMM_BANKS_MAX) {
+        uint64_t left = wanted - port->frames;
+        uint32_t count = left > UINT32_MAX ? UINT32_MAX : (uint32_t)left;
+        uint32_t base;
+        if (hmm_l4_pages_take_most(&count, &base) != 0)
+            break;
+        port->banks[port->bank_count++] = (struct hurdmm_bank){
+            .base = base, .first_frame = port->frames, .frames = count};
+        port->frames += count;
+    }
+    return port->frames == 0 ? ENOMEM : 0;
+}
+
+static int port_core_map(struct hurdmm_port *base, size_t size, void **address);
+
+static void give_chunks(struct hmm_l4_port *port)
+{
+    while (port->chunk_count > 0) {
+        const struct hmm_l4_chunk *chunk = &port->chunks[--port->chunk_count];
+        hmm_l4_pages_give(chunk->base, chunk->pages);
+    }
+}
+
+static void describe(const struct hmm_l4_port *port,
+                     struct hurdmm_port_info *info)
+{
+    size_t size = info->struct_size;
+    struct hurdmm_port_info now = {
+        .struct_size = size,
+        .page_size = L4_PAGE_SIZE,
+        .page_sizes = L4_PAGE_SIZE,
+        .features = HURDMM_PORT_ALIAS | HURDMM_PORT_REFERENCED |
+                    HURDMM_PORT_DIRTY | HURDMM_PORT_THREADS |
+                    HURDMM_PORT_SPACES,
+        .bank_count = port->bank_count,
+        .low = port->own.low,
+        .high = port->own.end - 1,
+    };
+    memcpy(now.banks, port->banks, sizeof now.banks);
+    memcpy(info, &now, size < sizeof now ? size : sizeof now);
+}
+
+/* The lowest of what the kernel has put into our space. */
+static uint32_t space_end(void)
+{
+    uint32_t kip = (uint32_t)(uintptr_t)hmm_l4_kip & ~L4_PAGE_MASK;
+    uint32_t registers =
+        (uint32_t)(uintptr_t)utcb() & ~(L4_PAGE_MASK << 10 | L4_PAGE_MASK);
+    return kip < registers ? kip : registers;
+}
+
+static int port_open(struct hurdmm_port *base,
+                     const struct hurdmm_port_config *config,
+                     struct hurdmm_port_info *info)
+{
+    struct hmm_l4_port *port = hmm_l4_from(base);
+    uint64_t wanted = config->frames;
+    void *seen;
+    if (port->is_open)
+        return EBUSY;
+    if (wanted == 0)
+        wanted = config->bytes / L4_PAGE_SIZE;
+    hmm_l4_space_init(&port->own, port, L4_WINDOW_END, space_end());
+    port->spaces = &port->own;
+    port->stopped = false;
+    port->faults = NULL;
+    port->faults_end = &port->faults;
+    int error = take_banks(port, wanted);
+    if (error == 0)
+        error = port_core_map(
+            base, (port->frames + L4_PAGE_MASK) & ~(size_t)L4_PAGE_MASK, &seen);
+    if (error != 0) {
+        give_banks(port);
+        return error;
+    }
+    port->seen = seen;
+    describe(port, info);
+    port->is_open = true;
+    return 0;
+}
+
+static void port_close(struct hurdmm_port *base)
+{
+    struct hmm_l4_port *port = hmm_l4_from(base);
+    hmm_l4_lock();
+    port->is_open = false;
+    hmm_l4_unlock();
+    hmm_l4_space_clear(&port->own);
+    give_banks(port);
+    give_chunks(port);
+}
+
+static int port_window(struct hurdmm_port *base, uint32_t frame, uint32_t count,
+                       void **address)
+{
+    struct hmm_l4_port *port = hmm_l4_from(base);
+    if (row_length(port, frame, count) < count)
+        return ENOMEM;
+    *address = (void *)(uintptr_t)hmm_l4_frame_address(port, frame);
+    return 0;
+}
+
+static int port_frame_read(struct hurdmm_port *base, uint32_t frame,
+                           void *space, uintptr_t address, void *buffer)
+{
+    (void)space;
+    (void)address;
+    memcpy(buffer,
+           (void *)(uintptr_t)hmm_l4_frame_address(hmm_l4_from(base), frame),
+           L4_PAGE_SIZE);
+    return 0;
+}
+
+/* Behind the last piece if that is free, so that the pieces are few. */
+static int port_core_map(struct hurdmm_port *base, size_t size, void **address)
+{
+    struct hmm_l4_port *port = hmm_l4_from(base);
+    struct hmm_l4_chunk *last = NULL;
+    uint32_t pages = (uint32_t)((size + L4_PAGE_MASK) >> L4_PAGE_SHIFT);
+    uint32_t hint = 0;
+    uint32_t at;
+    if (port->chunk_count > 0) {
+        last = &port->chunks[port->chunk_count - 1];
+        hint = last->base + last->pages * L4_PAGE_SIZE;
+    }
+    int error = hmm_l4_pages_take(pages, hint, &at);
+    if (error != 0)
+        return error;
+    if (last != NULL && at == hint) {
+        last->pages += pages;
+    } else if (port->chunk_count == L4_CORE_CHUNKS) {
+        hmm_l4_pages_give(at, pages);
+        return ENOMEM;
+    } else {
+        port->chunks[port->chunk_count++] = (struct hmm_l4_chunk){at, pages};
+    }
+    *address = memset((void *)(uintptr_t)at, 0, pages * L4_PAGE_SIZE);
+    return 0;
+}
+
+/* ---- Address space ---- */
+
+static int port_reserve(struct hurdmm_port *base, void *token,
+                        uintptr_t *address, size_t size, unsigned flags)
+{
+    struct hmm_l4_space *space = space_from(hmm_l4_from(base), token);
+    uint32_t at = (uint32_t)*address;
+    if (size > UINT32_MAX)
+        return ENOMEM;
+    hmm_l4_lock();
+    int error = hmm_l4_range_reserve(space, &at, (uint32_t)size,
+                                     (flags & HURDMM_RESERVE_EXACT) != 0);
+    hmm_l4_unlock();
+    if (error == 0)
+        *address = at;
+    return error;
+}
+
+static void port_release(struct hurdmm_port *base, void *token,
+                         uintptr_t address, size_t size)
+{
+    struct hmm_l4_space *space = space_from(hmm_l4_from(base), token);
+    hmm_l4_lock();
+    (void)hmm_l4_range_release(space, (uint32_t)address, (uint32_t)size);
+    hmm_l4_unlock();
+}
+
+/* ---- Unmap, in batches ---- */
+
+/* Flexpages to unmap, in the message registers, and what frames they are. */
+struct batch {
+    struct hmm_l4_port *port;
+    unsigned count;
+    uint32_t frames[UNMAP_MAX];
+};
+
+/* Unmaps them and notes what was seen. */
+static void batch_flush(struct batch *batch)
+{
+    if (batch->count == 0)
+        return;
+    hmm_l4_unmap(batch->count - 1);
+    for (unsigned i = 0; i < batch->count; i++) {
+        uint32_t fpage = utcb()[i];
+        uint32_t pages = UINT32_C(1) << (l4_fpage_log2(fpage) - L4_PAGE_SHIFT);
+        for (uint32_t n = 0; n < pages; n++)
+            batch->port->seen[batch->frames[i] + n] |=
+                (uint8_t)l4_fpage_rights(fpage);
+    }
+    batch->count = 0;
+}
+
+static void batch_add(struct batch *batch, uint32_t frame, unsigned log2,
+                      unsigned take)
+{
+    if (batch->count == UNMAP_MAX)
+        batch_flush(batch);
+    batch->frames[batch->count] = frame;
+    utcb()[batch->count++] =
+        l4_fpage(hmm_l4_frame_address(batch->port, frame), log2, take);
+}
+
+/* ---- Lending ---- */
+
+static unsigned l4_rights(unsigned rights)
+{
+    unsigned l4 = 0;
+    if (rights != HURDMM_NONE)
+        l4 = L4_READ | L4_EXECUTE;
+    if ((rights & HURDMM_WRITE) != 0)
+        l4 |= L4_WRITE;
+    return l4;
+}
+
+/* What the page shows now goes, as far as the new entry does not allow it. */
+static void replace(struct batch *batch, uint32_t *entry, uint32_t new)
+{
+    uint32_t old = *entry;
+    if ((old & L4_ENTRY_MAPPED) != 0) {
+        uint32_t frame = L4_ENTRY_FRAME(old);
+        if (frame != L4_ENTRY_FRAME(new))
+            batch_add(batch, frame, L4_PAGE_SHIFT, L4_FULL);
+        else if ((L4_ENTRY_RIGHTS(old) & ~L4_ENTRY_RIGHTS(new)) != 0)
+            batch_add(batch, frame, L4_PAGE_SHIFT,
+                      L4_ENTRY_RIGHTS(old) & ~L4_ENTRY_RIGHTS(new));
+        if (frame == L4_ENTRY_FRAME(new) &&
+            (L4_ENTRY_RIGHTS(new) & ~L4_ENTRY_RIGHTS(old)) == 0)
+            new |= L4_ENTRY_MAPPED;
+    }
+    *entry = new;
+}
+
+static int port_lend(struct hurdmm_port *base, void *token, uintptr_t address,
+                     uint32_t frame, uint32_t count, unsigned rights,
+                     uint32_t *done)
+{
+    struct hmm_l4_port *port = hmm_l4_from(base);
+    struct hmm_l4_space *space = space_from(port, token);
+    struct batch batch = {.port = port};
+    uint32_t i = 0;
+    hmm_l4_lock();
+    for (; i < count; i++) {
+        uint32_t *entry =
+            hmm_l4_entry_make(space, (uint32_t)address + i * L4_PAGE_SIZE);
+        if (entry == NULL)
+            break;
+        replace(&batch, entry, L4_ENTRY(frame + i, l4_rights(rights)));
+    }
+    batch_flush(&batch);
+    hmm_l4_unlock();
+    *done = i;
+    return i == count ? 0 : ENOMEM;
+}
+
+/* ---- Taking back ---- */
+
+/* The kernel was told of the page: only then is there anything to unmap.  The
+ * entry loses the rights. */
+static bool narrow(uint32_t *entry, unsigned keep)
+{
+    bool was_mapped = entry != NULL && (*entry & L4_ENTRY_MAPPED) != 0;
+    if (entry == NULL)
+        return false;
+    if ((*entry & keep & L4_FULL) == 0)
+        *entry = 0;
+    else
+        *entry &= ~L4_FULL | keep;
+    return was_mapped;
+}
+
+/* Whether the pages can go in one flexpage: nobody asked for each one's bits. */
+static unsigned block_size(const struct hmm_l4_port *port,
+                           const struct hurdmm_reclaim *row, uint32_t i)
+{
+    uint32_t frame = row->frame + i;
+    uint32_t at = hmm_l4_frame_address(port, frame);
+    uint32_t count = row_length(port, frame, row->count - i);
+    if (row->status != NULL || row->rights != HURDMM_NONE)
+        return L4_PAGE_SHIFT;
+    return hmm_l4_block_from(at, at, count * L4_PAGE_SIZE, 21);
+}
+
+static void take_row(struct batch *batch, const struct hurdmm_reclaim *row)
+{
+    struct hmm_l4_space *space = space_from(batch->port, row->space);
+    unsigned keep =
+        row->rights == HURDMM_RIGHTS ? L4_FULL : l4_rights(row->rights);
+    unsigned take = ~keep & L4_FULL;
+    for (uint32_t i = 0; i < row->count;) {
+        unsigned log2 = block_size(batch->port, row, i);
+        uint32_t pages = UINT32_C(1) << (log2 - L4_PAGE_SHIFT);
+        bool mapped = false;
+        for (uint32_t n = 0; n < pages; n++)
+            mapped |= narrow(hmm_l4_entry(space, (uint32_t)row->address +
+                                                     (i + n) * L4_PAGE_SIZE),
+                             keep);
+        if (mapped && (take != 0 || row->status != NULL))
+            batch_add(batch, row->frame + i, log2, take);
+        i += pages;
+    }
+}
+
+static void report_row(struct hmm_l4_port *port,
+                       const struct hurdmm_reclaim *row)
+{
+    for (uint32_t i = 0; i < row->count; i++) {
+        uint8_t seen = port->seen[row->frame + i];
+        port->seen[row->frame + i] = 0;
+        if (row->status == NULL)
+            continue;
+        row->status[i] = 0;
+        if (seen != 0)
+            row->status[i] |= HURDMM_READ;
+        if ((seen & L4_WRITE) != 0)
+            row->status[i] |= HURDMM_WRITE;
+    }
+}
+
+static int port_reclaim(struct hurdmm_port *base,
+                        const struct hurdmm_reclaim *rows, size_t count,
+                        size_t *done)
+{
+    struct hmm_l4_port *port = hmm_l4_from(base);
+    struct batch batch = {.port = port};
+    hmm_l4_lock();
+    for (size_t i = 0; i < count; i++)
+        take_row(&batch, &rows[i]);
+    batch_flush(&batch);
+    for (size_t i = 0; i < count; i++)
+        report_row(port, &rows[i]);
+    hmm_l4_unlock();
+    *done = count;
+    return 0;
+}
+
+/* ---- Threads and time ---- */
+
+static int port_thread_start(struct hurdmm_port *base,
+                             void (*entry)(void *argument), void *argument,
+                             uint64_t *id)
+{
+    struct hmm_l4_port *port = hmm_l4_from(base);
+    struct hmm_l4_thread *thread;
+    int error = hmm_l4_thread_start(port, port->stack_size, entry, argument,
+                                    l4_my_id(), &thread);
+    if (error == 0)
+        *id = thread->id;
+    return error;
+}
+
+static int port_thread_join(struct hurdmm_port *base, uint64_t id)
+{
+    (void)base;
+    return hmm_l4_thread_join(id);
+}
+
+static uint64_t port_thread_self(struct hurdmm_port *base)
+{
+    (void)base;
+    return l4_my_id();
+}
+
+static int port_park(struct hurdmm_port *base, uint32_t *word,
+                     uint32_t expected, uint64_t timeout_ns)
+{
+    (void)base;
+    hmm_l4_lock();
+    if (__atomic_load_n(word, __ATOMIC_SEQ_CST) != expected) {
+        hmm_l4_unlock();
+        return 0;
+    }
+    return hmm_l4_sleep(word, timeout_ns);
+}
+
+static void port_wake(struct hurdmm_port *base, uint32_t *word, unsigned count)
+{
+    (void)base;
+    hmm_l4_lock();
+    hmm_l4_rouse(word, count);
+}
+
+static int port_critical_enter(struct hurdmm_port *base, uintptr_t *cookie)
+{
+    (void)base;
+    *cookie = 1;
+    return 0;
+}
+
+static void port_critical_leave(struct hurdmm_port *base, uintptr_t cookie)
+{
+    (void)base;
+    (void)cookie;
+}
+
+static uint64_t port_clock(struct hurdmm_port *base)
+{
+    (void)base;
+    return hmm_l4_clock() * 1000;
+}
+
+static const struct hurdmm_port_ops ops = {
+    .struct_size = sizeof ops,
+    .version = HURDMM_PORT_VERSION,
+    .name = "l4-x86",
+    .open = port_open,
+    .close = port_close,
+    .window = port_window,
+    .frame_read = port_frame_read,
+    .core_map = port_core_map,
+    .reserve = port_reserve,
+    .release = port_release,
+    .lend = port_lend,
+    .reclaim = port_reclaim,
+    .fault_wait = hmm_l4_fault_wait,
+    .fault_done = hmm_l4_fault_done,
+    .fault_stop = hmm_l4_fault_stop,
+    .thread_start = port_thread_start,
+    .thread_join = port_thread_join,
+    .thread_self = port_thread_self,
+    .park = port_park,
+    .wake = port_wake,
+    .critical_enter = port_critical_enter,
+    .critical_leave = port_critical_leave,
+    .clock = port_clock,
+};
+
+/* ---- The public functions ---- */
+
+int hurdmm_l4_create(const struct hurdmm_l4_options *options,
+                     struct hurdmm_port **result)
+{
+    size_t stack_size = STACK_DEFAULT;
+    if (options != NULL && options->flags != 0)
+        return EINVAL;
+    if (options != NULL && options->stack_size != 0)
+        stack_size = options->stack_size;
+    for (unsigned i = 0; i < L4_PORTS_MAX; i++) {
+        struct hmm_l4_port *port = &hmm_l4_ports[i];
+        if (port->used)
+            continue;
+        memset(port, 0, sizeof *port);
+        port->base.ops = &ops;
+        port->used = true;
+        port->stack_size = stack_size;
+        *result = &port->base;
+        return 0;
+    }
+    return ENOMEM;
+}
+
+int hurdmm_l4_destroy(struct hurdmm_port *base)
+{
+    struct hmm_l4_port *port = hmm_l4_from(base);
+    if (port->is_open)
+        return EBUSY;
+    port->used = false;
+    return 0;
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/* Under the images' tests: running suites, and a little of a C library. */
+#include <check.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/l4-x86/system.h"
+#include "tests/l4/support.h"
+#include "tests/support/runner.h"
+
+#define HEAP_SIZE (256 * 1024)
+
+/* ---- Counting ---- */
+
+static const char *image_name = "l4";
+static const char *running = "";
+static unsigned passed, failed, skipped;
+static bool was_skipped;
+
+void l4_tests_begin(const char *name)
+{
+    image_name = name;
+    passed = failed = skipped = 0;
+}
+
+void l4_tests_pass(const char *what)
+{
+    running = what;
+    passed++;
+}
+
+void l4_tests_end(void)
+{
+    hmm_l4_printf("%s: %u passed, %u failed, %u skipped\nL4 IMAGE ENDS\n",
+                  image_name, passed, failed, skipped);
+}
+
+_Noreturn void l4_test_failed(const char *file, int line, const char *format,
+                              ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    hmm_l4_printf("FAIL: %s: %s:%d: ", running, file, line);
+    hmm_l4_vprintf(format, arguments);
+    hmm_l4_puts("\n");
+    va_end(arguments);
+    failed++;
+    l4_tests_end();
+    hmm_l4_panic("the test %s has failed", running);
+}
+
+/* ---- Suites ---- */
+
+static Suite suites[2];
+static TCase cases[CASES_MAX];
+static unsigned suite_count, case_count;
+
+Suite *suite_create(const char *name)
+{
+    Suite *suite = &suites[suite_count++];
+    suite->name = name;
+    return suite;
+}
+
+TCase *tcase_create(const char *name)
+{
+    TCase *tcase = &cases[case_count++];
+    tcase->name = name;
+    return tcase;
+}
+
+void suite_add_tcase(Suite *suite, TCase *tcase)
+{
+    suite->cases[suite->count++] = tcase;
+}
+
+void l4_add_test(TCase *tcase, const char *name, void (*function)(int),
+                 int first, int end)
+{
+    tcase->tests[tcase->count++] = (struct l4_test){name, function, first, end};
+}
+
+static void run_test(const struct l4_test *test, int i)
+{
+    running = test->name;
+    was_skipped = false;
+    test->function(i);
+    if (was_skipped)
+        skipped++;
+    else
+        passed++;
+}
+
+int run_suites(const char *name, Suite *const *all, size_t count)
+{
+    l4_tests_begin(name);
+    for (size_t i = 0; i < count; i++)
+        for (unsigned c = 0; c < all[i]->count; c++)
+            for (unsigned t = 0; t < all[i]->cases[c]->count; t++) {
+                const struct l4_test *test = &all[i]->cases[c]->tests[t];
+                for (int n = test->first; n < test->end; n++)
+                    run_test(test, n);
+            }
+    l4_tests_end();
+    return 0;
+}
+
+void test_skip(const char *reason)
+{
+    hmm_l4_printf("SKIP: %s: %s\n", running, reason);
+    was_skipped = true;
+}
+
+size_t test_scaled(size_t full)
+{
+    return full / 10 + 1;
+}
+
+/* ---- A little of a C library ---- */
+
+static _Alignas(16) unsigned char heap[HEAP_SIZE];
+static size_t heap_used;
+
+/* Given back all at once, when the last piece is. */
+static size_t pieces;
+
+void *malloc(size_t size)
+{
+    size_t whole = (size + 15) & ~(size_t)15;
+    if (whole > HEAP_SIZE - heap_used)
+        return NULL;
+    void *piece = &heap[heap_used];
+    heap_used += whole;
+    pieces++;
+    return piece;
+}
+
+void *calloc(size_t count, size_t size)
+{
+    void *piece = malloc(count * size);
+    return piece == NULL ? NULL : memset(piece, 0, count * size);
+}
+
+void free(void *piece)
+{
+    if (piece != NULL && --pieces == 0)
+        heap_used = 0;
+}
+
+int strcmp(const char *one, const char *two)
+{
+    while (*one != '\0' && *one == *two) {
+        one++;
+        two++;
+    }
+    return (unsigned char)*one - (unsigned char)*two;
+}
+
+size_t strlen(const char *text)
+{
+    size_t length = 0;
+    while (text[length] != '\0')
+        length++;
+    return length;
+}
+
+/* Knows %s only. */
+int snprintf(char *text, size_t size, const char *format, ...)
+{
+    va_list arguments;
+    size_t length = 0;
+    va_start(arguments, format);
+    while (*format != '\0' && length + 1 < size) {
+        const char *piece = "";
+        if (format[0] != '%' || format[1] != 's') {
+            text[length++] = *format++;
+            continue;
+        }
+        piece = va_arg(arguments, const char *);
+        format += 2;
+        while (*piece != '\0' && length + 1 < size)
+            text[length++] = *piece++;
+    }
+    va_end(arguments);
+    text[length] = '\0';
+    return (int)length;
+}
