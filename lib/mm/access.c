@@ -67,39 +67,14 @@ static int quiet(struct hmm_want *want, uint64_t *slot, unsigned keep)
     return err == ENOMEM ? hmm_port_room(want) : err;
 }
 
-/* The address at which the page is lent, for ports where its bytes are there. */
-static int read_lent(struct hmm_want *want, uint32_t frame, void *buffer)
-{
-    struct hurdmm *manager = want->store->manager;
-    uint64_t offset = want->page << manager->physmem.page_shift;
-    struct hmm_span *span =
-        hmm_span_first_overlap(&want->store->cache.mappings, offset, offset);
-
-    if (!span)
-        return EFAULT;
-    struct hmm_mapping *mapping =
-        HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
-    return manager->ops->frame_read(manager->port, frame, mapping->space,
-                                    hmm_mapping_address(mapping, want->page),
-                                    buffer);
-}
-
 /* Copies the whole page to `bytes`. */
 static int copy_out(struct hmm_want *want, uint64_t *slot, void *bytes)
 {
-    struct hurdmm *manager = want->store->manager;
-    uint32_t frame = HMM_SLOT_FRAME(*slot);
-    void *from;
     int err = quiet(want, slot, HURDMM_READ | HURDMM_EXECUTE);
 
-    if (err)
-        return err;
-    if (*slot & HMM_LENT && !(manager->info.features & HURDMM_PORT_ALIAS))
-        return read_lent(want, frame, bytes);
-    err = hmm_frames_window(&manager->physmem, frame, 1, &from);
     if (!err)
-        memcpy(bytes, from, hmm_page_bytes(manager));
-    return err;
+        err = hmm_frame_bytes(want->store, want->page, *slot, bytes);
+    return err == EFAULT ? hmm_drop_lost(want->store, want->page) : err;
 }
 
 static int copy_in(struct hmm_want *want, uint64_t *slot, size_t start,

@@ -81,8 +81,10 @@ static int obtain_write(struct hmm_want *want, uint64_t *slot)
         if (err)
             return err;
     }
-    if (*slot & HMM_WRITING && !(*slot & HMM_DIRTY) &&
-        !hmm_page_pinned(store->manager, *slot)) {
+    if (!hmm_frames_stay(store->manager)) {
+        /* The laundry has a copy already. */
+    } else if (*slot & HMM_WRITING && !(*slot & HMM_DIRTY) &&
+               !hmm_page_pinned(store->manager, *slot)) {
         if (hmm_page_renew(store, want->page, slot))
             return hmm_page_wait(want, want->page);
     } else if (*slot & HMM_WRITING && !(*slot & HMM_DIRTY)) {
@@ -167,6 +169,14 @@ static int obtain_absent(struct hmm_want *want, const uint64_t *slot,
     return hmm_fill(want);
 }
 
+/* The application itself has dropped the page's bytes. */
+static int obtain_lost(struct hmm_want *want, uint64_t slot)
+{
+    if (slot & (HMM_WRITING | HMM_UNLOCKING))
+        return hmm_page_wait(want, want->page);
+    return hmm_drop_lost(want->store, want->page);
+}
+
 int hmm_obtain(struct hmm_want *want, uint64_t **result)
 {
     if (want->page >= hmm_store_pages(want->store))
@@ -184,6 +194,8 @@ int hmm_obtain(struct hmm_want *want, uint64_t **result)
         return obtain_absent(want, slot, result);
     if (*slot & HMM_FILLING)
         return hmm_page_wait(want, want->page);
+    if (*slot & HMM_GONE)
+        return obtain_lost(want, *slot);
     if (want->access & HURDMM_WRITE) {
         if (hmm_page_held(store, want->page))
             return hmm_page_wait(want, want->page);
@@ -346,6 +358,8 @@ static int lend_wanted(struct hmm_want *want, uint64_t *slot)
 
     if (!err)
         note_recent(want->store->manager, slot);
+    else if (err == EFAULT)
+        return obtain_lost(want, *slot);
     return err == ENOMEM ? hmm_port_room(want) : err;
 }
 

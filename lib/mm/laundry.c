@@ -93,7 +93,7 @@ static bool in_place(const struct run *run)
     const struct hurdmm *manager = run->store->manager;
     const struct hmm_physmem *physmem = &manager->physmem;
 
-    if (!(manager->info.features & HURDMM_PORT_ALIAS))
+    if (!hmm_frames_stay(manager))
         return false;
     for (uint32_t i = 0; i < run->count; i++) {
         if (physmem->table[run->frame[i]].pins_write)
@@ -164,12 +164,36 @@ static void mark_run(struct run *run)
                                   store->size - (run->first << shift));
 }
 
+/* Where frames move, the bytes are where the page is lent, and may leave there
+ * as soon as the lock is dropped: they are put together under it.  After that
+ * the pages are anybody's again.  EAGAIN: some were not there any more. */
+static int gather_lent(struct run *run)
+{
+    struct hurdmm_store *store = run->store;
+    size_t page = hmm_page_bytes(store->manager);
+
+    for (uint32_t i = 0; i < run->count; i++) {
+        uint64_t *slot = hmm_container_slot(&store->cache, run->first + i);
+        int err = *slot & HMM_GONE
+                      ? EFAULT
+                      : hmm_frame_bytes(store, run->first + i, *slot,
+                                        (char *)run->bytes + i * page);
+        if (err == EFAULT)
+            err = hmm_drop_lost(store, run->first + i);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
 /* Puts the bytes together, without the lock: the frames are the run's. */
 static int gather(struct run *run)
 {
     struct hurdmm *manager = run->store->manager;
     size_t page = hmm_page_bytes(manager);
 
+    if (!hmm_frames_stay(manager))
+        return 0;
     for (uint32_t i = 0; run->bounce && i < run->count; i++) {
         void *from;
         int err = hmm_frames_window(&manager->physmem, run->frame[i], 1, &from);
@@ -233,6 +257,32 @@ static void evict_blocks(struct run *run)
     }
 }
 
+/* Where frames move, the pages of a run that leave are lent until it has been
+ * written: takes the first `good' of them back, without their bytes. */
+static void take_leavers(struct run *run, uint32_t good)
+{
+    struct hurdmm_store *store = run->store;
+    struct hmm_batch batch;
+
+    if (hmm_frames_stay(store->manager) || store->block_pages > 1 ||
+        store->flags & HURDMM_STORE_SHARED || !(run->how & HMM_LAUNDER_EVICT))
+        return;
+    hmm_batch_begin(&batch, &store->manager->physmem, HURDMM_NONE);
+    batch.flags = HURDMM_RECLAIM_DROP;
+    for (uint32_t i = 0; i < good; i++) {
+        uint64_t page = run->first + i;
+        uint64_t *slot = hmm_container_slot(&store->cache, page);
+
+        if (!(*slot & HMM_ON_TRIAL) || *slot & HMM_DIRTY ||
+            hmm_page_pinned(store->manager, *slot) ||
+            hmm_page_held(store, page) || hmm_depended_on(&store->cache, page))
+            continue;
+        if (hmm_batch_add(&batch, &store->cache, page, slot))
+            return;
+    }
+    hmm_batch_end(&batch);
+}
+
 static void finish(struct run *run, size_t done, int err)
 {
     struct hurdmm_store *store = run->store;
@@ -245,6 +295,7 @@ static void finish(struct run *run, size_t done, int err)
     if (good < run->count && !err)
         err = EIO;
     manager->stats.bytes_out += hmm_min(done, run->length);
+    take_leavers(run, (uint32_t)good);
     for (uint32_t i = 0; i < run->count; i++)
         end_page(run, i, i < good ? 0 : err);
     evict_blocks(run);
@@ -301,9 +352,13 @@ int hmm_launder(struct hurdmm_store *store, uint64_t page, uint64_t first,
     int err = choose_bytes(&run);
     if (!err)
         err = take_run(&run);
+    if (!err && !hmm_frames_stay(store->manager))
+        err = gather_lent(&run);
     if (err) {
         hmm_bounce_put(store->manager, run.bounce);
-        return err;
+        if (err == EAGAIN && end)
+            *end = page;
+        return err == EAGAIN ? 0 : err;
     }
     mark_run(&run);
     store->users++;
@@ -392,13 +447,24 @@ static bool droppable(const struct hurdmm_store *store, const uint64_t *slot,
     return dirty_too || !(*slot & (HMM_DIRTY | HMM_MARKER));
 }
 
+/* Their bytes are not needed, if they are sure to go. */
+static unsigned drop_flags(const struct hurdmm_store *store, bool sure)
+{
+    return sure && !(store->flags & HURDMM_STORE_SHARED) &&
+                   store->cache.dependents.count == 0
+               ? HURDMM_RECLAIM_DROP
+               : 0;
+}
+
 static int take_droppable(struct hurdmm_store *store, uint64_t first,
-                          uint64_t last, bool dirty_too, bool *pinned)
+                          uint64_t last, bool dirty_too, bool sure,
+                          bool *pinned)
 {
     struct hmm_index_cursor cursor;
     struct hmm_batch batch;
 
     hmm_batch_begin(&batch, &store->manager->physmem, HURDMM_NONE);
+    batch.flags = drop_flags(store, sure);
     bool more = hmm_index_seek(&store->cache.index, &cursor, first);
     for (; more && cursor.key <= last; more = hmm_index_step(&cursor)) {
         if (hmm_page_pinned(store->manager, *cursor.value))
@@ -413,14 +479,15 @@ static int take_droppable(struct hurdmm_store *store, uint64_t first,
     return hmm_batch_end(&batch);
 }
 
-/* Can all of the block go? */
+/* Can all of the block go, `lent' or not? */
 static bool block_droppable(const struct hurdmm_store *store, uint64_t first,
-                            bool dirty_too)
+                            bool dirty_too, bool lent)
 {
     for (uint64_t i = first; i < first + store->block_pages; i++) {
         const uint64_t *slot = hmm_container_slot(&store->cache, i);
 
-        if (slot && (!droppable(store, slot, dirty_too) || *slot & HMM_LENT))
+        if (slot && (!droppable(store, slot, dirty_too) ||
+                     (!lent && *slot & HMM_LENT)))
             return false;
     }
     return true;
@@ -431,22 +498,23 @@ int hmm_drop_range(struct hurdmm_store *store, uint64_t first, uint64_t last,
 {
     uint64_t block = store->block_pages, page;
     bool pinned = false;
-    int err = take_droppable(store, first, last, dirty_too, &pinned);
+    int err =
+        take_droppable(store, first, last, dirty_too, block == 1, &pinned);
     uint64_t *slot;
 
-    if (err)
-        return err;
+    if (err && block > 1)
+        return err; /* else those that were taken have no bytes */
     while (first <= last &&
            (slot = hmm_index_next(&store->cache.index, first, &page)) != NULL &&
            page <= last) {
         first = page + 1;
-        if (!block_droppable(store, page / block * block, dirty_too))
+        if (!block_droppable(store, page / block * block, dirty_too, false))
             continue;
         if (*slot & HMM_DIRTY)
             store->manager->stats.discards++;
         hmm_page_drop(store, page, slot, false);
     }
-    return pinned ? EBUSY : 0;
+    return err ? err : pinned ? EBUSY : 0;
 }
 
 uint32_t hmm_drop_block(struct hurdmm_store *store, uint64_t page)
@@ -455,8 +523,9 @@ uint32_t hmm_drop_block(struct hurdmm_store *store, uint64_t page)
     bool free = store->flags & HURDMM_STORE_DISCARDABLE, pinned = false;
     uint32_t freed = 0;
 
-    if (take_droppable(store, first, first + block - 1, free, &pinned) ||
-        !block_droppable(store, first, free))
+    if (!block_droppable(store, first, free, true) ||
+        take_droppable(store, first, first + block - 1, free, false, &pinned) ||
+        !block_droppable(store, first, free, false))
         return 0;
     for (uint64_t i = first; i < first + block; i++) {
         uint64_t *slot = hmm_container_slot(&store->cache, i);
@@ -467,6 +536,24 @@ uint32_t hmm_drop_block(struct hurdmm_store *store, uint64_t page)
         freed++;
     }
     return freed;
+}
+
+int hmm_drop_lost(struct hurdmm_store *store, uint64_t page)
+{
+    uint64_t block = store->block_pages, first = page / block * block;
+    bool pinned = false;
+
+    if (take_droppable(store, first, first + block - 1, true, false, &pinned) ||
+        !block_droppable(store, first, true, false))
+        return EFAULT;
+    for (uint64_t i = first; i < first + block; i++) {
+        uint64_t *slot = hmm_container_slot(&store->cache, i);
+
+        if (slot)
+            hmm_page_drop(store, i, slot, false);
+    }
+    store->manager->stats.discards += block;
+    return EAGAIN;
 }
 
 void hmm_cool_range(struct hurdmm_store *store, uint64_t first, uint64_t last)

@@ -298,6 +298,12 @@ void hmm_log(struct hurdmm *manager, const char *message);
 struct hmm_bounce *hmm_bounce_get(struct hurdmm *manager);
 void hmm_bounce_put(struct hurdmm *manager, struct hmm_bounce *bounce);
 
+/* Is there one place for a frame's bytes, wherever it is lent? */
+static inline bool hmm_frames_stay(const struct hurdmm *manager)
+{
+    return manager->info.features & HURDMM_PORT_ALIAS;
+}
+
 static inline size_t hmm_page_bytes(const struct hurdmm *manager)
 {
     return (size_t)1 << manager->physmem.page_shift;
@@ -331,6 +337,10 @@ void hmm_page_unrank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
 void hmm_page_drop(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
                    bool evicted);
 bool hmm_page_pinned(const struct hurdmm *manager, uint64_t slot);
+/* Copies the bytes of a page that is lent to read at most, wherever they are.
+ * EFAULT: they are gone. */
+int hmm_frame_bytes(struct hurdmm_store *store, uint64_t page, uint64_t slot,
+                    void *buffer);
 void hmm_page_absent(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
                      uint64_t marker);
 uint64_t *hmm_home_slot(struct hmm_want *want);
@@ -423,6 +433,9 @@ int hmm_drop_range(struct hurdmm_store *store, uint64_t first, uint64_t last,
 /* Drops the block of `page`, if none of it is dirty, pinned or busy; says how
  * many pages that freed. */
 uint32_t hmm_drop_block(struct hurdmm_store *store, uint64_t page);
+/* The application dropped the bytes of a lent page by means of its own: discards
+ * the page's block.  EAGAIN: look again; EFAULT: it cannot go. */
+int hmm_drop_lost(struct hurdmm_store *store, uint64_t page);
 /* Makes the resident pages of a range the policy's next victims. */
 void hmm_cool_range(struct hurdmm_store *store, uint64_t first, uint64_t last);
 /* The durable part of sync.  Drops the lock. */

@@ -51,6 +51,32 @@ bool hmm_page_pinned(const struct hurdmm *manager, uint64_t slot)
     return frame->pins_read || frame->pins_write;
 }
 
+int hmm_frame_bytes(struct hurdmm_store *store, uint64_t page, uint64_t slot,
+                    void *buffer)
+{
+    struct hurdmm *manager = store->manager;
+    uint64_t offset = page << manager->physmem.page_shift;
+    struct hmm_span *span =
+        hmm_span_first_overlap(&store->cache.mappings, offset, offset);
+    void *from;
+
+    if (slot & HMM_GONE)
+        return EFAULT;
+    if (slot & HMM_LENT && span && !hmm_frames_stay(manager)) {
+        struct hmm_mapping *mapping =
+            HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
+        return manager->ops->frame_read(manager->port, HMM_SLOT_FRAME(slot),
+                                        mapping->space,
+                                        hmm_mapping_address(mapping, page),
+                                        buffer);
+    }
+    int err =
+        hmm_frames_window(&manager->physmem, HMM_SLOT_FRAME(slot), 1, &from);
+    if (!err)
+        memcpy(buffer, from, hmm_page_bytes(manager));
+    return err;
+}
+
 void hmm_page_rank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
                    unsigned how)
 {

@@ -57,7 +57,8 @@ static int start(struct hurdmm *manager, void (*entry)(void *))
 
 int hmm_threads_start(struct hurdmm *manager, unsigned pagers)
 {
-    pagers = pagers ? pagers : PAGERS_DEFAULT;
+    if (pagers == 0)
+        pagers = manager->info.pagers ? manager->info.pagers : PAGERS_DEFAULT;
     if (pagers > PAGERS_MAX)
         return EINVAL;
     manager->threads = hmm_core_alloc(

@@ -135,6 +135,20 @@ static bool writable_back(const struct hurdmm_store *store, uint64_t slot)
            !(slot & HMM_WRITE_ERROR);
 }
 
+/* Where taking a page back copies its bytes, one that must be written first is
+ * taken back after that, and one of a block with its block. */
+static bool leaves_later(const struct hurdmm_store *store, uint64_t slot)
+{
+    return store->block_pages > 1 || !free_at_once(store, slot);
+}
+
+/* Is the page sure to leave once it is taken back, and its bytes with it? */
+static bool leaves_alone(const struct hurdmm_store *store, uint64_t page)
+{
+    return store->block_pages == 1 && !(store->flags & HURDMM_STORE_SHARED) &&
+           !hmm_depended_on(&store->cache, page);
+}
+
 /* Takes the victims back from the application.  With status bits, those seen in
  * use are given back to the policy. */
 static int take_victims(struct sweep *sweep)
@@ -150,6 +164,10 @@ static int take_victims(struct sweep *sweep)
             victim_slot(manager, sweep->victim[i].frame, &store, &page);
         bool trial = sweep->victim[i].verdict == HURDMM_TRIAL;
 
+        if (trial && manager->info.features & HURDMM_PORT_NO_TRIALS) {
+            sweep->victim[i].frame = HURDMM_FRAME_NONE;
+            continue;
+        }
         if (!eligible(sweep, store, page, *slot) ||
             (!trial && !free_at_once(store, *slot) &&
              !writable_back(store, *slot))) {
@@ -158,6 +176,10 @@ static int take_victims(struct sweep *sweep)
             sweep->victim[i].frame = HURDMM_FRAME_NONE;
             continue;
         }
+        if (!hmm_frames_stay(manager) && !trial && leaves_later(store, *slot))
+            continue;
+        batch.flags =
+            !trial && leaves_alone(store, page) ? HURDMM_RECLAIM_DROP : 0;
         int err = hmm_batch_add(&batch, &store->cache, page, slot);
         if (err)
             return err;
@@ -256,7 +278,9 @@ static void dismiss(struct sweep *sweep, struct hurdmm_store *store,
     struct hurdmm *manager = sweep->manager;
     uint32_t frame = HMM_SLOT_FRAME(*slot), freed;
 
-    if (*slot & HMM_LENT) { /* the port could not */
+    if (*slot & HMM_LENT &&
+        (hmm_frames_stay(manager) || !leaves_later(store, *slot))) {
+        /* The port could not take it. */
         manager->policy->kept(manager->policy_state, frame);
         return;
     }

@@ -66,6 +66,7 @@ void hmm_batch_begin(struct hmm_batch *batch, struct hmm_physmem *physmem,
 {
     batch->physmem = physmem;
     batch->keep = keep;
+    batch->flags = 0;
     batch->rows = 0;
     batch->pages = 0;
 }
@@ -77,7 +78,8 @@ static bool extend_row(struct hmm_batch *batch, void *space, uintptr_t address,
     if (batch->rows == 0)
         return false;
     struct hurdmm_reclaim *row = &batch->row[batch->rows - 1];
-    if (row->space != space || row->frame + row->count != frame ||
+    if (row->space != space || row->flags != batch->flags ||
+        row->frame + row->count != frame ||
         row->address + ((uintptr_t)row->count << batch->physmem->page_shift) !=
             address ||
         !hmm_frames_adjacent(batch->physmem, frame - 1, frame))
@@ -104,6 +106,7 @@ static int add_row(struct hmm_batch *batch, void *space, uintptr_t address,
             .count = 1,
             .rights = batch->keep,
             .status = &batch->status[batch->pages],
+            .flags = batch->flags,
         };
     }
     batch->status[batch->pages] = 0;
@@ -203,8 +206,10 @@ int hmm_batch_end(struct hmm_batch *batch)
         physmem->reclaim_pages++;
         if (batch->page[i].last && batch->keep != HURDMM_RIGHTS)
             *slot &= ~HMM_LENT | lent_bits(batch->keep);
-        if (batch->status[i])
+        if (batch->status[i] & (HURDMM_READ | HURDMM_WRITE))
             *slot |= HMM_REFERENCED;
+        if (batch->status[i] & HURDMM_GONE)
+            *slot |= HMM_GONE;
     }
     batch->rows = 0;
     batch->pages = 0;

@@ -37,6 +37,7 @@
 #define HMM_LENT_WRITE (UINT64_C(1) << 33)
 #define HMM_LENT (HMM_LENT_READ | HMM_LENT_WRITE)
 #define HMM_REFERENCED (UINT64_C(1) << 34) /* a reclaim saw it in use */
+#define HMM_GONE (UINT64_C(1) << 35) /* the application dropped its bytes */
 #define HMM_TAG_SHIFT 40
 
 struct hmm_container {
@@ -155,7 +156,8 @@ int hmm_lend(struct hmm_mapping *mapping, uint64_t page,
 #define HMM_BATCH_PAGES 256u
 struct hmm_batch {
     struct hmm_physmem *physmem;
-    unsigned keep; /* rights that stay, or HURDMM_RIGHTS: look only */
+    unsigned keep;  /* rights that stay, or HURDMM_RIGHTS: look only */
+    unsigned flags; /* of the rows that are added next, 0 at first */
     uint32_t rows, pages;
     struct hurdmm_reclaim row[HMM_BATCH_ROWS];
     struct {
