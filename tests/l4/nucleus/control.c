@@ -69,7 +69,6 @@ static uint32_t delete_thread(uint32_t id)
         return 0;
     }
     struct space *space = thread->space;
-    thread_block(thread, thread->state == READY ? INACTIVE : thread->state);
     ipc_forget(thread);
     thread_free(thread);
     if (--space->threads == 0)

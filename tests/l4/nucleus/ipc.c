@@ -578,6 +578,7 @@ void ipc_forget(struct thread *thread)
 {
     if (thread->state == SENDING)
         unqueue(thread);
+    thread_block(thread, INACTIVE); /* it may wait for itself */
     while (thread->senders != NULL)
         fail(thread->senders, false, IPC_NOBODY);
     for (unsigned i = 0; i < thread_count; i++)
