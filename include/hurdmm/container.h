@@ -28,6 +28,48 @@ int hurdmm_container_destroy(struct hurdmm_container *container);
 int hurdmm_container_allocate(struct hurdmm_container *container,
                               uint64_t offset, uint64_t length, unsigned flags,
                               uint64_t *done);
+/* Where frames may lie in physical memory.  All members must hold; 0 asks
+ * nothing.  The first two are the words that 2005 asked for: bits that are set,
+ * and bits that are clear, in the physical address at which a run starts. */
+struct hurdmm_constraint {
+    size_t struct_size;
+    uint64_t must_set, must_clear;
+    uint64_t low, high;       /* first and last byte of the run; high 0: any */
+    uint64_t alignment;       /* of the start, a power of two */
+    uint64_t boundary;        /* no run crosses a multiple of it; power of 2 */
+    uint32_t colour, colours; /* (start / page) % colours == colour */
+};
+
+/* As hurdmm_container_allocate, with frames that satisfy the constraint (NULL:
+ * none): each page on its own, or, with HURDMM_CONTIGUOUS, all of them as one
+ * run, all or none.  Also EINVAL (masks that contradict each other, or that set
+ * bits below the page size), ERANGE (this machine has no such memory), ENOMEM
+ * (it has, but not now).  Class: store. */
+#define HURDMM_CONTIGUOUS 16u
+int hurdmm_container_allocate_constrained(
+    struct hurdmm_container *container, uint64_t offset, uint64_t length,
+    unsigned flags, const struct hurdmm_constraint *constraint, uint64_t *done);
+
+/* For devices.  pin keeps a page-aligned range, every page of which is there, as
+ * it is until it is unpinned, and tells where it lies: physical runs in the
+ * order of the range, at most `max` of them.  Pins nest and count against the
+ * manager's pin_limit; pinned pages cannot be released or moved (EBUSY), and
+ * copies of pages pinned for writing are made at once.  ENOENT (a hole), EDQUOT
+ * (pin_limit), ERANGE (more than `max` runs), ENOMEM, EINVAL, ESTALE; on error
+ * nothing is pinned.  Class: store. */
+struct hurdmm_physical_run {
+    uint64_t address; /* physical */
+    uint64_t length;  /* bytes */
+};
+int hurdmm_container_pin(struct hurdmm_container *container, uint64_t offset,
+                         uint64_t length, unsigned access,
+                         struct hurdmm_physical_run *runs, size_t max,
+                         size_t *count);
+/* Undoes one pin of the same range and access.  EINVAL (not pinned: nothing is
+ * changed), ESTALE.  Class: store. */
+int hurdmm_container_unpin(struct hurdmm_container *container, uint64_t offset,
+                           uint64_t length, unsigned access);
+
 /* Gives back every frame in the page-aligned range; holes are ignored.
  * EINVAL, ESTALE.  Class: store. */
 int hurdmm_container_release(struct hurdmm_container *container,
@@ -110,6 +152,40 @@ int hurdmm_memory_transfer(struct hurdmm_store *store, uint64_t offset,
                            struct hurdmm_container *container,
                            uint64_t container_offset, uint64_t length, int move,
                            uint64_t *done);
+
+/* Grants: weak handles on a range of a container, to give to somebody else.  The
+ * holder may read, write and map it, as the grant's rights say, and nothing more:
+ * he cannot allocate, release, copy or grant on, since the functions for that
+ * take a container.  The owner may revoke at any time. */
+struct hurdmm_grant;
+
+/* Grants `rights` on a page-aligned range; later allocations in it are covered.
+ * EINVAL, ENOMEM, ESTALE. */
+int hurdmm_grant_create(struct hurdmm_container *container, uint64_t offset,
+                        uint64_t length, unsigned rights,
+                        struct hurdmm_grant **grant);
+/* Takes everything back at once: what was mapped through the grant is unbound,
+ * and the handle is stale.  While the holder has a hold on it that is not over,
+ * waits for it, at most until its deadline.  EBUSY (pages pinned through it),
+ * ESTALE. */
+int hurdmm_grant_revoke(struct hurdmm_grant *grant);
+/* The holder's: nothing is taken from him before he drops the hold or
+ * `timeout_ns` has passed, one second at most.  EBUSY (held already), ESTALE,
+ * EINVAL. */
+int hurdmm_grant_hold(struct hurdmm_grant *grant, uint64_t timeout_ns);
+int hurdmm_grant_drop(struct hurdmm_grant *grant);
+/* Any bytes of the range, by offset in the grant.  *done is always written.
+ * EPERM (beyond its rights), ENXIO (beyond its range), ENOENT (a hole), ESTALE,
+ * EINVAL, ENOMEM. */
+int hurdmm_grant_read(struct hurdmm_grant *grant, uint64_t offset, void *buffer,
+                      size_t length, size_t *done);
+int hurdmm_grant_write(struct hurdmm_grant *grant, uint64_t offset,
+                       const void *buffer, size_t length, size_t *done);
+/* Binds part of the range to memory, as hurdmm_bind with `rights`.  EPERM,
+ * ENXIO, ESTALE, and what hurdmm_bind says. */
+int hurdmm_grant_map(struct hurdmm_grant *grant, uint64_t offset, size_t length,
+                     struct hurdmm_space *space, unsigned rights,
+                     uintptr_t *address);
 
 #ifdef __cplusplus
 }

@@ -3,6 +3,7 @@
 #ifndef HURDMM_HURDMM_H
 #define HURDMM_HURDMM_H
 
+#include <hurdmm/account.h>
 #include <hurdmm/block.h>
 #include <hurdmm/container.h>
 #include <hurdmm/manager.h>

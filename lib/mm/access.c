@@ -409,45 +409,6 @@ int hurdmm_populate(struct hurdmm_space *space, uintptr_t address,
     return err;
 }
 
-static uint16_t *pin_count(struct hmm_frame *frame, unsigned access)
-{
-    return access & HURDMM_WRITE ? &frame->pins_write : &frame->pins_read;
-}
-
-static int pin_page(struct hmm_want *want, uint64_t *slot, unsigned access)
-{
-    struct hurdmm_store *store = want->store;
-    struct hurdmm *manager = store->manager;
-    struct hmm_frame *frame = &manager->physmem.table[HMM_SLOT_FRAME(*slot)];
-    uint16_t *count = pin_count(frame, access);
-
-    if (*count == UINT16_MAX)
-        return EDQUOT;
-    if (!frame->pins_read && !frame->pins_write) {
-        if (manager->pinned >= manager->pin_limit)
-            return EDQUOT;
-        hmm_page_unrank(store, want->page, slot, false);
-        manager->pinned++;
-        store->pinned++;
-    }
-    ++*count;
-    return 0;
-}
-
-static void unpin_page(struct hurdmm_store *store, uint64_t page,
-                       uint64_t *slot, unsigned access)
-{
-    struct hurdmm *manager = store->manager;
-    struct hmm_frame *frame = &manager->physmem.table[HMM_SLOT_FRAME(*slot)];
-
-    --*pin_count(frame, access);
-    if (frame->pins_read || frame->pins_write)
-        return;
-    manager->pinned--;
-    store->pinned--;
-    hmm_page_rank(store, page, slot, 0);
-}
-
 /* Unpins the first `length` bytes of a range that is pinned. */
 static void undo_pins(struct walk *walk, uint64_t address, uint64_t length)
 {
@@ -459,7 +420,7 @@ static void undo_pins(struct walk *walk, uint64_t address, uint64_t length)
         if (locate(walk, &want))
             continue;
         uint64_t *slot = hmm_home_slot(&want);
-        unpin_page(want.store, want.page, slot, walk->access);
+        hmm_page_unpin(want.store, want.page, slot, walk->access);
     }
 }
 
@@ -479,7 +440,7 @@ int hurdmm_pin(struct hurdmm_space *space, uintptr_t address, size_t length,
     while (!err && amount < length) {
         err = bring(&walk, 1, true, &want, &slot);
         if (!err)
-            err = pin_page(&want, slot, access);
+            err = hmm_page_pin(want.store, want.page, slot, access);
         if (err)
             break;
         amount += page;
@@ -505,10 +466,7 @@ static int check_pins(struct walk *walk, uint64_t length)
         if (err == ENOENT)
             return err;
         const uint64_t *slot = want.store ? hmm_home_slot(&want) : NULL;
-        if (!hmm_resident(slot))
-            return EINVAL;
-        if (!*pin_count(&manager->physmem.table[HMM_SLOT_FRAME(*slot)],
-                        walk->access))
+        if (!hmm_page_is_pinned_for(manager, slot, walk->access))
             return EINVAL;
     }
     return 0;

@@ -92,6 +92,29 @@ static const char *check_sums(const struct hurdmm *manager,
     return NULL;
 }
 
+/* Every frame in use is paid for, but for those that somebody has in hand. */
+static const char *check_accounts(const struct hurdmm *manager)
+{
+    const struct hmm_physmem *physmem = &manager->physmem;
+    const struct hmm_list *link;
+    uint64_t paid = 0, guaranteed = 0, in_hand = 0;
+
+    HMM_LIST_FOR_EACH(link, &manager->accounts)
+    {
+        const struct hurdmm_account *account =
+            HMM_CONTAINER_OF(link, struct hurdmm_account, link);
+        paid += account->payer.used;
+        guaranteed += account->guaranteed;
+    }
+    for (uint32_t i = 0; i < physmem->frames; i++)
+        in_hand += physmem->table[i].refs > 0 && !physmem->table[i].container;
+    if (paid + in_hand != physmem->used)
+        return "accounts do not pay for the frames in use";
+    return guaranteed + manager->reserve == manager->budget
+               ? NULL
+               : "A1: guarantees do not sum up";
+}
+
 static const char *check_space(const struct hurdmm_space *space)
 {
     struct hmm_span *span = hmm_span_lowest(&space->regions);
@@ -165,6 +188,8 @@ const char *hmm_check(struct hurdmm *manager)
                : check_space(HMM_CONTAINER_OF(link, struct hurdmm_space, link));
     if (!what)
         what = check_sums(manager, &sums);
+    if (!what)
+        what = check_accounts(manager);
     if (!what && !hmm_physmem_check(&manager->physmem))
         what = "P1: the frame table";
     if (!what && manager->policy->check(manager->policy_state, manager->ranked))

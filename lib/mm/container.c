@@ -50,7 +50,9 @@ struct hurdmm_store *hmm_container_make(struct hurdmm *manager)
     container->size = UINT64_MAX - (hmm_page_bytes(manager) - 1);
     container->block_pages = 1;
     container->id = ++manager->next_id;
-    hmm_container_init(&container->cache, &manager->physmem);
+    container->account = manager->account;
+    hmm_container_init(&container->cache, &manager->physmem,
+                       &manager->account->payer, true);
     hmm_list_append(&manager->containers, &container->link);
     return container;
 }
@@ -89,33 +91,98 @@ int hurdmm_container_destroy(struct hurdmm_container *handle)
     if (container->cache.mappings.count > 0 || container->pinned ||
         container->users)
         err = EBUSY;
-    if (!err)
+    if (!err) {
+        hmm_grants_forget(container);
         hmm_bury(container);
+    }
     hmm_leave(manager);
     return err;
 }
 
-/* Gives one page a zeroed frame. */
-static int allocate_page(struct hurdmm_store *container, uint64_t page)
+/* How many pages from `page` on are free, at most `count`. */
+static uint32_t room_at(const struct hurdmm_store *container, uint64_t page,
+                        uint64_t count)
+{
+    const struct hmm_bond *bond =
+        hmm_bond_in(&container->cache, page, page + (count - 1));
+    uint64_t found;
+
+    if (bond)
+        count = bond->by_target.first > page ? bond->by_target.first - page : 0;
+    if (hmm_index_next(&container->cache.index, page, &found))
+        count = hmm_min(count, found - page);
+    return (uint32_t)hmm_min(count, HMM_RUN_MAX);
+}
+
+/* Zeroes frames and gives them to pages.  On an error none are given. */
+static int give(struct hurdmm_store *container, uint64_t page, uint32_t first,
+                uint32_t count)
 {
     struct hurdmm *manager = container->manager;
-    uint32_t frame, got;
     void *bytes;
+    uint32_t i = 0;
+    int err = hmm_frames_window(&manager->physmem, first, count, &bytes);
 
-    if (hmm_container_slot(&container->cache, page) ||
-        hmm_bond_at(&container->cache, page))
-        return EEXIST;
-    int err = hmm_frames_get(manager, 1, HURDMM_FRAME_NONE, &frame, &got);
-    if (err)
-        return err;
-    err = hmm_frames_window(&manager->physmem, frame, 1, &bytes);
-    if (!err) {
-        memset(bytes, 0, hmm_page_bytes(manager));
-        err = hmm_container_put(&container->cache, page, frame);
+    if (!err)
+        memset(bytes, 0, (size_t)count << manager->physmem.page_shift);
+    while (!err && i < count) {
+        err = hmm_container_put(&container->cache, page + i, first + i);
+        i += !err;
     }
+    while (err && i-- > 0)
+        hmm_container_take(&container->cache, page + i);
     if (err)
-        hmm_frames_drop(&manager->physmem, frame, 1);
+        hmm_frames_drop(&manager->physmem, first, count);
     return err;
+}
+
+/* What an allocation asks for. */
+struct asked {
+    unsigned flags;
+    const struct hmm_constraint *constraint; /* NULL: none */
+    uint64_t pages;
+};
+
+/* Frames for some pages, in a row.  EAGAIN: the lock was dropped. */
+static int take_frames(struct hurdmm *manager, const struct asked *asked,
+                       uint32_t want, uint32_t hint, uint32_t *first,
+                       uint32_t *got)
+{
+    bool whole = asked->flags & HURDMM_CONTIGUOUS;
+
+    if (!asked->constraint && !whole)
+        return hmm_frames_get(manager, want, hint, first, got);
+    *got = whole ? (uint32_t)asked->pages : 1;
+    int err =
+        hmm_frames_take_run(&manager->physmem, *got, asked->constraint, first);
+    if (err != ENOMEM)
+        return err;
+    err = hmm_reclaim(manager, *got);
+    return err ? err : EAGAIN;
+}
+
+/* Allocates the next pages; *got says how many. */
+static int allocate_some(struct hurdmm_store *container, uint64_t page,
+                         uint64_t count, const struct asked *asked,
+                         uint32_t *got)
+{
+    struct hurdmm *manager = container->manager;
+    bool whole = asked->flags & HURDMM_CONTIGUOUS;
+    uint32_t want = room_at(container, page, count), first;
+    const uint64_t *before =
+        page ? hmm_container_slot(&container->cache, page - 1) : NULL;
+    uint32_t hint = before ? HMM_SLOT_FRAME(*before) + 1 : HURDMM_FRAME_NONE;
+
+    if (want == 0)
+        return EEXIST;
+    int err = hmm_account_admit(container, whole ? count : want);
+    if (err && want > 1 && !whole) {
+        want = 1;
+        err = hmm_account_admit(container, 1);
+    }
+    if (!err)
+        err = take_frames(manager, asked, want, hint, &first, got);
+    return err ? err : give(container, page, first, *got);
 }
 
 /* Is anything there?  All-or-none must know before the first page. */
@@ -129,52 +196,114 @@ static bool occupied(const struct hurdmm_store *container, uint64_t first,
             page <= last);
 }
 
+/* How often a request that a constraint or contiguity makes hard is tried with
+ * more memory free. */
+#define TRIES_MAX 16u
+
 /* Allocates pages one after the other; the lock may be dropped. */
 static int allocate(struct hurdmm_store *container, uint64_t first,
-                    uint64_t pages, uint64_t *done)
+                    const struct asked *asked, uint64_t *done)
 {
+    unsigned tries = 0;
+    uint32_t got = 0;
     int err = 0;
 
     container->users++;
-    while (!err && *done < pages) {
-        err = allocate_page(container, first + *done);
-        if (err == EAGAIN)
-            err = 0;
-        else if (!err)
-            ++*done;
+    while (!err && *done < asked->pages) {
+        err = allocate_some(container, first + *done, asked->pages - *done,
+                            asked, &got);
+        if (!err) {
+            *done += got;
+            tries = 0;
+        } else if (err == EAGAIN) {
+            err = (asked->constraint || asked->flags & HURDMM_CONTIGUOUS) &&
+                          ++tries > TRIES_MAX
+                      ? ENOMEM
+                      : 0;
+        }
     }
     container->users--;
     return err;
 }
 
-int hurdmm_container_allocate(struct hurdmm_container *handle, uint64_t offset,
-                              uint64_t length, unsigned flags, uint64_t *done)
+static int check_asked(const struct hurdmm *manager, uint64_t offset,
+                       uint64_t length, const struct asked *asked)
 {
-    if (!done)
+    if (hmm_range_check(manager, offset, length))
         return EINVAL;
-    *done = 0;
-    if (flags & ~HURDMM_ALL_OR_NONE)
-        return EINVAL;
+    if (asked->flags & HURDMM_CONTIGUOUS && asked->pages >= UINT32_MAX)
+        return ERANGE;
+    return 0;
+}
+
+static int allocate_range(struct hurdmm_container *handle, uint64_t offset,
+                          uint64_t length, struct asked *asked, uint64_t *done)
+{
     int err = enter(handle);
+
     if (err)
         return err;
     struct hurdmm_store *container = hmm_container_of(handle);
     struct hurdmm *manager = container->manager;
     unsigned shift = manager->physmem.page_shift;
-    uint64_t first = offset >> shift, pages = length >> shift, got = 0;
-    err = hmm_range_check(manager, offset, length);
-    if (!err && flags & HURDMM_ALL_OR_NONE &&
-        occupied(container, first, first + pages - 1))
+    uint64_t first = offset >> shift, got = 0;
+    asked->pages = length >> shift;
+    err = check_asked(manager, offset, length, asked);
+    if (!err && asked->flags & (HURDMM_ALL_OR_NONE | HURDMM_CONTIGUOUS) &&
+        occupied(container, first, first + asked->pages - 1))
         err = EEXIST;
     if (!err)
-        err = allocate(container, first, pages, &got);
-    if (err && flags & HURDMM_ALL_OR_NONE && got > 0) {
+        err = allocate(container, first, asked, &got);
+    if (err && asked->flags & HURDMM_ALL_OR_NONE && got > 0) {
         hmm_container_release(container, first, first + got - 1);
         got = 0;
     }
     *done = got << shift;
     hmm_leave(manager);
     return err;
+}
+
+int hurdmm_container_allocate(struct hurdmm_container *container,
+                              uint64_t offset, uint64_t length, unsigned flags,
+                              uint64_t *done)
+{
+    struct asked asked = {.flags = flags};
+
+    if (!done)
+        return EINVAL;
+    *done = 0;
+    if (flags & ~HURDMM_ALL_OR_NONE)
+        return EINVAL;
+    return allocate_range(container, offset, length, &asked, done);
+}
+
+int hurdmm_container_allocate_constrained(
+    struct hurdmm_container *container, uint64_t offset, uint64_t length,
+    unsigned flags, const struct hurdmm_constraint *constraint, uint64_t *done)
+{
+    struct hmm_constraint inner;
+    struct asked asked = {.flags = flags};
+
+    if (!done)
+        return EINVAL;
+    *done = 0;
+    if (flags & ~(HURDMM_ALL_OR_NONE | HURDMM_CONTIGUOUS) ||
+        (constraint && constraint->struct_size < sizeof *constraint))
+        return EINVAL;
+    if (constraint) {
+        inner = (struct hmm_constraint){
+            .must_set = constraint->must_set,
+            .must_clear = constraint->must_clear,
+            .low = constraint->low,
+            .high = constraint->high,
+            .alignment = constraint->alignment,
+            .boundary = constraint->boundary,
+            .colour = constraint->colour,
+            .colours = constraint->colours,
+        };
+        asked.constraint = &inner;
+    }
+    return allocate_range(container, offset, length, &asked, done);
 }
 
 int hurdmm_container_release(struct hurdmm_container *handle, uint64_t offset,
@@ -191,6 +320,122 @@ int hurdmm_container_release(struct hurdmm_container *handle, uint64_t offset,
     if (!err)
         err = hmm_container_release(container, offset >> shift,
                                     (offset + (length - 1)) >> shift);
+    hmm_leave(manager);
+    return err;
+}
+
+/* Pins. */
+
+/* Adds a page to a list of physical runs.  ERANGE: it is full. */
+static int add_run(struct hurdmm *manager, uint32_t frame,
+                   struct hurdmm_physical_run *runs, size_t max, size_t *count)
+{
+    uint64_t address = hmm_frame_address(&manager->physmem, frame);
+    size_t page = hmm_page_bytes(manager);
+
+    if (*count > 0 &&
+        runs[*count - 1].address + runs[*count - 1].length == address) {
+        runs[*count - 1].length += page;
+        return 0;
+    }
+    if (*count == max)
+        return ERANGE;
+    runs[*count].address = address;
+    runs[*count].length = page;
+    ++*count;
+    return 0;
+}
+
+static int pin_range(struct hurdmm_store *container, uint64_t first,
+                     uint64_t pages, unsigned access,
+                     struct hurdmm_physical_run *runs, size_t max,
+                     size_t *count)
+{
+    struct hurdmm *manager = container->manager;
+    uint64_t i = 0;
+    int err = 0;
+
+    container->users++;
+    while (!err && i < pages) {
+        struct hmm_want want = {
+            .store = container,
+            .page = first + i,
+            .access = access,
+            .thread = hmm_thread_self(manager),
+            .own = true,
+        };
+        uint64_t *slot;
+
+        err = hmm_obtain(&want, &slot);
+        if (err == EAGAIN) {
+            err = 0;
+            continue;
+        }
+        if (!err)
+            err = add_run(manager, HMM_SLOT_FRAME(*slot), runs, max, count);
+        if (!err)
+            err = hmm_page_pin(want.store, want.page, slot, access);
+        i += !err;
+    }
+    while (err && i-- > 0) {
+        struct hmm_want want = {.store = container, .page = first + i};
+        uint64_t *slot = hmm_home_slot(&want);
+        hmm_page_unpin(want.store, want.page, slot, access);
+    }
+    container->users--;
+    return err;
+}
+
+int hurdmm_container_pin(struct hurdmm_container *handle, uint64_t offset,
+                         uint64_t length, unsigned access,
+                         struct hurdmm_physical_run *runs, size_t max,
+                         size_t *count)
+{
+    size_t n = 0;
+
+    if (!runs || !count || !access || access & ~HURDMM_RIGHTS)
+        return EINVAL;
+    int err = enter(handle);
+    if (err)
+        return err;
+    struct hurdmm_store *container = hmm_container_of(handle);
+    struct hurdmm *manager = container->manager;
+    unsigned shift = manager->physmem.page_shift;
+    err = hmm_range_check(manager, offset, length);
+    if (!err && length >> shift > manager->pin_limit)
+        err = EDQUOT;
+    if (!err)
+        err = pin_range(container, offset >> shift, length >> shift, access,
+                        runs, max, &n);
+    if (!err)
+        *count = n;
+    hmm_leave(manager);
+    return err;
+}
+
+int hurdmm_container_unpin(struct hurdmm_container *handle, uint64_t offset,
+                           uint64_t length, unsigned access)
+{
+    if (!access || access & ~HURDMM_RIGHTS)
+        return EINVAL;
+    int err = enter(handle);
+    if (err)
+        return err;
+    struct hurdmm_store *container = hmm_container_of(handle);
+    struct hurdmm *manager = container->manager;
+    unsigned shift = manager->physmem.page_shift;
+    uint64_t first = offset >> shift, pages = length >> shift;
+    err = hmm_range_check(manager, offset, length);
+    for (uint64_t i = 0; !err && i < pages; i++) {
+        struct hmm_want want = {.store = container, .page = first + i};
+        if (!hmm_page_is_pinned_for(manager, hmm_home_slot(&want), access))
+            err = EINVAL;
+    }
+    for (uint64_t i = 0; !err && i < pages; i++) {
+        struct hmm_want want = {.store = container, .page = first + i};
+        uint64_t *slot = hmm_home_slot(&want);
+        hmm_page_unpin(want.store, want.page, slot, access);
+    }
     hmm_leave(manager);
     return err;
 }

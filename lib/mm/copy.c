@@ -228,7 +228,7 @@ static void zombify(struct hurdmm_store *store)
 {
     hmm_list_remove(&store->link);
     hmm_list_append(&store->manager->zombies, &store->link);
-    store->magic = 0;
+    store->magic = 0; /* handles of it are stale */
     store->zombie = true;
     store->manager->reap_due = true;
 }
@@ -411,6 +411,8 @@ static void commit_release(struct hurdmm_store *store, uint64_t first,
                            uint64_t last, struct hurdmm_store *zombie)
 {
     if (zombie) {
+        zombie->account = store->account;
+        hmm_container_charge(&zombie->cache, &store->account->payer);
         hmm_container_shift(&store->cache, first, last, &zombie->cache, first);
         zombify(zombie);
         return;
@@ -641,7 +643,10 @@ static int prepare(struct copy *copy, struct needs *needs)
     if (copy->flags & HURDMM_COPY_MOVE) {
         if (hmm_pinned_in(copy->source, copy->from, from_last))
             return EBUSY;
-        err = take_all(copy->source, copy->from, from_last);
+        if (copy->target->account != copy->source->account)
+            err = hmm_account_admit(copy->target, copy->count);
+        if (!err)
+            err = take_all(copy->source, copy->from, from_last);
         need_shift(copy->source, copy->from, from_last, needs);
     } else if (!(copy->flags & HURDMM_COPY_SHARED)) {
         err = revoke(copy->source, copy->from, from_last);

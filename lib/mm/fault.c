@@ -239,7 +239,8 @@ static uint32_t neighbours(const struct hmm_want *want, bool write)
         uint64_t slot = *cursor.value;
         if (HMM_SLOT_FRAME(slot) == HURDMM_FRAME_NONE || slot & out)
             break;
-        if (write && (!(slot & HMM_DIRTY) || slot & HMM_WRITING))
+        if (write && !store->container &&
+            (!(slot & HMM_DIRTY) || slot & HMM_WRITING))
             break;
         n++;
     }

@@ -218,7 +218,9 @@ static int begin(struct hmm_want *want, struct hurdmm_request **result)
     bool discarded;
 
     count = cut_window(want, first, (count + block - 1) / block * block);
-    int err = take_frames(store, first, count, &run, &got);
+    int err = hmm_account_admit(store, count);
+    if (!err)
+        err = take_frames(store, first, count, &run, &got);
     if (err)
         return err;
     struct hurdmm_request *request = hmm_slab_alloc(&manager->request_slab);
@@ -439,6 +441,8 @@ int hmm_fill_blank(struct hmm_want *want)
     void *bytes;
     int err = may_fill(want);
 
+    if (!err)
+        err = hmm_account_admit(store, 1);
     if (!err)
         err = hmm_frames_get(manager, 1, HURDMM_FRAME_NONE, &frame, &got);
     if (err)

@@ -161,6 +161,10 @@ static void init_slabs(struct hurdmm *manager)
                   "store");
     hmm_slab_init(&manager->region_slab, core, sizeof(struct hmm_region), 16,
                   "region");
+    hmm_slab_init(&manager->account_slab, core, sizeof(struct hurdmm_account),
+                  16, "account");
+    hmm_slab_init(&manager->grant_slab, core, sizeof(struct hurdmm_grant), 16,
+                  "grant");
     hmm_slab_init(&manager->request_slab, core, sizeof(struct hurdmm_request),
                   16, "request");
     hmm_slab_init(&manager->waiter_slab, core, sizeof(struct hmm_waiter), 16,
@@ -179,7 +183,8 @@ static void init_lists(struct hurdmm *manager)
     struct hmm_list *lists[] = {
         &manager->unused,     &manager->spaces,   &manager->stores,
         &manager->containers, &manager->requests, &manager->calls,
-        &manager->waiters,    &manager->ready,    &manager->zombies};
+        &manager->waiters,    &manager->ready,    &manager->zombies,
+        &manager->accounts,   &manager->grants};
 
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         hmm_list_init(lists[i]);
@@ -255,6 +260,10 @@ static int set_up(struct hurdmm *manager, const struct hurdmm_options *options)
     err = set_policy(manager, options);
     if (err)
         return err;
+    err = hmm_account_make(manager, NULL, &manager->account);
+    if (err)
+        return err;
+    manager->account->guaranteed = manager->budget - manager->reserve;
     return hmm_space_make(manager, NULL, &manager->own);
 }
 
@@ -429,7 +438,8 @@ int hurdmm_set_budget(struct hurdmm *manager, size_t budget)
     if (err)
         return err;
     uint64_t frames = budget >> manager->physmem.page_shift;
-    if (frames <= manager->high || frames < FRAMES_MIN ||
+    uint64_t promised = hmm_account_promised(manager);
+    if (frames <= manager->high + promised || frames < FRAMES_MIN ||
         frames > manager->budget_max) {
         hmm_leave(manager);
         return EINVAL;
@@ -447,6 +457,8 @@ int hurdmm_set_budget(struct hurdmm *manager, size_t budget)
         manager->budget = manager->physmem.used;
         manager->physmem.limit = manager->budget;
     }
+    manager->account->guaranteed =
+        manager->budget - promised - manager->reserve;
     hmm_leave(manager);
     return err;
 }

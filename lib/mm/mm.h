@@ -71,6 +71,8 @@
 #define HMM_MAGIC_SPACE 0x484d4d02u
 #define HMM_MAGIC_STORE 0x484d4d03u
 #define HMM_MAGIC_CONTAINER 0x484d4d04u
+#define HMM_MAGIC_ACCOUNT 0x484d4d06u
+#define HMM_MAGIC_GRANT 0x484d4d07u
 #define HMM_MAGIC_REQUEST 0x484d4d05u
 
 #define HMM_SIZE_CLASSES 7u /* of hurdmm_allocate: 64 bytes to 4 KiB */
@@ -108,12 +110,15 @@ struct hurdmm {
     struct hmm_core core;
     struct hmm_physmem physmem;
     struct hmm_slab space_slab, store_slab, region_slab;
+    struct hmm_slab account_slab, grant_slab;
     struct hmm_slab request_slab, waiter_slab, catcher_slab, arena_slab;
     struct hmm_slab size_slab[HMM_SIZE_CLASSES];
     struct hmm_large *large_free; /* larger pieces of hurdmm_allocate */
 
     struct hmm_list spaces, stores, containers;
-    struct hmm_list zombies; /* kept for those who depend on them */
+    struct hmm_list accounts, grants;
+    struct hurdmm_account *account; /* the manager's own */
+    struct hmm_list zombies;        /* kept for those who depend on them */
     struct hurdmm_space *own;
     struct hmm_list requests;  /* fills that are being answered */
     struct hmm_list calls;     /* stores' callbacks that are running */
@@ -129,7 +134,7 @@ struct hurdmm {
     uint32_t budget, reserve, low, high, dirty_limit, pin_limit;
     uint32_t budget_max, readahead;
     uint32_t dirty, writing, filling, pinned, trial;
-    uint32_t dirty_hand; /* where the search for dirty pages goes on */
+    uint32_t dirty_hand;         /* where the search for dirty pages goes on */
     uint32_t recent[HMM_RECENT]; /* 1 + frames lent last to who faulted */
     unsigned recent_next;
 
@@ -152,6 +157,28 @@ struct hurdmm {
     struct hurdmm_stats stats; /* the counters; the rest is computed */
 };
 
+struct hurdmm_account {
+    struct hmm_list link;
+    uint32_t magic;
+    struct hurdmm *manager;
+    struct hurdmm_account *parent; /* NULL: the manager's own */
+    struct hmm_payer payer;
+    uint64_t guaranteed, extra_limit; /* frames */
+    uint64_t refused;
+};
+
+struct hurdmm_grant {
+    struct hmm_list link;
+    uint32_t magic;
+    struct hurdmm *manager;
+    struct hurdmm_store *container; /* NULL: it has gone */
+    uint64_t offset, length;
+    unsigned rights;
+    bool held;
+    bool revoking;
+    uint64_t held_until; /* by the port's clock */
+};
+
 struct hurdmm_space {
     struct hmm_list link;
     uint32_t magic;
@@ -168,6 +195,7 @@ struct hmm_region {
     struct hmm_mapping mapping; /* its container is the store's cache */
     struct hurdmm_space *space;
     struct hurdmm_store *store; /* NULL: reserved */
+    struct hurdmm_grant *grant; /* through which it was mapped, or NULL */
     uint8_t rights, max_rights;
     uint8_t advice;
     uint32_t window;    /* pages filled by the last cluster */
@@ -186,6 +214,7 @@ struct hurdmm_store {
     uint64_t size;
     uint32_t block_pages;
     unsigned flags;
+    struct hurdmm_account *account; /* that pays for the cache */
     struct hmm_container cache;
     uint32_t users;    /* calls that will come back to it */
     uint32_t requests; /* fills being answered */
@@ -341,6 +370,13 @@ bool hmm_page_pinned(const struct hurdmm *manager, uint64_t slot);
  * EFAULT: they are gone. */
 int hmm_frame_bytes(struct hurdmm_store *store, uint64_t page, uint64_t slot,
                     void *buffer);
+bool hmm_page_is_pinned_for(struct hurdmm *manager, const uint64_t *slot,
+                            unsigned access);
+/* EDQUOT: pin_limit, or more pins than can be counted. */
+int hmm_page_pin(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
+                 unsigned access);
+void hmm_page_unpin(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
+                    unsigned access);
 void hmm_page_absent(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
                      uint64_t marker);
 uint64_t *hmm_home_slot(struct hmm_want *want);
@@ -501,6 +537,19 @@ void hmm_bury(struct hurdmm_store *store);
 /* Gives a container's range up: what others depend on stays with them. */
 int hmm_container_release(struct hurdmm_store *store, uint64_t first,
                           uint64_t last);
+
+/* account.c */
+int hmm_account_make(struct hurdmm *manager, struct hurdmm_account *parent,
+                     struct hurdmm_account **account);
+/* May the store's account pay for `count` more frames?  For a cache, pages of
+ * its own are dropped to make room.  0, EAGAIN (the lock was dropped), EDQUOT,
+ * and for the manager's own account ENOMEM. */
+int hmm_account_admit(struct hurdmm_store *store, uint64_t count);
+/* The sum of all guarantees but the manager's own. */
+uint64_t hmm_account_promised(const struct hurdmm *manager);
+
+/* grant.c */
+void hmm_grants_forget(struct hurdmm_store *container);
 
 /* container.c */
 struct hurdmm_store *hmm_container_make(struct hurdmm *manager);

@@ -237,6 +237,54 @@ int hmm_page_renew(struct hurdmm_store *store, uint64_t page, uint64_t *slot)
     return 0;
 }
 
+/* Pins: counted in the frame table. */
+
+static uint16_t *pin_count(struct hmm_frame *frame, unsigned access)
+{
+    return access & HURDMM_WRITE ? &frame->pins_write : &frame->pins_read;
+}
+
+bool hmm_page_is_pinned_for(struct hurdmm *manager, const uint64_t *slot,
+                            unsigned access)
+{
+    return hmm_resident(slot) &&
+           *pin_count(&manager->physmem.table[HMM_SLOT_FRAME(*slot)], access);
+}
+
+int hmm_page_pin(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
+                 unsigned access)
+{
+    struct hurdmm *manager = store->manager;
+    struct hmm_frame *frame = &manager->physmem.table[HMM_SLOT_FRAME(*slot)];
+    uint16_t *count = pin_count(frame, access);
+
+    if (*count == UINT16_MAX)
+        return EDQUOT;
+    if (!frame->pins_read && !frame->pins_write) {
+        if (manager->pinned >= manager->pin_limit)
+            return EDQUOT;
+        hmm_page_unrank(store, page, slot, false);
+        manager->pinned++;
+        store->pinned++;
+    }
+    ++*count;
+    return 0;
+}
+
+static void unpin_page(struct hurdmm_store *store, uint64_t page,
+                       uint64_t *slot, unsigned access)
+{
+    struct hurdmm *manager = store->manager;
+    struct hmm_frame *frame = &manager->physmem.table[HMM_SLOT_FRAME(*slot)];
+
+    --*pin_count(frame, access);
+    if (frame->pins_read || frame->pins_write)
+        return;
+    manager->pinned--;
+    store->pinned--;
+    hmm_page_rank(store, page, slot, 0);
+}
+
 /* Callbacks that run. */
 
 void hmm_call_begin(struct hmm_call *call, struct hurdmm_store *store,

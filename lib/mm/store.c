@@ -72,7 +72,9 @@ int hurdmm_store_create(struct hurdmm *manager,
                 (uint32_t)(options->block_size / hmm_page_bytes(manager));
         store->id = ++manager->next_id;
         copy_name(store->name, sizeof store->name, options->name);
-        hmm_container_init(&store->cache, &manager->physmem);
+        store->account = manager->account;
+        hmm_container_init(&store->cache, &manager->physmem,
+                           &manager->account->payer, false);
         hmm_list_append(&manager->stores, &store->link);
         store->magic = HMM_MAGIC_STORE;
         *result = store;

@@ -5,29 +5,67 @@
 #include "lib/physmem/physmem.h"
 
 void hmm_container_init(struct hmm_container *container,
-                        struct hmm_physmem *physmem)
+                        struct hmm_physmem *physmem, struct hmm_payer *payer,
+                        bool wired)
 {
     container->physmem = physmem;
+    container->payer = payer;
+    container->wired = wired;
     hmm_index_init(&container->index, &physmem->nodes);
     hmm_span_tree_init(&container->mappings);
     hmm_span_tree_init(&container->bonds);
     hmm_span_tree_init(&container->dependents);
 }
 
-static void disown(struct hmm_physmem *physmem, uint32_t frame)
+static void charge(struct hmm_container *container, uint32_t frame)
 {
+    if (frame == HURDMM_FRAME_NONE)
+        return;
+    container->payer->used++;
+    container->payer->wired += container->wired;
+}
+
+static void refund(struct hmm_container *container, uint32_t frame)
+{
+    if (frame == HURDMM_FRAME_NONE)
+        return;
+    hmm_assert(container->payer->used > 0);
+    container->payer->used--;
+    container->payer->wired -= container->wired;
+}
+
+static void disown(struct hmm_container *container, uint32_t frame)
+{
+    refund(container, frame);
     if (frame != HURDMM_FRAME_NONE)
-        physmem->table[frame].container = NULL;
+        container->physmem->table[frame].container = NULL;
 }
 
 static void own(struct hmm_container *container, uint64_t page, uint32_t frame)
 {
+    charge(container, frame);
     if (frame == HURDMM_FRAME_NONE)
         return;
     struct hmm_frame *entry = &container->physmem->table[frame];
     hmm_assert(entry->refs > 0 && !entry->container);
     entry->container = container;
     entry->page = page;
+}
+
+void hmm_container_charge(struct hmm_container *container,
+                          struct hmm_payer *payer)
+{
+    struct hmm_index_cursor cursor;
+    bool more = hmm_index_seek(&container->index, &cursor, 0);
+    uint64_t frames = 0;
+
+    for (; more; more = hmm_index_step(&cursor))
+        frames += HMM_SLOT_FRAME(*cursor.value) != HURDMM_FRAME_NONE;
+    container->payer->used -= frames;
+    container->payer->wired -= container->wired ? frames : 0;
+    payer->used += frames;
+    payer->wired += container->wired ? frames : 0;
+    container->payer = payer;
 }
 
 void hmm_container_clear(struct hmm_container *container)
@@ -40,7 +78,7 @@ void hmm_container_clear(struct hmm_container *container)
 
         hmm_assert(!(*cursor.value & HMM_LENT));
         if (frame != HURDMM_FRAME_NONE) {
-            disown(container->physmem, frame);
+            disown(container, frame);
             hmm_frames_drop(container->physmem, frame, 1);
         }
     }
@@ -70,7 +108,7 @@ uint64_t hmm_container_take(struct hmm_container *container, uint64_t page)
 
     hmm_assert(!err && !(slot & HMM_LENT));
     (void)err;
-    disown(container->physmem, HMM_SLOT_FRAME(slot));
+    disown(container, HMM_SLOT_FRAME(slot));
     return slot;
 }
 
@@ -78,7 +116,7 @@ void hmm_container_swap(struct hmm_container *container, uint64_t page,
                         uint64_t *slot, uint32_t frame)
 {
     hmm_assert(!(*slot & HMM_LENT));
-    disown(container->physmem, HMM_SLOT_FRAME(*slot));
+    disown(container, HMM_SLOT_FRAME(*slot));
     *slot = (*slot & ~(uint64_t)UINT32_MAX) | frame;
     own(container, page, frame);
 }

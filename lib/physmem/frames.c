@@ -74,6 +74,20 @@ int hmm_physmem_init(struct hmm_physmem *physmem, struct hurdmm_port *port,
     return err ? err : open_windows(physmem);
 }
 
+static void begin_use(struct hmm_physmem *physmem, uint32_t first,
+                      uint32_t count)
+{
+    for (uint32_t i = first; i < first + count; i++) {
+        struct hmm_frame *frame = &physmem->table[i];
+        hmm_assert(frame->refs == 0);
+        memset(frame, 0, sizeof *frame);
+        frame->refs = 1;
+    }
+    physmem->used += count;
+    if (physmem->used > physmem->peak)
+        physmem->peak = physmem->used;
+}
+
 int hmm_frames_take(struct hmm_physmem *physmem, uint32_t want, uint32_t hint,
                     uint32_t *first, uint32_t *got)
 {
@@ -82,18 +96,27 @@ int hmm_frames_take(struct hmm_physmem *physmem, uint32_t want, uint32_t hint,
     if (want > physmem->limit - physmem->used)
         want = physmem->limit - physmem->used;
     int err = hmm_zones_alloc_some(&physmem->zones, want, hint, first, got);
-    if (err)
-        return err;
-    for (uint32_t i = 0; i < *got; i++) {
-        struct hmm_frame *frame = &physmem->table[*first + i];
-        hmm_assert(frame->refs == 0);
-        memset(frame, 0, sizeof *frame);
-        frame->refs = 1;
+    if (!err)
+        begin_use(physmem, *first, *got);
+    return err;
+}
+
+int hmm_frames_take_run(struct hmm_physmem *physmem, uint32_t count,
+                        const struct hmm_constraint *constraint,
+                        uint32_t *first)
+{
+    int err = hmm_zones_alloc(&physmem->zones, count, constraint,
+                              HURDMM_FRAME_NONE, first);
+
+    /* Asked first, so that what can never be is told from what is not now. */
+    if (!err && (physmem->used >= physmem->limit ||
+                 count > physmem->limit - physmem->used)) {
+        hmm_zones_free(&physmem->zones, *first, count);
+        err = count > physmem->limit ? ERANGE : ENOMEM;
     }
-    physmem->used += *got;
-    if (physmem->used > physmem->peak)
-        physmem->peak = physmem->used;
-    return 0;
+    if (!err)
+        begin_use(physmem, *first, count);
+    return err;
 }
 
 void hmm_frames_drop(struct hmm_physmem *physmem, uint32_t first,

@@ -40,8 +40,16 @@
 #define HMM_GONE (UINT64_C(1) << 35) /* the application dropped its bytes */
 #define HMM_TAG_SHIFT 40
 
+/* Counts the frames that somebody pays for: one for each slot that has one. */
+struct hmm_payer {
+    uint64_t used;
+    uint64_t wired; /* of these, in containers whose pages cannot leave */
+};
+
 struct hmm_container {
     struct hmm_physmem *physmem;
+    struct hmm_payer *payer; /* never NULL */
+    bool wired;              /* its pages stay until they are released */
     struct hmm_index index;
     struct hmm_span_tree mappings;   /* by byte offset; may overlap */
     struct hmm_span_tree bonds;      /* of which this is the target */
@@ -105,6 +113,11 @@ int hmm_physmem_init(struct hmm_physmem *physmem, struct hurdmm_port *port,
  * no container, contents undefined.  ENOMEM: none, or the limit is reached. */
 int hmm_frames_take(struct hmm_physmem *physmem, uint32_t want, uint32_t hint,
                     uint32_t *first, uint32_t *got);
+/* Takes exactly `count` consecutive frames that satisfy a constraint.  ENOMEM:
+ * not now; ERANGE: not on this machine; EINVAL: nowhere. */
+int hmm_frames_take_run(struct hmm_physmem *physmem, uint32_t count,
+                        const struct hmm_constraint *constraint,
+                        uint32_t *first);
 /* Drops one reference of each; a frame without references is free. */
 void hmm_frames_drop(struct hmm_physmem *physmem, uint32_t first,
                      uint32_t count);
@@ -119,7 +132,11 @@ bool hmm_frames_adjacent(const struct hmm_physmem *physmem, uint32_t first,
                          uint32_t second);
 
 void hmm_container_init(struct hmm_container *container,
-                        struct hmm_physmem *physmem);
+                        struct hmm_physmem *physmem, struct hmm_payer *payer,
+                        bool wired);
+/* Makes somebody else pay for it. */
+void hmm_container_charge(struct hmm_container *container,
+                          struct hmm_payer *payer);
 /* Frees every frame; nothing is lent. */
 void hmm_container_clear(struct hmm_container *container);
 /* Puts a slot; its frame, if it names one, goes over to the container.  EEXIST,

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT */
+/* grant.c - weak handles on a range of a container.
+ *
+ * What a grant lets its holder do is done for him by the container's own
+ * functions, after a look at the grant; what is mapped through it is an ordinary
+ * region that remembers the grant.  So revoking is unbinding those regions and
+ * forgetting the handle.
+ */
+#include "lib/mm/mm.h"
+
+#define HOLD_MAX_NS UINT64_C(1000000000)
+
+static int enter(struct hurdmm_grant *grant)
+{
+    if (!grant)
+        return EINVAL;
+    if (grant->magic != HMM_MAGIC_GRANT)
+        return ESTALE;
+    struct hurdmm *manager = grant->manager;
+    int err = hmm_enter(manager);
+    if (!err && (grant->magic != HMM_MAGIC_GRANT || !grant->container)) {
+        hmm_leave(manager);
+        err = ESTALE;
+    }
+    return err;
+}
+
+int hurdmm_grant_create(struct hurdmm_container *handle, uint64_t offset,
+                        uint64_t length, unsigned rights,
+                        struct hurdmm_grant **result)
+{
+    if (!result || !(rights & HURDMM_READ) || rights & ~HURDMM_RIGHTS)
+        return EINVAL;
+    int err = hmm_enter_container(handle);
+    if (err)
+        return err;
+    struct hurdmm_store *container = hmm_container_of(handle);
+    struct hurdmm *manager = container->manager;
+    struct hurdmm_grant *grant = NULL;
+    if (!container->container)
+        err = ENOTSUP;
+    else
+        err = hmm_range_check(manager, offset, length);
+    if (!err && !(grant = hmm_slab_alloc(&manager->grant_slab)))
+        err = ENOMEM;
+    if (!err) {
+        memset(grant, 0, sizeof *grant);
+        grant->magic = HMM_MAGIC_GRANT;
+        grant->manager = manager;
+        grant->container = container;
+        grant->offset = offset;
+        grant->length = length;
+        grant->rights = rights;
+        hmm_list_append(&manager->grants, &grant->link);
+        *result = grant;
+    }
+    hmm_leave(manager);
+    return err;
+}
+
+/* The container has gone: its grants are stale. */
+void hmm_grants_forget(struct hurdmm_store *container)
+{
+    struct hmm_list *link;
+
+    HMM_LIST_FOR_EACH(link, &container->manager->grants)
+    {
+        struct hurdmm_grant *grant =
+            HMM_CONTAINER_OF(link, struct hurdmm_grant, link);
+        if (grant->container == container)
+            grant->container = NULL;
+    }
+}
+
+/* A region that was mapped through the grant. */
+static struct hmm_region *mapped_through(const struct hurdmm_grant *grant)
+{
+    struct hmm_span *span =
+        grant->container ? hmm_span_lowest(&grant->container->cache.mappings)
+                         : NULL;
+
+    for (; span; span = hmm_span_next(span)) {
+        struct hmm_mapping *mapping =
+            HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
+        struct hmm_region *region =
+            HMM_CONTAINER_OF(mapping, struct hmm_region, mapping);
+        if (region->grant == grant)
+            return region;
+    }
+    return NULL;
+}
+
+static int unmap_all(struct hurdmm_grant *grant)
+{
+    struct hmm_region *region;
+    int err = 0;
+
+    while (!err && (region = mapped_through(grant)) != NULL) {
+        struct hurdmm_space *space = region->space;
+        uint64_t first = region->by_address.first;
+        size_t length = (size_t)(region->by_address.last - first + 1);
+
+        hmm_leave(grant->manager);
+        err = hurdmm_unbind(space, (uintptr_t)first, length);
+        hmm_enter_again(grant->manager);
+    }
+    return err;
+}
+
+/* Waits for the holder, at most until his time is over. */
+static void wait_hold(struct hurdmm_grant *grant)
+{
+    struct hurdmm *manager = grant->manager;
+
+    while (grant->held) {
+        uint64_t now = manager->ops->clock(manager->port);
+        uint32_t ticket = hmm_event_ticket(&manager->progress);
+
+        if (now >= grant->held_until)
+            return;
+        hmm_leave(manager);
+        hmm_event_wait(&manager->progress, ticket, &manager->parker,
+                       grant->held_until - now);
+        hmm_enter_again(manager);
+    }
+}
+
+int hurdmm_grant_revoke(struct hurdmm_grant *grant)
+{
+    if (!grant)
+        return EINVAL;
+    if (grant->magic != HMM_MAGIC_GRANT)
+        return ESTALE;
+    struct hurdmm *manager = grant->manager;
+    int err = hmm_enter(manager);
+    if (err)
+        return err;
+    if (grant->magic != HMM_MAGIC_GRANT || grant->revoking) {
+        hmm_leave(manager);
+        return ESTALE;
+    }
+    grant->revoking = true;
+    wait_hold(grant);
+    err = unmap_all(grant);
+    grant->revoking = false;
+    if (!err) {
+        hmm_list_remove(&grant->link);
+        grant->magic = 0;
+        hmm_slab_free(&manager->grant_slab, grant);
+    }
+    hmm_leave(manager);
+    return err;
+}
+
+int hurdmm_grant_hold(struct hurdmm_grant *grant, uint64_t timeout_ns)
+{
+    int err = enter(grant);
+
+    if (err)
+        return err;
+    struct hurdmm *manager = grant->manager;
+    uint64_t now = manager->ops->clock(manager->port);
+    if (timeout_ns == 0 || timeout_ns > HOLD_MAX_NS)
+        err = EINVAL;
+    else if (grant->revoking)
+        err = ESTALE;
+    else if (grant->held && now < grant->held_until)
+        err = EBUSY;
+    if (!err) {
+        grant->held = true;
+        grant->held_until = now + timeout_ns;
+    }
+    hmm_leave(manager);
+    return err;
+}
+
+int hurdmm_grant_drop(struct hurdmm_grant *grant)
+{
+    int err = enter(grant);
+
+    if (err)
+        return err;
+    struct hurdmm *manager = grant->manager;
+    if (!grant->held)
+        err = EINVAL;
+    grant->held = false;
+    hmm_event_signal(&manager->progress, &manager->parker);
+    hmm_leave(manager);
+    return err;
+}
+
+/* Checks a use and says where it is in the container. */
+static int use(struct hurdmm_grant *grant, uint64_t offset, size_t length,
+               unsigned rights, struct hurdmm_container **container,
+               uint64_t *place)
+{
+    int err = enter(grant);
+
+    if (err)
+        return err;
+    if (grant->revoking)
+        err = ESTALE;
+    else if (rights & ~grant->rights)
+        err = EPERM;
+    else if (offset > grant->length || length > grant->length - offset)
+        err = ENXIO;
+    *container = (struct hurdmm_container *)(void *)grant->container;
+    *place = grant->offset + offset;
+    hmm_leave(grant->manager);
+    return err;
+}
+
+int hurdmm_grant_read(struct hurdmm_grant *grant, uint64_t offset, void *buffer,
+                      size_t length, size_t *done)
+{
+    struct hurdmm_container *container;
+    uint64_t place;
+
+    if (!done)
+        return EINVAL;
+    *done = 0;
+    int err = use(grant, offset, length, HURDMM_READ, &container, &place);
+    return err ? err
+               : hurdmm_container_read(container, place, buffer, length, done);
+}
+
+int hurdmm_grant_write(struct hurdmm_grant *grant, uint64_t offset,
+                       const void *buffer, size_t length, size_t *done)
+{
+    struct hurdmm_container *container;
+    uint64_t place;
+
+    if (!done)
+        return EINVAL;
+    *done = 0;
+    int err = use(grant, offset, length, HURDMM_WRITE, &container, &place);
+    return err ? err
+               : hurdmm_container_write(container, place, buffer, length, done);
+}
+
+/* Ties the region that was just bound to the grant, if that still stands. */
+static int tie(struct hurdmm_grant *grant, struct hurdmm_space *space,
+               uintptr_t address)
+{
+    int err = enter(grant);
+
+    if (err)
+        return err;
+    struct hmm_region *region = hmm_region_at(space, address);
+    if (grant->revoking || !region || region->store != grant->container)
+        err = ESTALE;
+    else
+        region->grant = grant;
+    hmm_leave(grant->manager);
+    return err;
+}
+
+int hurdmm_grant_map(struct hurdmm_grant *grant, uint64_t offset, size_t length,
+                     struct hurdmm_space *space, unsigned rights,
+                     uintptr_t *address)
+{
+    struct hurdmm_bind_options bind = {
+        .struct_size = sizeof bind,
+        .space = space,
+        .length = length,
+        .rights = rights,
+        .max_rights = rights,
+    };
+    uintptr_t where;
+
+    if (!address || !rights)
+        return EINVAL;
+    int err = use(grant, offset, length, rights, &bind.container, &bind.offset);
+    if (!err)
+        err = hurdmm_bind(&bind, &where);
+    if (err)
+        return err;
+    err = tie(grant, space, where);
+    if (err)
+        hurdmm_unbind(space, where, length);
+    else
+        *address = where;
+    return err;
+}
