@@ -271,8 +271,8 @@ int hmm_page_pin(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     return 0;
 }
 
-static void unpin_page(struct hurdmm_store *store, uint64_t page,
-                       uint64_t *slot, unsigned access)
+void hmm_page_unpin(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
+                    unsigned access)
 {
     struct hurdmm *manager = store->manager;
     struct hmm_frame *frame = &manager->physmem.table[HMM_SLOT_FRAME(*slot)];
