@@ -142,7 +142,7 @@ static int transfer(struct walk *walk, void *to, const void *from,
                     size_t length, size_t *done)
 {
     struct hurdmm *manager = walk->manager;
-    struct hmm_bounce *bounce = hmm_bounce_get(manager);
+    struct hmm_bounce *bounce = hmm_bounce_get(manager, 1);
     size_t page = hmm_page_bytes(manager);
     int err = bounce ? 0 : ENOMEM;
 

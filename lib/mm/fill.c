@@ -594,7 +594,7 @@ int hurdmm_store_supply(struct hurdmm_store *store, uint64_t offset,
     size_t page = hmm_page_bytes(manager);
     struct hmm_bounce *bounce = NULL;
     err = check_push(store, offset, length);
-    if (!err && !(bounce = hmm_bounce_get(manager)))
+    if (!err && !(bounce = hmm_bounce_get(manager, 1)))
         err = ENOMEM;
     store->users++;
     while (!err && *done < length) {

@@ -20,8 +20,7 @@ struct run {
     uint64_t first;
     uint32_t count;
     unsigned how;
-    bool copy; /* the bytes are put together in a bounce buffer */
-    struct hmm_bounce *bounce;
+    struct hmm_bounce *bounce; /* the bytes are put together there, or NULL */
     void *bytes;
     size_t length;
     uint32_t frame[HMM_RUN_MAX];
@@ -87,40 +86,71 @@ static void find_run(struct run *run, uint64_t page, uint64_t first,
     run->count = (uint32_t)(to - from);
 }
 
-/* Are the frames of the run a row, and may the store read them in place? */
-static bool in_place(const struct run *run)
+/* May the store read this page of the run where it is?  What is pinned for
+ * writing may change meanwhile. */
+static bool in_place(const struct run *run, uint32_t i)
 {
     const struct hurdmm *manager = run->store->manager;
-    const struct hmm_physmem *physmem = &manager->physmem;
 
-    if (!hmm_frames_stay(manager))
-        return false;
-    for (uint32_t i = 0; i < run->count; i++) {
-        if (physmem->table[run->frame[i]].pins_write)
-            return false;
-        if (i &&
-            !hmm_frames_adjacent(physmem, run->frame[i - 1], run->frame[i]))
-            return false;
-    }
-    return true;
+    return hmm_frames_stay(manager) &&
+           !manager->physmem.table[run->frame[i]].pins_write;
 }
 
-/* Where the bytes will be.  Without memory for a copy the run is cut down to
- * what lies in a row. */
-static int choose_bytes(struct run *run)
+/* The pages [*from, *to) of the run, around number `at`, that the store may read
+ * where they are, because their frames are a row; none: *from == *to.  Where
+ * blocks are larger than a page it is all of the run or nothing. */
+static void find_row(const struct run *run, uint32_t at, uint32_t *from,
+                     uint32_t *to)
+{
+    const struct hmm_physmem *physmem = &run->store->manager->physmem;
+    const uint32_t *frame = run->frame;
+
+    *from = *to = at;
+    while (
+        *to < run->count && in_place(run, *to) &&
+        (*to == at || hmm_frames_adjacent(physmem, frame[*to - 1], frame[*to])))
+        ++*to;
+    while (*to > at && *from > 0 && in_place(run, *from - 1) &&
+           hmm_frames_adjacent(physmem, frame[*from - 1], frame[*from]))
+        --*from;
+    if (run->store->block_pages > 1 && *to - *from < run->count)
+        *from = *to = at;
+}
+
+/* Leaves [from, from + count) of the run. */
+static void cut(struct run *run, uint32_t from, uint32_t count)
+{
+    hmm_assert(count > 0 && from + count <= run->count);
+    run->first += from;
+    run->count = count;
+    memmove(run->frame, run->frame + from, count * sizeof run->frame[0]);
+}
+
+/* Where the bytes of a run with `page` will be.  A long row is written where it
+ * is; else some pages are put together in a copy, as far as there is memory for
+ * one. */
+static int choose_bytes(struct run *run, uint64_t page)
 {
     struct hurdmm *manager = run->store->manager;
+    uint32_t block = run->store->block_pages, from, to;
+    uint32_t most = (uint32_t)hmm_max(manager->copy_pages, block);
 
     for (uint32_t i = 0; i < run->count; i++)
         run->frame[i] = HMM_SLOT_FRAME(
             *hmm_container_slot(&run->store->cache, run->first + i));
-    if (!in_place(run)) {
-        run->bounce = hmm_bounce_get(manager);
-        if (!run->bounce)
+    uint32_t at = (uint32_t)(page / block * block - run->first);
+    find_row(run, at, &from, &to);
+    if (to - from < hmm_min(run->count, most)) {
+        run->bounce = hmm_bounce_get(manager, most);
+        if (run->bounce) {
+            run->bytes = run->bounce->bytes;
+            cut(run, at, (uint32_t)hmm_min(run->count - at, most));
+            return 0;
+        }
+        if (from == to)
             return ENOMEM;
-        run->bytes = run->bounce->bytes;
-        return 0;
     }
+    cut(run, from, to - from);
     return hmm_frames_window(&manager->physmem, run->frame[0], run->count,
                              &run->bytes);
 }
@@ -347,9 +377,9 @@ int hmm_launder(struct hurdmm_store *store, uint64_t page, uint64_t first,
     if (!store->ops.page_out)
         return 0; /* volatile or discardable: there is nowhere to write to */
     find_run(&run, page, first, last);
+    int err = choose_bytes(&run, page);
     if (end)
         *end = run.first + run.count;
-    int err = choose_bytes(&run);
     if (!err)
         err = take_run(&run);
     if (!err && !hmm_frames_stay(store->manager))
@@ -486,8 +516,8 @@ static bool block_droppable(const struct hurdmm_store *store, uint64_t first,
     for (uint64_t i = first; i < first + store->block_pages; i++) {
         const uint64_t *slot = hmm_container_slot(&store->cache, i);
 
-        if (slot && (!droppable(store, slot, dirty_too) ||
-                     (!lent && *slot & HMM_LENT)))
+        if (slot &&
+            (!droppable(store, slot, dirty_too) || (!lent && *slot & HMM_LENT)))
             return false;
     }
     return true;

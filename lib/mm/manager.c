@@ -110,19 +110,23 @@ void hmm_log(struct hurdmm *manager, const char *message)
     hmm_enter_again(manager);
 }
 
-struct hmm_bounce *hmm_bounce_get(struct hurdmm *manager)
+struct hmm_bounce *hmm_bounce_get(struct hurdmm *manager, uint32_t pages)
 {
-    struct hmm_bounce *bounce = manager->bounces;
-    size_t size = HMM_RUN_MAX * hmm_page_bytes(manager);
+    struct hmm_bounce **at = &manager->bounces, *bounce;
 
+    while (*at && (*at)->pages < pages)
+        at = &(*at)->next;
+    bounce = *at;
     if (bounce) {
-        manager->bounces = bounce->next;
+        *at = bounce->next;
         return bounce;
     }
     bounce = hmm_core_alloc(&manager->core, sizeof *bounce, 16);
     if (!bounce)
         return NULL;
-    bounce->bytes = hmm_core_alloc(&manager->core, size, 64);
+    bounce->pages = pages;
+    bounce->bytes =
+        hmm_core_alloc(&manager->core, pages * hmm_page_bytes(manager), 64);
     return bounce->bytes ? bounce : NULL;
 }
 
@@ -220,6 +224,9 @@ static int set_marks(struct hurdmm *manager,
     manager->dirty_limit = (uint32_t)limit;
     manager->pin_limit = (uint32_t)pins;
     manager->reserve = (uint32_t)hmm_min(budget / 16, 8);
+    /* Copies are the library's own memory: they are small where the budget is. */
+    manager->copy_pages =
+        (uint32_t)hmm_min(hmm_max(budget / 1024, 1), HMM_RUN_MAX / 4);
     ahead = ahead ? ahead : 32;
     ahead = hmm_min(hmm_min(ahead, HMM_RUN_MAX), budget / 8);
     manager->readahead = (uint32_t)hmm_max(ahead, 1);

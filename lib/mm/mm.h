@@ -138,7 +138,8 @@ struct hurdmm {
     uint32_t recent[HMM_RECENT]; /* 1 + frames lent last to who faulted */
     unsigned recent_next;
 
-    struct hmm_bounce *bounces; /* free copy buffers of HMM_RUN_MAX pages */
+    struct hmm_bounce *bounces; /* free copy buffers */
+    uint32_t copy_pages; /* the longest copied run, but for blocks */
     struct hmm_chore chore[HMM_CHORES_MAX];
     unsigned chore_head, chore_count;
 
@@ -297,6 +298,7 @@ struct hmm_waiter {
 
 struct hmm_bounce {
     struct hmm_bounce *next;
+    uint32_t pages;
     void *bytes;
 };
 
@@ -323,8 +325,8 @@ uint64_t hmm_thread_self(struct hurdmm *manager);
 void hmm_broken(struct hurdmm *manager, const char *what);
 /* Says a line to the log hook; the lock is dropped for it. */
 void hmm_log(struct hurdmm *manager, const char *message);
-/* Copy buffers of HMM_RUN_MAX pages: NULL when there is no memory. */
-struct hmm_bounce *hmm_bounce_get(struct hurdmm *manager);
+/* A copy buffer of `pages` or more: NULL when there is no memory. */
+struct hmm_bounce *hmm_bounce_get(struct hurdmm *manager, uint32_t pages);
 void hmm_bounce_put(struct hurdmm *manager, struct hmm_bounce *bounce);
 
 /* Is there one place for a frame's bytes, wherever it is lent? */
