@@ -522,8 +522,8 @@ START_TEST(a_failing_reclaim_has_done_some_rows)
     make_plain(&m);
     machine_lend(&m, 0, 0, 2, HURDMM_READ, &done);
     struct hurdmm_reclaim rows[] = {
-        {NULL, m.at, 0, 1, HURDMM_NONE, NULL},
-        {NULL, m.at + PAGE, 1, 1, HURDMM_NONE, NULL},
+        {NULL, m.at, 0, 1, HURDMM_NONE, NULL, 0},
+        {NULL, m.at + PAGE, 1, 1, HURDMM_NONE, NULL, 0},
     };
     hurdmm_sim_fail(m.port, HURDMM_SIM_RECLAIM, 1, 0, 0);
     m.ops->critical_enter(m.port, &cookie);
