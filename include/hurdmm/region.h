@@ -26,6 +26,11 @@ extern "C" {
     4u /* no store: nothing may be bound here; a fault
                                  * in it is EFAULT */
 
+/* Faults are resolved on the threads that fault, which is faster.  For stores
+ * that are HURDMM_STORE_SIGNAL_SAFE, on ports with HURDMM_PORT_INLINE; else
+ * ENOTSUP.  System calls on absent pages give EFAULT then. */
+#define HURDMM_BIND_INLINE 8u
+
 struct hurdmm_bind_options {
     size_t struct_size;
     struct hurdmm_space *space;

@@ -311,6 +311,7 @@ struct hmm_catcher {
 struct hmm_arena {
     struct hmm_span span;
     bool exact; /* made for one bind; goes with it */
+    bool in_place; /* faults are resolved on the threads that fault */
 };
 
 /* manager.c: entering and leaving. */

@@ -41,8 +41,8 @@ static bool rights_valid(unsigned rights)
 static int check_bind(const struct hurdmm *manager,
                       const struct hurdmm_bind_options *bind)
 {
-    const unsigned flags =
-        HURDMM_BIND_EXACT | HURDMM_BIND_POPULATE | HURDMM_BIND_RESERVED;
+    const unsigned flags = HURDMM_BIND_EXACT | HURDMM_BIND_POPULATE |
+                           HURDMM_BIND_RESERVED | HURDMM_BIND_INLINE;
     bool reserved = bind->flags & HURDMM_BIND_RESERVED;
     bool bound = bind->store != NULL || bind->container != NULL;
     unsigned max = bind->max_rights ? bind->max_rights : HURDMM_RIGHTS;
@@ -82,12 +82,16 @@ static int check_store(const struct hurdmm *manager,
     const struct hurdmm_store *store = store_of(bind);
 
     if (!store)
-        return 0;
+        return bind->flags & HURDMM_BIND_INLINE ? EINVAL : 0;
     if (store->magic != (bind->store ? HMM_MAGIC_STORE : HMM_MAGIC_CONTAINER) ||
         store->dying)
         return ESTALE;
     if (store->manager != manager)
         return EINVAL;
+    if (bind->flags & HURDMM_BIND_INLINE &&
+        (!(store->flags & HURDMM_STORE_SIGNAL_SAFE) ||
+         !(manager->info.features & HURDMM_PORT_INLINE)))
+        return ENOTSUP;
     if (store->flags & HURDMM_STORE_READ_ONLY &&
         (bind->rights | bind->max_rights) & HURDMM_WRITE)
         return EROFS;
@@ -96,6 +100,20 @@ static int check_store(const struct hurdmm *manager,
                                bind->offset + (bind->length - 1)))
         return EBUSY;
     return 0;
+}
+
+/* The flags of a bind, with the way in which its faults are answered.  Where
+ * pager threads could not help system calls either, inline has no drawback. */
+static unsigned way_of(const struct hurdmm *manager,
+                       const struct hurdmm_bind_options *bind)
+{
+    unsigned port = manager->info.features;
+    bool better = port & HURDMM_PORT_INLINE && !(port & HURDMM_PORT_SYSCALLS) &&
+                  !hmm_frames_stay(manager);
+
+    if (better && bind->store && bind->store->flags & HURDMM_STORE_SIGNAL_SAFE)
+        return bind->flags | HURDMM_BIND_INLINE;
+    return bind->flags;
 }
 
 static unsigned max_rights(const struct hurdmm_bind_options *bind)
@@ -127,7 +145,8 @@ static int bind_region(struct hurdmm *manager,
                   ? EEXIST
                   : 0;
     else
-        err = hmm_space_room(space, hint, bind->length, bind->flags, &hint);
+        err = hmm_space_room(space, hint, bind->length, way_of(manager, bind),
+                             &hint);
     if (err) {
         hmm_slab_free(&manager->region_slab, region);
         return err;

@@ -82,7 +82,7 @@ struct hurdmm_space *hmm_space_by_token(struct hurdmm *manager, void *token)
 }
 
 static int add_arena(struct hurdmm_space *space, uintptr_t address, size_t size,
-                     bool exact, struct hmm_arena **result)
+                     bool exact, bool in_place, struct hmm_arena **result)
 {
     struct hurdmm *manager = space->manager;
     struct hmm_arena *arena = hmm_slab_alloc(&manager->arena_slab);
@@ -90,12 +90,14 @@ static int add_arena(struct hurdmm_space *space, uintptr_t address, size_t size,
     if (!arena)
         return ENOMEM;
     int err = manager->ops->reserve(manager->port, space->token, &address, size,
-                                    exact ? HURDMM_RESERVE_EXACT : 0);
+                                    (exact ? HURDMM_RESERVE_EXACT : 0) |
+                                        (in_place ? HURDMM_RESERVE_INLINE : 0));
     if (err) {
         hmm_slab_free(&manager->arena_slab, arena);
         return err;
     }
     arena->exact = exact;
+    arena->in_place = in_place;
     arena->span.first = address;
     arena->span.last = address + (size - 1);
     hmm_span_insert(&space->arenas, &arena->span);
@@ -103,9 +105,15 @@ static int add_arena(struct hurdmm_space *space, uintptr_t address, size_t size,
     return 0;
 }
 
-/* Reserves what no arena has of the range, piece by piece. */
+static bool in_place_of(const struct hmm_span *span)
+{
+    return HMM_CONTAINER_OF(span, struct hmm_arena, span)->in_place;
+}
+
+/* Reserves what no arena has of the range, piece by piece.  EEXIST also where
+ * one has it whose faults are answered in the other way. */
 static int room_exact(struct hurdmm_space *space, uintptr_t address,
-                      size_t length)
+                      size_t length, bool in_place)
 {
     struct hmm_arena *made[16];
     uint64_t first = address, last = address + (length - 1);
@@ -117,11 +125,16 @@ static int room_exact(struct hurdmm_space *space, uintptr_t address,
     for (;;) {
         struct hmm_span *span =
             hmm_span_first_overlap(&space->arenas, first, last);
+        if (span && in_place_of(span) != in_place) {
+            err = EEXIST;
+            break;
+        }
         if (!span || span->first > first) {
             uint64_t end = span ? span->first - 1 : last;
             err = count < 16
                       ? add_arena(space, (uintptr_t)first,
-                                  (size_t)(end - first + 1), true, &made[count])
+                                  (size_t)(end - first + 1), true, in_place,
+                                  &made[count])
                       : ENOMEM;
             if (err)
                 break;
@@ -137,13 +150,14 @@ static int room_exact(struct hurdmm_space *space, uintptr_t address,
 }
 
 static bool room_in_arenas(struct hurdmm_space *space, size_t length,
-                           uintptr_t *found)
+                           bool in_place, uintptr_t *found)
 {
     struct hmm_span *span = hmm_span_lowest(&space->arenas);
     uint64_t first;
 
     for (; span; span = hmm_span_next(span)) {
-        if (span->last - span->first < length - 1)
+        if (span->last - span->first < length - 1 ||
+            in_place_of(span) != in_place)
             continue;
         if (hmm_span_find_gap(&space->regions, span->first, span->last, length,
                               hmm_page_bytes(space->manager), &first)) {
@@ -155,14 +169,14 @@ static bool room_in_arenas(struct hurdmm_space *space, size_t length,
 }
 
 /* A new arena, large enough for many such, or at least for this one. */
-static int room_new(struct hurdmm_space *space, size_t length)
+static int room_new(struct hurdmm_space *space, size_t length, bool in_place)
 {
     struct hmm_arena *arena;
     size_t size = space->arena_size > length ? space->arena_size : length;
-    int err = add_arena(space, 0, size, false, &arena);
+    int err = add_arena(space, 0, size, false, in_place, &arena);
 
     if (err && size > length)
-        err = add_arena(space, 0, length, false, &arena);
+        err = add_arena(space, 0, length, false, in_place, &arena);
     else if (!err && space->arena_size < ARENA_MAX / 2 &&
              space->arena_size < space->manager->info.high / 64)
         space->arena_size *= 2;
@@ -172,8 +186,10 @@ static int room_new(struct hurdmm_space *space, size_t length)
 int hmm_space_room(struct hurdmm_space *space, uintptr_t address, size_t length,
                    unsigned flags, uintptr_t *found)
 {
+    bool in_place = flags & HURDMM_BIND_INLINE;
+
     if (flags & HURDMM_BIND_EXACT || address) {
-        int err = room_exact(space, address, length);
+        int err = room_exact(space, address, length, in_place);
         if (!err)
             *found = address;
         if (!err || flags & HURDMM_BIND_EXACT)
@@ -182,9 +198,9 @@ int hmm_space_room(struct hurdmm_space *space, uintptr_t address, size_t length,
     /* A new arena may lie over a reserved region and have less room than it
      * seems: ask for another then. */
     for (int tries = 0; tries < 8; tries++) {
-        if (room_in_arenas(space, length, found))
+        if (room_in_arenas(space, length, in_place, found))
             return 0;
-        int err = room_new(space, length);
+        int err = room_new(space, length, in_place);
         if (err)
             return err;
     }
