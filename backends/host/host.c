@@ -4,6 +4,13 @@
  * `kinds' lists them, best first.  A kind that works is chosen when no name was
  * given if it is `automatic'.  There is no state.
  */
+#ifdef HAVE_CONFIG_H
+#include <config.h>
+#endif
+
+#ifdef HAVE_LINUX_USERFAULTFD_H
+#include "backends/linux/linux_port.h"
+#endif
 #include "backends/posix/posix_port.h"
 
 #include <errno.h>
@@ -23,6 +30,29 @@ struct kind {
     int (*destroy)(struct hurdmm_port *port);
     void (*describe)(struct hurdmm_port *port, char *buffer, size_t size);
 };
+
+#ifdef HAVE_LINUX_USERFAULTFD_H
+
+static int linux_create(struct hurdmm_port **port)
+{
+    return hurdmm_linux_create(NULL, port);
+}
+
+/* The posix port, and why the better one is not there. */
+static void posix_describe(struct hurdmm_port *port, char *buffer, size_t size)
+{
+    char why[256];
+    hmm_posix_describe(port, buffer, size);
+    hmm_linux_why_not(why, sizeof(why));
+    size_t length = strlen(buffer);
+    if (why[0] && length < size)
+        (void)snprintf(buffer + length, size - length, "; no linux port (%s)",
+                       why);
+}
+
+#else
+#define posix_describe hmm_posix_describe
+#endif
 
 static int posix_create(struct hurdmm_port **port)
 {
@@ -48,7 +78,10 @@ static void sim_describe(struct hurdmm_port *port, char *buffer, size_t size)
 }
 
 static const struct kind kinds[] = {
-    {"posix", true, posix_create, hurdmm_posix_destroy, hmm_posix_describe},
+#ifdef HAVE_LINUX_USERFAULTFD_H
+    {"linux", true, linux_create, hurdmm_linux_destroy, hmm_linux_describe},
+#endif
+    {"posix", true, posix_create, hurdmm_posix_destroy, posix_describe},
     {"sim", false, sim_create, sim_destroy, sim_describe},
 };
 

@@ -340,11 +340,32 @@ static uint32_t alike(struct hmm_linux_port *port, uintptr_t address,
     return n;
 }
 
+static int keep_part(struct hmm_linux_port *port,
+                     const struct hurdmm_reclaim *row, uint32_t first,
+                     uint32_t count);
+
+/* A frame of a shared store that is lent at another address comes from there:
+ * it can be at one address only. */
+static int fetch(struct hmm_linux_port *port, uint32_t frame)
+{
+    struct hurdmm_reclaim row = {
+        .address = frame_at(port, frame)->at & ~WRITABLE,
+        .frame = frame,
+        .count = 1,
+    };
+    return keep_part(port, &row, 0, 1);
+}
+
 static int lend_some(struct hmm_linux_port *port, int fd, uintptr_t address,
                      uint32_t frame, uint32_t count, bool write, uint32_t *done)
 {
     struct hmm_linux_frame *first = frame_at(port, frame);
     *done = 0;
+    if (first->at && !lent_at(first, address)) {
+        int error = fetch(port, frame);
+        if (error)
+            return error;
+    }
     if (!first->at && first->slot == HMM_LINUX_NO_SLOT) {
         /* Whatever the slot had: nobody wrote this frame, so zeros will do. */
         int error = gather(port, frame, 1);

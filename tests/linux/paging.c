@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT */
+/* A manager on the linux port: more data than memory, by pager threads and
+ * inline, with the port's facilities and without. */
+#include "tests/linux/rig.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The ways to page that every test is run with. */
+static const struct rig_options ways[] = {
+    {.pages = 512, .budget = 48},
+    {.pages = 512,
+     .budget = 48,
+     .port_flags = HURDMM_LINUX_NO_DEVICE | HURDMM_LINUX_NO_POISON |
+                   HURDMM_LINUX_NO_SCATTER | HURDMM_LINUX_NO_PROC},
+    {.pages = 512, .budget = 128, .block_pages = 4},
+    {.pages = 512, .budget = 48, .bind_flags = HURDMM_BIND_INLINE},
+    {.pages = 512,
+     .budget = 48,
+     .bind_flags = HURDMM_BIND_INLINE,
+     .manager_flags = HURDMM_NO_THREADS},
+    {.pages = 512,
+     .budget = 128,
+     .block_pages = 4,
+     .bind_flags = HURDMM_BIND_INLINE},
+};
+
+#define WAYS ((int)(sizeof ways / sizeof ways[0]))
+
+START_TEST(every_page_is_what_the_store_has)
+{
+    struct rig rig;
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    for (size_t i = 0; i < rig.pages; i++)
+        ck_assert_uint_eq(rig_at(&rig, i * 7 % rig.pages)[i],
+                          (uint8_t)(i * 7 % rig.pages + 1));
+    rig_check(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(what_is_written_comes_back)
+{
+    struct rig rig;
+    uint32_t state = 1;
+    static uint8_t model[512 * PAGE];
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    memcpy(model, rig.disk, sizeof model);
+    size_t steps = test_scaled(20000);
+    for (size_t i = 0; i < steps; i++) {
+        state = state * 1664525 + 1013904223;
+        size_t at = (state >> 4) % sizeof model;
+        if (state >> 31)
+            rig_at(&rig, 0)[at] = model[at] = (uint8_t)i;
+        else
+            ck_assert_uint_eq(rig_at(&rig, 0)[at], model[at]);
+        if (i % 1000 == 0)
+            rig_check(&rig);
+    }
+    ck_assert_int_eq(hurdmm_store_sync(rig.store, 0, HURDMM_WHOLE, HURDMM_WAIT),
+                     0);
+    ck_assert_int_eq(memcmp(rig.disk, model, sizeof model), 0);
+    rig_close(&rig);
+}
+END_TEST
+
+/* Threads count in counters that are spread over all pages. */
+
+#define COUNTERS 64u
+
+static pthread_mutex_t counting = PTHREAD_MUTEX_INITIALIZER;
+static struct rig shared;
+
+static void *count(void *argument)
+{
+    uint32_t state = (uint32_t)(uintptr_t)argument;
+    size_t rounds = test_scaled(20000);
+    for (size_t i = 0; i < rounds; i++) {
+        state = state * 1664525 + 1013904223;
+        size_t page = (state >> 8) % shared.pages;
+        uint32_t *at =
+            (uint32_t *)(uintptr_t)rig_at(&shared, page) + 1 + page % COUNTERS;
+        pthread_mutex_lock(&counting);
+        ++*at;
+        pthread_mutex_unlock(&counting);
+    }
+    return NULL;
+}
+
+static void *flush(void *argument)
+{
+    atomic_int *stop = argument;
+    while (!atomic_load(stop)) {
+        (void)hurdmm_store_flush(shared.store, 0, HURDMM_WHOLE, HURDMM_WAIT);
+        usleep(1000);
+    }
+    return NULL;
+}
+
+START_TEST(no_count_is_lost)
+{
+    pthread_t threads[3], flusher;
+    atomic_int stop = 0;
+    uint64_t sum = 0;
+    if (!rig_open(&shared, &ways[_i]))
+        return;
+    memset(shared.disk, 0, shared.pages * PAGE);
+    pthread_create(&flusher, NULL, flush, &stop);
+    for (uintptr_t i = 0; i < 3; i++)
+        pthread_create(&threads[i], NULL, count, (void *)(i + 1));
+    for (unsigned i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    atomic_store(&stop, 1);
+    pthread_join(flusher, NULL);
+    rig_check(&shared);
+    for (size_t i = 0; i < shared.pages; i++)
+        sum += ((uint32_t *)(uintptr_t)rig_at(&shared, i))[1 + i % COUNTERS];
+    ck_assert_uint_eq(sum, 3 * test_scaled(20000));
+    rig_close(&shared);
+}
+END_TEST
+
+START_TEST(inline_faults_are_answered_by_those_who_fault)
+{
+    struct rig rig;
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    for (size_t i = 0; i < rig.pages; i++)
+        ck_assert_uint_eq(*rig_at(&rig, i), (uint8_t)(i + 1));
+    struct hurdmm_linux_counters counters = rig_counters(&rig);
+    if (ways[_i].bind_flags & HURDMM_BIND_INLINE)
+        ck_assert_uint_eq(counters.faults, 0);
+    else
+        ck_assert_uint_eq(counters.faults_inline, 0);
+    ck_assert_uint_gt(counters.faults + counters.faults_inline, 0);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_system_call_on_absent_pages_works_by_pager_and_is_EFAULT_inline)
+{
+    struct rig rig;
+    int pipes[2];
+    uint8_t byte;
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    ck_assert_int_eq(pipe(pipes), 0);
+    ssize_t done = write(pipes[1], (void *)(uintptr_t)rig_at(&rig, 300), 1);
+    if (ways[_i].bind_flags & HURDMM_BIND_INLINE) {
+        ck_assert_int_eq(done, -1);
+        ck_assert_int_eq(errno, EFAULT);
+    } else {
+        ck_assert_int_eq(done, 1);
+        ck_assert_int_eq(read(pipes[0], &byte, 1), 1);
+        ck_assert_uint_eq(byte, 300 % 256 + 1);
+    }
+    close(pipes[0]);
+    close(pipes[1]);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(an_error_of_the_store_is_a_signal_and_then_gone)
+{
+    struct rig rig;
+    catch_install();
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    atomic_store(&rig.in_error, ETIMEDOUT);
+    ck_assert_int_eq(try_read(rig_at(&rig, 5)), SIGBUS);
+    ck_assert_int_eq(try_write(rig_at(&rig, 5), 1), SIGBUS);
+    ck_assert_int_eq(try_read(rig_at(&rig, 6)), SIGBUS);
+    atomic_store(&rig.in_error, 0);
+    ck_assert_int_eq(try_read(rig_at(&rig, 5)), 0);
+    ck_assert_uint_eq(*rig_at(&rig, 5), 6);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_write_without_the_right_is_a_signal)
+{
+    struct rig rig;
+    catch_install();
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    ck_assert_uint_eq(*rig_at(&rig, 9), 10);
+    ck_assert_int_eq(
+        hurdmm_protect(rig.space, rig.region, rig.pages * PAGE, HURDMM_READ),
+        0);
+    ck_assert_int_eq(try_write(rig_at(&rig, 9), 1), SIGSEGV);
+    ck_assert_int_eq(try_read(rig_at(&rig, 9)), 0);
+    ck_assert_uint_eq(*rig_at(&rig, 9), 10);
+    ck_assert_int_eq(hurdmm_protect(rig.space, rig.region, rig.pages * PAGE,
+                                    HURDMM_READ | HURDMM_WRITE),
+                     0);
+    ck_assert_int_eq(try_write(rig_at(&rig, 9), 1), 0);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(after_unbind_the_cache_keeps_what_was_written)
+{
+    struct rig rig;
+    uint8_t bytes[2];
+    size_t done;
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    *rig_at(&rig, 3) = 77;
+    ck_assert_int_eq(hurdmm_unbind(rig.space, rig.region, rig.pages * PAGE), 0);
+    ck_assert_int_eq(hurdmm_store_read(rig.store, 3 * PAGE, bytes, 2, &done),
+                     0);
+    ck_assert_uint_eq(bytes[0], 77);
+    ck_assert_uint_eq(bytes[1], 4);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(reads_and_writes_through_the_cache_agree_with_the_region)
+{
+    struct rig rig;
+    uint8_t bytes[64];
+    size_t done;
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    for (size_t i = 0; i < 40; i++) {
+        *rig_at(&rig, i) = (uint8_t)(i + 100);
+        ck_assert_int_eq(
+            hurdmm_store_read(rig.store, i * PAGE, bytes, 2, &done), 0);
+        ck_assert_uint_eq(bytes[0], i + 100);
+        bytes[0] = (uint8_t)i;
+        ck_assert_int_eq(
+            hurdmm_write(rig.space, rig.region + i * PAGE, bytes, 1, &done), 0);
+        ck_assert_uint_eq(*rig_at(&rig, i), i);
+    }
+    rig_check(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_pinned_page_stays_for_system_calls)
+{
+    struct rig rig;
+    uint8_t byte = 0;
+    int pipes[2];
+    size_t done;
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    ck_assert_int_eq(pipe(pipes), 0);
+    ck_assert_int_eq(hurdmm_pin(rig.space, rig.region + 4 * PAGE, 4 * PAGE,
+                                HURDMM_READ | HURDMM_WRITE),
+                     0);
+    for (size_t i = 8; i < rig.pages; i++)
+        ck_assert_uint_eq(*rig_at(&rig, i), (uint8_t)(i + 1));
+    ck_assert_int_eq(write(pipes[1], "x", 1), 1);
+    ck_assert_int_eq(read(pipes[0], (void *)(uintptr_t)rig_at(&rig, 6), 1), 1);
+    ck_assert_int_eq(hurdmm_store_read(rig.store, 6 * PAGE, &byte, 1, &done),
+                     0);
+    ck_assert_uint_eq(byte, 'x');
+    ck_assert_int_eq(hurdmm_store_write(rig.store, 6 * PAGE, "y", 1, &done), 0);
+    ck_assert_uint_eq(*rig_at(&rig, 6), 'y');
+    ck_assert_int_eq(hurdmm_unpin(rig.space, rig.region + 4 * PAGE, 4 * PAGE,
+                                  HURDMM_READ | HURDMM_WRITE),
+                     0);
+    close(pipes[0]);
+    close(pipes[1]);
+    rig_close(&rig);
+}
+END_TEST
+
+void paging_cases(Suite *suite)
+{
+    TCase *tcase = tcase_create("paging");
+    tcase_set_timeout(tcase, 60);
+    tcase_add_loop_test(tcase, every_page_is_what_the_store_has, 0, WAYS);
+    tcase_add_loop_test(tcase, what_is_written_comes_back, 0, WAYS);
+    tcase_add_loop_test(tcase, no_count_is_lost, 0, WAYS);
+    tcase_add_loop_test(tcase, inline_faults_are_answered_by_those_who_fault, 0,
+                        WAYS);
+    tcase_add_loop_test(
+        tcase,
+        a_system_call_on_absent_pages_works_by_pager_and_is_EFAULT_inline, 0,
+        WAYS);
+    tcase_add_loop_test(tcase, an_error_of_the_store_is_a_signal_and_then_gone,
+                        0, WAYS);
+    tcase_add_loop_test(tcase, a_write_without_the_right_is_a_signal, 0, WAYS);
+    tcase_add_loop_test(tcase, after_unbind_the_cache_keeps_what_was_written, 0,
+                        WAYS);
+    tcase_add_loop_test(
+        tcase, reads_and_writes_through_the_cache_agree_with_the_region, 0,
+        WAYS);
+    tcase_add_loop_test(tcase, a_pinned_page_stays_for_system_calls, 0, WAYS);
+    suite_add_tcase(suite, tcase);
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/* What the rest of the program does while memory is paged: fork, madvise, and
+ * users who may not have everything. */
+#include "tests/linux/rig.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+static const struct rig_options ways[] = {
+    {.pages = 256, .budget = 64},
+    {.pages = 256, .budget = 64, .bind_flags = HURDMM_BIND_INLINE},
+};
+
+#define WAYS 2
+
+static struct rig rig;
+
+static void touch(void *argument)
+{
+    (void)*(volatile uint8_t *)argument;
+}
+
+START_TEST(a_child_gets_a_signal_and_never_zeros)
+{
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    ck_assert_uint_eq(*rig_at(&rig, 1), 2);
+    for (size_t i = 1; i < 200; i += 150) {
+        int status = in_child(touch, (void *)(uintptr_t)rig_at(&rig, i));
+        ck_assert(WIFSIGNALED(status));
+        ck_assert_int_eq(WTERMSIG(status), SIGSEGV);
+    }
+    ck_assert_uint_eq(*rig_at(&rig, 199), 200);
+    rig_close(&rig);
+}
+END_TEST
+
+static void use_handles(void *argument)
+{
+    size_t done;
+    uint8_t byte;
+    (void)argument;
+    if (hurdmm_store_read(rig.store, 0, &byte, 1, &done) != ESTALE ||
+        hurdmm_linux_destroy(rig.port) != ESTALE)
+        _exit(1);
+    struct rig own;
+    if (!rig_open(&own, &ways[0]) || *rig_at(&own, 7) != 8)
+        _exit(2);
+    rig_close(&own);
+}
+
+START_TEST(in_a_child_handles_are_stale_and_a_new_port_works)
+{
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    ck_assert_uint_eq(*rig_at(&rig, 1), 2);
+    ck_assert_int_eq(in_child(use_handles, NULL), 0);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(what_the_program_drops_is_discarded)
+{
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    for (size_t i = 0; i < 8; i++)
+        *rig_at(&rig, i) = 99;
+    ck_assert_int_eq(madvise((void *)rig.region, 8 * PAGE, MADV_DONTNEED), 0);
+    ck_assert_uint_eq(*rig_at(&rig, 0), 1);
+    *rig_at(&rig, 1) = 50;
+    ck_assert_uint_eq(rig_at(&rig, 1)[1], 2);
+    ck_assert_int_eq(
+        hurdmm_store_flush(rig.store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    ck_assert_uint_eq(rig.disk[PAGE], 50);
+    for (size_t i = 2; i < 8; i++)
+        ck_assert_uint_eq(rig.disk[i * PAGE], i + 1);
+    for (size_t i = 0; i < rig.pages; i++)
+        ck_assert_uint_eq(rig_at(&rig, i)[2], (uint8_t)(i + 1));
+    rig_check(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+/* Threads that read and write while others madvise and fork. */
+
+static atomic_int stop;
+/* Check's assertions take a lock, which a forked child may find taken. */
+static atomic_uint wrong;
+
+static void *work(void *argument)
+{
+    uint32_t state = (uint32_t)(uintptr_t)argument;
+    while (!atomic_load(&stop)) {
+        state = state * 1664525 + 1013904223;
+        size_t page = (state >> 8) % rig.pages;
+        if (rig_at(&rig, page)[7] != (uint8_t)(page + 1))
+            atomic_fetch_add(&wrong, 1);
+        if (state >> 31)
+            rig_at(&rig, page)[9] = (uint8_t)(page + 1);
+    }
+    return NULL;
+}
+
+static void *drop(void *argument)
+{
+    uint32_t state = 5;
+    (void)argument;
+    while (!atomic_load(&stop)) {
+        state = state * 1664525 + 1013904223;
+        size_t page = (state >> 8) % (rig.pages - 4);
+        (void)madvise((void *)(rig.region + page * PAGE), 4 * PAGE,
+                      MADV_DONTNEED);
+        usleep(100);
+    }
+    return NULL;
+}
+
+static void *map_and_unmap(void *argument)
+{
+    (void)argument;
+    while (!atomic_load(&stop)) {
+        volatile uint8_t *piece = mmap(NULL, 64 * PAGE, PROT_READ | PROT_WRITE,
+                                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        *piece = 1;
+        (void)munmap((void *)(uintptr_t)piece, 64 * PAGE);
+    }
+    return NULL;
+}
+
+START_TEST(a_storm_of_madvise_munmap_and_fork_changes_nothing)
+{
+    void *(*bodies[])(void *) = {work, work, drop, map_and_unmap};
+    pthread_t threads[4];
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    atomic_store(&stop, 0);
+    atomic_store(&wrong, 0);
+    for (uintptr_t i = 0; i < 4; i++)
+        pthread_create(&threads[i], NULL, bodies[i], (void *)(i + 1));
+    size_t forks = test_scaled(40);
+    for (size_t i = 0; i < forks; i++) {
+        int status = 1;
+        pid_t child = fork();
+        if (child == 0)
+            _exit(0);
+        if (waitpid(child, &status, 0) != child || status)
+            atomic_fetch_add(&wrong, 1);
+        (void)hurdmm_store_flush(rig.store, 0, HURDMM_WHOLE, HURDMM_WAIT);
+    }
+    atomic_store(&stop, 1);
+    for (unsigned i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_uint_eq(atomic_load(&wrong), 0);
+    rig_check(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(without_any_descriptor_the_port_says_so)
+{
+    struct hurdmm_linux_options options = {
+        .struct_size = sizeof options,
+        .flags = HURDMM_LINUX_NO_DEVICE | HURDMM_LINUX_NO_CALL |
+                 HURDMM_LINUX_NO_USER,
+    };
+    struct hurdmm_port *port = NULL;
+    ck_assert_int_eq(hurdmm_linux_create(&options, &port), ENOTSUP);
+    ck_assert_ptr_null(port);
+}
+END_TEST
+
+void strangers_cases(Suite *suite)
+{
+    TCase *tcase = tcase_create("strangers");
+    tcase_set_timeout(tcase, 60);
+    tcase_add_loop_test(tcase, a_child_gets_a_signal_and_never_zeros, 0, WAYS);
+    tcase_add_loop_test(
+        tcase, in_a_child_handles_are_stale_and_a_new_port_works, 0, WAYS);
+    tcase_add_loop_test(tcase, what_the_program_drops_is_discarded, 0, WAYS);
+    tcase_add_loop_test(
+        tcase, a_storm_of_madvise_munmap_and_fork_changes_nothing, 0, WAYS);
+    tcase_add_test(tcase, without_any_descriptor_the_port_says_so);
+    suite_add_tcase(suite, tcase);
+}
