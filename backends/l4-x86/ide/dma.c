@@ -62,10 +62,11 @@ int hmm_ide_dma_begin(struct hmm_ide_channel *channel)
 
 void hmm_ide_dma_end(struct hmm_ide_channel *channel)
 {
-    const struct hmm_ide_bus_ops *ops = ide_ops(channel);
+    const struct hmm_ide_bus_ops *ops;
 
     if (!channel->table)
         return;
+    ops = ide_ops(channel);
     ops->dma_free(ide_bus(channel), channel->bounce, IDE_BOUNCE_BYTES);
     ops->dma_free(ide_bus(channel), channel->table, IDE_TABLE_BYTES);
     channel->table = NULL;

@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: MIT */
+/* Requests in the queue: merged, kept in order, each with its own error. */
+#include <pthread.h>
+
+#include "tests/ide/rig.h"
+#include "tests/support/runner.h"
+
+#define JOBS 24
+
+static struct rig rig;
+
+/* A request and what became of it. */
+struct job {
+    struct hurdmm_block_request request;
+    struct hurdmm_block_piece piece;
+    int error;
+    unsigned order; /* from 1; 0: not done */
+};
+
+static struct job jobs[JOBS];
+static unsigned job_count, job_done;
+
+static void job_ended(struct hurdmm_block_request *request, int error)
+{
+    struct job *job = request->hook;
+
+    ck_assert_uint_eq(job->order, 0);
+    job->error = error;
+    job->order = ++job_done;
+}
+
+static void begin(unsigned flags)
+{
+    memset(jobs, 0, sizeof jobs);
+    job_count = job_done = 0;
+    rig_begin(&rig, flags);
+}
+
+static struct job *submit(struct hurdmm_block *block,
+                          enum hurdmm_block_kind kind, uint64_t lba,
+                          uint64_t count)
+{
+    struct job *job = &jobs[job_count];
+    uint8_t *memory = rig.buffer + 32768 * (job_count + 2);
+
+    if (kind == HURDMM_BLOCK_WRITE)
+        memset(memory, (int)job_count + 1, (size_t)count * 512);
+    job_count++;
+    job->piece = (struct hurdmm_block_piece){memory, (size_t)count * 512};
+    job->request = (struct hurdmm_block_request){
+        .struct_size = sizeof job->request,
+        .kind = kind,
+        .piece_count = 1,
+        .pieces = &job->piece,
+        .offset = lba * 512,
+        .done = job_ended,
+        .hook = job,
+    };
+    ck_assert_int_eq(hurdmm_block_submit(block, &job->request), 0);
+    return job;
+}
+
+/* The same on the rig's disk; what is written goes to the model. */
+static struct job *queue(enum hurdmm_block_kind kind, uint64_t lba,
+                         uint64_t count)
+{
+    if (kind == HURDMM_BLOCK_WRITE)
+        memset(rig.model + lba * 512, (int)job_count + 1, (size_t)count * 512);
+    return submit(&rig.disk.block, kind, lba, count);
+}
+
+/* Does all that is queued; how many commands that took. */
+static unsigned run(void)
+{
+    unsigned before = rig.machine.commands;
+    int error;
+
+    while ((error = hurdmm_block_serve(&rig.disk.block, 0)) == 0)
+        ;
+    ck_assert_int_eq(error, ETIMEDOUT);
+    ck_assert_uint_eq(job_done, job_count);
+    return rig.machine.commands - before;
+}
+
+static void end(void)
+{
+    for (unsigned i = 0; i < job_count; i++) {
+        const struct hurdmm_block_request *request = &jobs[i].request;
+
+        if (request->kind == HURDMM_BLOCK_READ && jobs[i].error == 0)
+            ck_assert_int_eq(memcmp(jobs[i].piece.memory,
+                                    rig.drive->now + request->offset,
+                                    jobs[i].piece.length),
+                             0);
+    }
+    rig_end(&rig);
+}
+
+START_TEST(neighbours_become_one_command)
+{
+    begin(0);
+    queue(HURDMM_BLOCK_READ, 100, 8);
+    queue(HURDMM_BLOCK_READ, 108, 8);
+    queue(HURDMM_BLOCK_READ, 92, 8);
+    queue(HURDMM_BLOCK_READ, 116, 1);
+    ck_assert_uint_eq(run(), 1);
+    ck_assert_uint_eq(rig.machine.log[rig.machine.commands - 1].lba, 92);
+    ck_assert_uint_eq(rig.machine.log[rig.machine.commands - 1].count, 25);
+    ck_assert_uint_eq(rig_stats(&rig)->merged, 3);
+    end();
+}
+END_TEST
+
+START_TEST(writes_merge_too)
+{
+    begin(0);
+    queue(HURDMM_BLOCK_WRITE, 100, 8);
+    queue(HURDMM_BLOCK_WRITE, 500, 8);
+    queue(HURDMM_BLOCK_WRITE, 108, 8);
+    queue(HURDMM_BLOCK_WRITE, 508, 8);
+    ck_assert_uint_eq(run(), 2);
+    end();
+}
+END_TEST
+
+START_TEST(merging_can_be_turned_off)
+{
+    begin(HMM_IDE_NO_MERGE);
+    queue(HURDMM_BLOCK_READ, 100, 8);
+    queue(HURDMM_BLOCK_READ, 108, 8);
+    ck_assert_uint_eq(run(), 2);
+    end();
+}
+END_TEST
+
+START_TEST(reads_and_writes_do_not_merge)
+{
+    begin(0);
+    queue(HURDMM_BLOCK_READ, 100, 8);
+    queue(HURDMM_BLOCK_WRITE, 108, 8);
+    ck_assert_uint_eq(run(), 2);
+    end();
+}
+END_TEST
+
+START_TEST(a_command_grows_no_longer_than_it_may)
+{
+    begin(0);
+    rig.ide.options.sectors_max = 16;
+    queue(HURDMM_BLOCK_READ, 100, 8);
+    queue(HURDMM_BLOCK_READ, 108, 9);
+    queue(HURDMM_BLOCK_READ, 92, 8);
+    ck_assert_uint_eq(run(), 2);
+    ck_assert_uint_eq(jobs[2].order, 1);
+    end();
+}
+END_TEST
+
+START_TEST(the_oldest_goes_first)
+{
+    begin(0);
+    for (unsigned i = 0; i < 5; i++)
+        queue(HURDMM_BLOCK_READ, 1000 - 100 * i, 4);
+    ck_assert_uint_eq(run(), 5);
+    for (unsigned i = 0; i < 5; i++)
+        ck_assert_uint_eq(jobs[i].order, i + 1);
+    end();
+}
+END_TEST
+
+START_TEST(what_overlaps_keeps_its_order)
+{
+    begin(0);
+    queue(HURDMM_BLOCK_WRITE, 100, 8);
+    queue(HURDMM_BLOCK_WRITE, 110, 8);
+    queue(HURDMM_BLOCK_WRITE, 108,
+          4); /* joins the first; overlaps the second */
+    ck_assert_uint_eq(run(), 3);
+    ck_assert_uint_eq(jobs[2].order, 3);
+    end();
+}
+END_TEST
+
+START_TEST(nothing_passes_a_flush)
+{
+    enum hurdmm_block_kind kind =
+        _i == 0 ? HURDMM_BLOCK_FLUSH : HURDMM_BLOCK_BARRIER;
+
+    begin(0);
+    queue(HURDMM_BLOCK_WRITE, 100, 8);
+    queue(kind, 0, 0);
+    queue(HURDMM_BLOCK_WRITE, 108, 8);
+    ck_assert_uint_eq(run(), 3);
+    for (unsigned i = 0; i < 3; i++)
+        ck_assert_uint_eq(jobs[i].order, i + 1);
+    ck_assert_uint_eq(rig.machine.log[rig.machine.commands - 2].command,
+                      IDE_FLUSH_EXT);
+    end();
+}
+END_TEST
+
+START_TEST(a_flush_of_one_drive_is_none_of_the_other)
+{
+    struct hmm_ide_disk slave;
+
+    memset(jobs, 0, sizeof jobs);
+    job_count = job_done = 0;
+    rig_plug(&rig, 1);
+    machine_plug(&rig.machine, 0, 1, 1000);
+    rig_open(&rig, 0);
+    ck_assert_int_eq(hmm_ide_disk_open(&rig.ide, 0, 1, &slave), 0);
+    queue(HURDMM_BLOCK_WRITE, 100, 8);
+    submit(&slave.block, HURDMM_BLOCK_FLUSH, 0, 0);
+    submit(&slave.block, HURDMM_BLOCK_WRITE, 108, 8);
+    queue(HURDMM_BLOCK_WRITE, 108, 8);
+    ck_assert_uint_eq(run(), 3);
+    ck_assert_uint_eq(jobs[3].order, 2);
+    ck_assert_int_eq(hmm_ide_disk_close(&slave), 0);
+    end();
+}
+END_TEST
+
+START_TEST(each_request_gets_its_own_error)
+{
+    begin(_i == 0 ? 0 : HMM_IDE_NO_DMA);
+    rig.drive->bad[rig.drive->bad_count++] = 112;
+    for (unsigned i = 0; i < 4; i++)
+        queue(HURDMM_BLOCK_READ, 100 + 8 * i, 8);
+    run();
+    for (unsigned i = 0; i < 4; i++)
+        ck_assert_int_eq(jobs[i].error, i == 1 ? EIO : 0);
+    end();
+}
+END_TEST
+
+START_TEST(all_that_is_queued_fails_when_the_disk_goes)
+{
+    begin(0);
+    rig.fragile = true;
+    machine_fault(rig.drive, FAULT_GONE, 1, false);
+    for (unsigned i = 0; i < 4; i++)
+        queue(HURDMM_BLOCK_READ, 100 + 9 * i, 8);
+    queue(HURDMM_BLOCK_FLUSH, 0, 0);
+    run();
+    for (unsigned i = 0; i < 5; i++)
+        ck_assert_int_eq(jobs[i].error, ENODEV);
+    end();
+}
+END_TEST
+
+START_TEST(wrong_requests_are_not_taken)
+{
+    struct hurdmm_block_piece piece = {rig.buffer, 512};
+    struct hurdmm_block_request request = {
+        .struct_size = sizeof request,
+        .kind = HURDMM_BLOCK_READ,
+        .piece_count = 1,
+        .pieces = &piece,
+        .done = job_ended,
+    };
+    struct hurdmm_block *block = &rig.disk.block;
+
+    begin(0);
+    piece.memory = rig.buffer;
+    request.offset = block->size;
+    ck_assert_int_eq(hurdmm_block_submit(block, &request), ENXIO);
+    request.offset = 5;
+    ck_assert_int_eq(hurdmm_block_submit(block, &request), EINVAL);
+    request.offset = 0;
+    request.done = NULL;
+    ck_assert_int_eq(hurdmm_block_submit(block, &request), EINVAL);
+    request.done = job_ended;
+    request.kind = (enum hurdmm_block_kind)4;
+    ck_assert_int_eq(hurdmm_block_submit(block, &request), EINVAL);
+    request.kind = HURDMM_BLOCK_READ;
+    request.struct_size = 8;
+    ck_assert_int_eq(hurdmm_block_submit(block, &request), EINVAL);
+    ck_assert_int_eq(hurdmm_block_submit(block, NULL), EINVAL);
+    ck_assert_int_eq(hurdmm_block_serve(block, 0), ETIMEDOUT);
+    end();
+}
+END_TEST
+
+START_TEST(an_empty_request_is_done)
+{
+    begin(0);
+    queue(HURDMM_BLOCK_READ, 5, 0);
+    ck_assert_uint_eq(run(), 0);
+    ck_assert_int_eq(jobs[0].error, 0);
+    end();
+}
+END_TEST
+
+START_TEST(a_wait_does_what_was_queued_before)
+{
+    begin(0);
+    queue(HURDMM_BLOCK_WRITE, 100, 8);
+    queue(HURDMM_BLOCK_WRITE, 200, 8);
+    ck_assert_uint_eq(job_done, 0);
+    rig_reads(&rig, 98, 20);
+    ck_assert_uint_ge(job_done, 1);
+    run();
+    end();
+}
+END_TEST
+
+/* ---- Threads ---- */
+
+#define THREADS 4
+#define SLOT 64u /* sectors that a thread owns on each drive */
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t park_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t park_cond = PTHREAD_COND_INITIALIZER;
+static struct hmm_ide_disk disks[2];
+
+static void bus_lock(void *bus)
+{
+    (void)bus;
+    pthread_mutex_lock(&mutex);
+}
+
+static void bus_unlock(void *bus)
+{
+    (void)bus;
+    pthread_mutex_unlock(&mutex);
+}
+
+static int bus_park(void *bus, uint32_t *word, uint32_t expected,
+                    uint64_t timeout_ns)
+{
+    (void)bus;
+    ck_assert_uint_eq(timeout_ns, HURDMM_FOREVER);
+    pthread_mutex_lock(&park_mutex);
+    while (__atomic_load_n(word, __ATOMIC_ACQUIRE) == expected)
+        pthread_cond_wait(&park_cond, &park_mutex);
+    pthread_mutex_unlock(&park_mutex);
+    return 0;
+}
+
+static void bus_wake(void *bus, uint32_t *word)
+{
+    (void)bus;
+    (void)word;
+    pthread_mutex_lock(&park_mutex);
+    pthread_cond_broadcast(&park_cond);
+    pthread_mutex_unlock(&park_mutex);
+}
+
+struct worker {
+    unsigned number;
+    unsigned wrong;
+    uint8_t model[2][SLOT * 512], buffer[SLOT * 512];
+};
+
+static void *work(void *argument)
+{
+    struct worker *worker = argument;
+    uint64_t seed = worker->number + 1;
+
+    for (size_t n = test_scaled(300); n > 0; n--) {
+        unsigned drive, first, count;
+        struct hurdmm_block *block;
+        uint64_t offset;
+
+        seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
+        drive = seed >> 33 & 1;
+        first = seed >> 35 & (SLOT - 1);
+        count = 1 + (unsigned)(seed >> 45) % (SLOT - first);
+        block = &disks[drive].block;
+        offset = (worker->number * SLOT + first) * 512u;
+        if (seed >> 34 & 1) {
+            memset(worker->model[drive] + first * 512, (int)(seed >> 50),
+                   count * 512);
+            worker->wrong +=
+                hurdmm_block_write(block, offset,
+                                   worker->model[drive] + first * 512,
+                                   count * 512) != 0;
+        } else {
+            worker->wrong += hurdmm_block_read(block, offset, worker->buffer,
+                                               count * 512) != 0;
+            worker->wrong +=
+                memcmp(worker->buffer, worker->model[drive] + first * 512,
+                       count * 512) != 0;
+        }
+        if (n % 16 == 0)
+            worker->wrong += hurdmm_block_flush(block) != 0;
+    }
+    return NULL;
+}
+
+START_TEST(threads_share_a_channel)
+{
+    static struct worker workers[THREADS];
+    struct hmm_ide_options options = {.struct_size = sizeof options};
+    struct hmm_ide_bus_ops ops;
+    struct hmm_ide_ports ports[2];
+    pthread_t threads[THREADS];
+
+    rig_plug(&rig, 1);
+    machine_plug(&rig.machine, 0, 1, 1000);
+    ops = *rig.machine.ops;
+    ops.lock = bus_lock;
+    ops.unlock = bus_unlock;
+    ops.park = bus_park;
+    ops.wake = bus_wake;
+    options.ops = &ops;
+    options.bus = &rig.machine;
+    ck_assert_int_eq(hmm_ide_find(&ops, &rig.machine, ports), 0);
+    ck_assert_int_eq(hmm_ide_init(&rig.ide, &options, ports), 0);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(hmm_ide_disk_open(&rig.ide, 0, i, &disks[i]), 0);
+    for (unsigned i = 0; i < THREADS; i++) {
+        size_t at = i * SLOT * 512;
+
+        workers[i].number = i;
+        for (unsigned d = 0; d < 2; d++)
+            memcpy(workers[i].model[d],
+                   rig.machine.channels[0].drives[d].now + at, SLOT * 512);
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, work, &workers[i]),
+                         0);
+    }
+    for (unsigned i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        ck_assert_uint_eq(workers[i].wrong, 0);
+        memcpy(rig.model + i * SLOT * 512, workers[i].model[0], SLOT * 512);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(hmm_ide_disk_close(&disks[i]), 0);
+    rig_end(&rig);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("ide-queue");
+    TCase *queueing = tcase_create("queue");
+    TCase *threads = tcase_create("threads");
+
+    tcase_add_test(queueing, neighbours_become_one_command);
+    tcase_add_test(queueing, writes_merge_too);
+    tcase_add_test(queueing, merging_can_be_turned_off);
+    tcase_add_test(queueing, reads_and_writes_do_not_merge);
+    tcase_add_test(queueing, a_command_grows_no_longer_than_it_may);
+    tcase_add_test(queueing, the_oldest_goes_first);
+    tcase_add_test(queueing, what_overlaps_keeps_its_order);
+    tcase_add_loop_test(queueing, nothing_passes_a_flush, 0, 2);
+    tcase_add_test(queueing, a_flush_of_one_drive_is_none_of_the_other);
+    tcase_add_loop_test(queueing, each_request_gets_its_own_error, 0, 2);
+    tcase_add_test(queueing, all_that_is_queued_fails_when_the_disk_goes);
+    tcase_add_test(queueing, wrong_requests_are_not_taken);
+    tcase_add_test(queueing, an_empty_request_is_done);
+    tcase_add_test(queueing, a_wait_does_what_was_queued_before);
+    tcase_add_test(threads, threads_share_a_channel);
+    tcase_set_timeout(threads, 60);
+    suite_add_tcase(suite, queueing);
+    suite_add_tcase(suite, threads);
+    return run_suites("tests/ide/test-queue", &suite, 1);
+}
