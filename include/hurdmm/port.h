@@ -16,6 +16,9 @@
  * Held and lent.  A frame is *held* (the library reads and writes it through
  * window), *lent to read* (both read) or *lent to write* (only the application
  * touches it).  It is the core that keeps track; the port does what it is told.
+ * One exception: a page pinned for writing stays lent to write while the core
+ * copies to or from it for a verb that its user called; who pins a page sees to
+ * it that its writers are at rest.
  *
  * Locking.  The core calls lend, reclaim, reserve, release, core_map and window
  * one at a time, from any thread, between critical_enter and critical_leave.
