@@ -491,6 +491,8 @@ void hmm_space_shrink(struct hurdmm_space *space, uintptr_t address,
                       size_t length);
 void hmm_space_unbind_all(struct hurdmm_space *space);
 void hmm_region_remove(struct hmm_region *region);
+/* Unbinds every region of the store, or none. */
+int hmm_store_detach(struct hurdmm_store *store);
 struct hurdmm_space *hmm_space_by_token(struct hurdmm *manager, void *token);
 int hmm_space_make(struct hurdmm *manager, void *token,
                    struct hurdmm_space **space);

@@ -168,35 +168,6 @@ static int bind_region(struct hurdmm *manager,
     return 0;
 }
 
-int hurdmm_bind(const struct hurdmm_bind_options *bind, uintptr_t *address)
-{
-    uintptr_t where = 0;
-
-    if (!bind || !address || bind->struct_size < sizeof *bind)
-        return EINVAL;
-    int err = hmm_enter_space(bind->space);
-    if (err)
-        return err;
-    struct hurdmm *manager = bind->space->manager;
-    err = check_bind(manager, bind);
-    if (!err)
-        err = check_store(manager, bind);
-    if (!err)
-        err = bind_region(manager, bind, &where);
-    hmm_leave(manager);
-    if (!err && bind->flags & HURDMM_BIND_POPULATE) {
-        unsigned access = bind->rights & HURDMM_WRITE
-                              ? HURDMM_READ | HURDMM_WRITE
-                              : HURDMM_READ;
-        err = hurdmm_populate(bind->space, where, bind->length, access, NULL);
-        if (err)
-            hurdmm_unbind(bind->space, where, bind->length);
-    }
-    if (!err)
-        *address = where;
-    return err;
-}
-
 /* Takes back pages of a region that are read through bonds. */
 static int take_views(struct hmm_region *region, struct hmm_batch *batch,
                       uint64_t first, uint64_t last)
@@ -370,8 +341,6 @@ static int unbind(struct hurdmm_space *space, uint64_t first, uint64_t last)
 {
     struct hmm_span *span, *next;
 
-    if (pinned_in(space, first, last, false))
-        return EBUSY;
     int err = take_all(space, first, last, HURDMM_NONE);
     if (!err)
         err = cut(space, first, last);
@@ -410,9 +379,83 @@ int hurdmm_unbind(struct hurdmm_space *space, uintptr_t address, size_t length)
 
     if (err)
         return err;
-    err = unbind(space, address, last);
+    err = pinned_in(space, address, last, false) ? EBUSY
+                                                 : unbind(space, address, last);
     hmm_leave(space->manager);
     return err;
+}
+
+/* Its pages may be pinned through another region, which does not matter here. */
+static void undo_bind(struct hurdmm_space *space, uintptr_t address,
+                      size_t length)
+{
+    if (hmm_enter_space(space))
+        return;
+    unbind(space, address, address + (length - 1));
+    hmm_leave(space->manager);
+}
+
+int hurdmm_bind(const struct hurdmm_bind_options *bind, uintptr_t *address)
+{
+    uintptr_t where = 0;
+
+    if (!bind || !address || bind->struct_size < sizeof *bind)
+        return EINVAL;
+    int err = hmm_enter_space(bind->space);
+    if (err)
+        return err;
+    struct hurdmm *manager = bind->space->manager;
+    err = check_bind(manager, bind);
+    if (!err)
+        err = check_store(manager, bind);
+    if (!err)
+        err = bind_region(manager, bind, &where);
+    hmm_leave(manager);
+    if (!err && bind->flags & HURDMM_BIND_POPULATE) {
+        unsigned access = bind->rights & HURDMM_WRITE
+                              ? HURDMM_READ | HURDMM_WRITE
+                              : HURDMM_READ;
+        err = hurdmm_populate(bind->space, where, bind->length, access, NULL);
+        if (err)
+            undo_bind(bind->space, where, bind->length);
+    }
+    if (!err)
+        *address = where;
+    return err;
+}
+
+static struct hmm_region *first_region(struct hurdmm_store *store)
+{
+    struct hmm_span *span = hmm_span_lowest(&store->cache.mappings);
+
+    return span ? HMM_CONTAINER_OF(
+                      HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset),
+                      struct hmm_region, mapping)
+                : NULL;
+}
+
+int hmm_store_detach(struct hurdmm_store *store)
+{
+    struct hmm_span *span = hmm_span_lowest(&store->cache.mappings);
+    struct hmm_region *region;
+    struct hmm_mapping *mapping;
+
+    for (; span; span = hmm_span_next(span)) {
+        mapping = HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
+        region = HMM_CONTAINER_OF(mapping, struct hmm_region, mapping);
+        int err = take_range(region, span->first, span->last, HURDMM_NONE);
+        if (err)
+            return err;
+    }
+    while ((region = first_region(store)) != NULL) {
+        struct hurdmm_space *space = region->space;
+        uint64_t first = region->by_address.first;
+        uint64_t last = region->by_address.last;
+
+        hmm_region_remove(region);
+        hmm_space_shrink(space, (uintptr_t)first, (size_t)(last - first + 1));
+    }
+    return 0;
 }
 
 /* For ends that may not fail: pins are ignored, and a reclaim that fails for

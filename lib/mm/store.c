@@ -83,29 +83,6 @@ int hurdmm_store_create(struct hurdmm *manager,
     return err;
 }
 
-/* Unbinds every region of the store. */
-static int detach(struct hurdmm_store *store)
-{
-    struct hmm_span *span;
-
-    while ((span = hmm_span_lowest(&store->cache.mappings)) != NULL) {
-        struct hmm_mapping *mapping =
-            HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
-        struct hmm_region *region =
-            HMM_CONTAINER_OF(mapping, struct hmm_region, mapping);
-        struct hurdmm_space *space = region->space;
-        uint64_t address = region->by_address.first;
-        size_t length = (size_t)(region->by_address.last - address + 1);
-
-        hmm_leave(store->manager);
-        int err = hurdmm_unbind(space, (uintptr_t)address, length);
-        hmm_enter_again(store->manager);
-        if (err)
-            return err;
-    }
-    return 0;
-}
-
 int hmm_store_settle(struct hurdmm_store *store, uint64_t offset,
                      uint64_t length)
 {
@@ -190,7 +167,7 @@ static int write_and_detach(struct hurdmm_store *store, bool keep,
 
     if (!err && keep)
         err = write_all(store, written);
-    return err ? err : detach(store);
+    return err ? err : hmm_store_detach(store);
 }
 
 int hmm_store_destroy(struct hurdmm_store *store, unsigned flags)
@@ -433,10 +410,11 @@ static int enter_range(struct hurdmm_store *store, uint64_t offset,
         return EINVAL;
     }
     *first = offset >> manager->physmem.page_shift;
-    if (length == HURDMM_WHOLE || offset + (length - 1) > store->size)
-        *last = (pages + block - 1) / block * block - 1;
-    else
-        *last = (offset + (length - 1)) >> manager->physmem.page_shift;
+    *last = (pages + block - 1) / block * block - 1;
+    if (length != HURDMM_WHOLE) {
+        uint64_t asked = (offset + (length - 1)) >> manager->physmem.page_shift;
+        *last = asked + 1 < pages ? asked : *last;
+    }
     if (pages == 0 || *first > *last) {
         hmm_leave(store->manager);
         return ENOENT;
