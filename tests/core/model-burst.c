@@ -107,7 +107,9 @@ static void store_cell(struct burst_thread *thread)
     bytes[length / 2] = (uint8_t)thread->number;
     size_t done = length;
     int error;
-    if (region != NULL && lot(thread, 4) != 0)
+    if (region == NULL && model_pinned_to_write(model, index, offset, length))
+        return;
+    if (region != NULL && (lot(thread, 4) != 0 || model->pin_count > 0))
         error = hurdmm_sim_write(model->port, NULL,
                                  region->address +
                                      (uintptr_t)(offset - region->offset),

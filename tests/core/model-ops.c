@@ -126,6 +126,9 @@ static void pick_bind(struct model *model, const struct model_op *op,
         bind->flags |= HURDMM_BIND_RESERVED;
     else if (arg[5] / 8 % 16 < 3 && bind->rights & HURDMM_READ)
         bind->flags |= HURDMM_BIND_POPULATE;
+    /* What was populated could not be taken away again. */
+    if (model->port_armed)
+        bind->flags &= ~HURDMM_BIND_POPULATE;
     if (arg[3] / 64 % 4 == 0)
         bind->max_rights = bind->rights | HURDMM_READ;
 }
@@ -165,6 +168,7 @@ static void do_bind(struct model *model, const struct model_op *op)
         bind.flags |= HURDMM_BIND_RESERVED;
     if (bind.flags & HURDMM_BIND_RESERVED) {
         index = MODEL_RESERVED;
+        bind.flags &= ~HURDMM_BIND_POPULATE;
         bind.rights = bind.max_rights = HURDMM_NONE;
         bind.offset = 0;
         bind.advice = HURDMM_ADVICE_NORMAL;
@@ -370,7 +374,8 @@ static void access_page(struct model *model, uintptr_t address, uint8_t *bytes,
     struct model_allow allow = {0};
     if (catcher != NULL && (hard == EFAULT || hard == EACCES)) {
         model_excuse(model, &allow, -1, 0);
-        if (model_hard_error(model, address, access) == hard)
+        int left = model_hard_error(model, address, access);
+        if (left == EFAULT || left == EACCES)
             model_permit(&allow, catcher->error);
         if (hard == EFAULT) /* where nothing was ever bound: nobody's */
             model_permit(&allow, EFAULT);
@@ -456,6 +461,7 @@ static void check_store_done(struct model *model, int index, uint64_t offset,
         return;
     if (write && model_read_only(store))
         model_permit(&allow, EROFS);
+    model_excuse(model, &allow, -1, 0);
     if (done == room)
         model_permit(&allow, ENXIO);
     else if (!write || !model_read_only(store))
@@ -501,6 +507,8 @@ static void do_store_write(struct model *model, const struct model_op *op)
         if (offset + length > store->size)
             length = 0;
     }
+    if (model_pinned_to_write(model, index, offset, length))
+        return;
     fill_bytes(transfer, length, op->arg[3]);
     size_t done = SIZE_MAX;
     int result =
@@ -527,6 +535,7 @@ static bool allow_range(struct model *model, struct model_allow *allow,
         return false;
     }
     const struct model_catcher *catcher = find_catcher(model, address);
+    model_excuse(model, allow, -1, 0);
     if (catcher != NULL)
         model_permit(allow, catcher->error);
     if (region == NULL) {
@@ -598,6 +607,12 @@ static size_t safe_write(struct model *model, uintptr_t address, size_t length)
         size_t now = writable_part(model, &moved, part);
         if (moved != at || now > part)
             return safe; /* a part of a discardable page */
+        const struct model_region *region = model_find(model, at);
+        if (region != NULL && region->store >= 0 &&
+            model_pinned_to_write(model, region->store,
+                                  region->offset + (at - region->address),
+                                  part))
+            return safe;
         safe += now;
         if (now < part)
             return safe;
@@ -685,6 +700,21 @@ static const struct {
     {"sync", hurdmm_store_sync, hurdmm_sync},
 };
 
+/* Before a verb that must tell of failures: those that have just happened have
+ * reached the library when nothing more can run. */
+static void settle_failures(struct model *model)
+{
+    unsigned untold = 0;
+    for (int i = 0; i < MODEL_STORES; i++) {
+        model_note(model, i, false, 0, "");
+        untold += model->stores[i].untold_min;
+    }
+    if (untold > 0)
+        hurdmm_sim_settle(model->port);
+    for (int i = 0; i < MODEL_STORES; i++)
+        model_note(model, i, false, 0, "");
+}
+
 static void do_verb(struct model *model, const struct model_op *op)
 {
     int index = pick_store(model, op->arg[0]);
@@ -700,7 +730,7 @@ static void do_verb(struct model *model, const struct model_op *op)
     }
     unsigned verb = op->arg[3] % 3;
     bool waits = op->arg[5] % 3 != 0;
-    model_note(model, index, false, 0, "");
+    settle_failures(model);
     int result = verbs[verb].call(store->disk.store, offset, length,
                                   waits ? HURDMM_WAIT : 0);
     model_say(model, "%s store %d+%#llx length %#llx wait %d: %d",
@@ -724,8 +754,7 @@ static void do_verb_address(struct model *model, const struct model_op *op)
     bool reserved;
     bool hole = has_hole(model, range, &reserved);
     struct model_allow allow = {0};
-    for (int i = 0; i < MODEL_STORES; i++)
-        model_note(model, i, false, 0, "");
+    settle_failures(model);
     int result = verbs[verb].by_address(model->space, range.address,
                                         range.length, waits ? HURDMM_WAIT : 0);
     model_say(model, "%s %#lx length %#zx wait %d: %d", verbs[verb].name,
@@ -818,14 +847,13 @@ static void do_sync_all(struct model *model, const struct model_op *op)
 {
     (void)op;
     struct model_allow allow = {0};
-    for (int i = 0; i < MODEL_STORES; i++)
-        model_note(model, i, false, 0, "");
+    settle_failures(model);
     int result = hurdmm_sync_all(model->manager);
     model_say(model, "%d", result);
     allow.ok = true;
     for (int i = 0; i < MODEL_STORES; i++) {
         struct model_store *store = &model->stores[i];
-        if (!store->exists)
+        if (!store->exists || model_read_only(store))
             continue;
         allow_verb(model, &allow, i, false, 0, store->size);
         model_note(model, i, true, result, "sync_all");
@@ -962,7 +990,8 @@ static void do_resize(struct model *model, const struct model_op *op)
     if (busy || calls != store->disk.outs + store->disk.ins ||
         (size < old && model_pinned_store(model, index, from, room - from) > 0))
         model_permit(&allow, EBUSY);
-    model_excuse(model, &allow, -1, 0);
+    /* The page that the new end cuts is read. */
+    model_excuse(model, &allow, size < old ? index : -1, from);
     model_expect(model, &allow, result, "resize");
     model_note(model, index, false, 0, "");
     if (result != 0)
@@ -1275,6 +1304,7 @@ static void do_calm(struct model *model, const struct model_op *op)
 {
     (void)op;
     hurdmm_sim_fail(model->port, 0, 0, 0, 0);
+    model->port_armed = false;
     for (int i = 0; i < MODEL_STORES; i++)
         model->stores[i].disk.script.nth = 0;
 }

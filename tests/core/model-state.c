@@ -181,6 +181,25 @@ unsigned model_pinned_store(struct model *model, int store, uint64_t offset,
     return pages;
 }
 
+bool model_pinned_to_write(struct model *model, int store, uint64_t offset,
+                           uint64_t length)
+{
+    for (unsigned i = 0; i < model->pin_count; i++) {
+        const struct model_pin *pin = &model->pins[i];
+        if (!(pin->access & HURDMM_WRITE))
+            continue;
+        for (uintptr_t at = pin->address; at < pin->address + pin->length;
+             at += model->page) {
+            const struct model_region *region = model_find(model, at);
+            uint64_t page = region->offset + (at - region->address);
+            if (region->store == store && page < offset + length &&
+                offset < page + model->page)
+                return true;
+        }
+    }
+    return false;
+}
+
 int model_hard_error(struct model *model, uintptr_t address, unsigned access)
 {
     const struct model_region *region = model_find(model, address);

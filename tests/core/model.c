@@ -27,7 +27,7 @@
 #include "tests/support/runner.h"
 
 #define JOBS_MAX 16
-#define HANG_SECONDS 60u
+#define HANG_SECONDS 30u
 
 /* Shared with a child. */
 struct report {
@@ -50,7 +50,7 @@ static void run_child(const struct model_config *config,
                       const struct model_op *ops, unsigned count,
                       struct report *report, bool verbose)
 {
-    alarm(HANG_SECONDS / 6);
+    alarm(HANG_SECONDS / 3);
     const char *text = model_run(config, ops, count, verbose);
     if (text == NULL)
         _exit(0);
@@ -163,8 +163,8 @@ static void run_share(const struct settings *settings, unsigned job,
     struct model_config config;
     struct model_op ops[MODEL_OPS];
     for (uint64_t i = first; i < settings->sequences; i += settings->jobs) {
-        if (i / settings->jobs % 256 == 0)
-            alarm(HANG_SECONDS * 10);
+        if (i / settings->jobs % 64 == 0)
+            alarm(HANG_SECONDS);
         model_config_make(&config, settings->seed + i);
         unsigned count =
             model_ops_make(ops, settings->seed + i, settings->steps);

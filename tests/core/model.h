@@ -201,6 +201,11 @@ bool model_pinned(const struct model *model, uintptr_t address, size_t length,
 unsigned model_pinned_store(struct model *model, int store, uint64_t offset,
                             uint64_t length);
 
+/* Whether one of these bytes is pinned for writing.  The library may not write
+ * them, since the application has them. */
+bool model_pinned_to_write(struct model *model, int store, uint64_t offset,
+                           uint64_t length);
+
 /* What an access to the page at `address' must end with whatever the disks and
  * memory do: 0 if nothing forbids it. */
 int model_hard_error(struct model *model, uintptr_t address, unsigned access);
