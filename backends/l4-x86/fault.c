@@ -412,25 +412,23 @@ int hmm_l4_fault_wait(struct hurdmm_port *base, struct hurdmm_fault *faults,
                       size_t max, uint64_t timeout_ns, size_t *count)
 {
     struct hmm_l4_port *port = hmm_l4_from(base);
-    uint64_t end = HURDMM_FOREVER;
-    int error = 0;
-    if (timeout_ns != HURDMM_FOREVER)
-        end = base->ops->clock(base) + timeout_ns;
-    for (;;) {
+    uint64_t start = timeout_ns == HURDMM_FOREVER ? 0 : base->ops->clock(base);
+    uint64_t left = timeout_ns;
+    for (int error = 0;;) {
         hmm_l4_lock();
         size_t taken = port->stopped ? 0 : take(port, faults, max);
         if (port->stopped)
             error = ECANCELED;
         if (taken > 0 || error != 0) {
             hmm_l4_unlock();
-            if (taken > 0)
-                *count = taken;
-            return taken > 0 ? 0 : error;
+            if (taken == 0)
+                return error;
+            *count = taken;
+            return 0;
         }
-        uint64_t left = HURDMM_FOREVER;
-        if (end != HURDMM_FOREVER) {
-            uint64_t now = base->ops->clock(base);
-            left = now < end ? end - now : 0;
+        if (timeout_ns != HURDMM_FOREVER) {
+            uint64_t passed = base->ops->clock(base) - start;
+            left = passed < timeout_ns ? timeout_ns - passed : 0;
         }
         error = hmm_l4_sleep(&port->faults, left);
     }

@@ -17,8 +17,7 @@
  * one until the old one is unmapped and the new one from then on.
  *
  * One lock (hmm_l4_lock) guards everything here.  There is one processor, a
- * holder is seldom preempted, and whoever finds the lock taken gives its time
- * to the holder.  It is held over Unmap and over messages with a zero timeout,
+ * holder is seldom preempted, and whoever finds the lock taken yields.  It is held over Unmap and over messages with a zero timeout,
  * never over anything that waits.  A message with a map item is sent under the
  * lock, so that no mapping arrives after its entry has gone.
  *

@@ -123,10 +123,14 @@ int hurdmm_l4_task_wait(struct hurdmm_l4_task *base, uint64_t timeout_ns,
 {
     struct hmm_l4_task *task = from(base);
     size_t size = status->struct_size;
-    int error = 0;
+    uint64_t start = hmm_l4_clock();
+    uint64_t passed = 0;
     hmm_l4_lock();
-    while (task->status.state < HURDMM_L4_EXITED && error == 0) {
-        error = hmm_l4_sleep(task, timeout_ns);
+    while (task->status.state < HURDMM_L4_EXITED && passed < timeout_ns) {
+        (void)hmm_l4_sleep(task, timeout_ns == HURDMM_FOREVER
+                                     ? HURDMM_FOREVER
+                                     : timeout_ns - passed);
+        passed = (hmm_l4_clock() - start) * 1000;
         hmm_l4_lock();
     }
     struct hurdmm_l4_status now = task->status;

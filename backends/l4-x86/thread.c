@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The task's threads: their table, their stacks, the lock, sleep and wake.
  *
+ * Whoever finds the lock taken yields; all have one priority, so the holder runs
+ * before long.
+ *
  * A thread's place in the table says its number and, for an own thread, where
  * its UTCB lies, so that a sender is found without a search.  Place 0 is the
  * first thread.  All own threads have one priority.
@@ -45,7 +48,7 @@ void hmm_l4_lock(void)
     while (!__atomic_compare_exchange_n(&lock_holder, &holder, me, false,
                                         __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
         hmm_assert(holder != me);
-        hmm_l4_switch(holder);
+        hmm_l4_switch(L4_NIL); /* not to the holder: see doc/l4.md, hazards */
         holder = 0;
     }
 }
@@ -341,6 +344,7 @@ int hmm_l4_sleep(const void *key, uint64_t timeout_ns)
         hmm_l4_unlock();
         return ETIMEDOUT;
     }
+    uint64_t start = hmm_l4_clock();
     self->key = key;
     queue_add(queue, self);
     hmm_l4_unlock();
@@ -351,7 +355,9 @@ int hmm_l4_sleep(const void *key, uint64_t timeout_ns)
     hmm_l4_unlock();
     while (!late && !receive_wake(L4_TIMEOUT_NEVER))
         ;
-    return late ? ETIMEDOUT : 0;
+    /* The kernel counts in ticks and may be early. */
+    return late && (hmm_l4_clock() - start) * 1000 >= timeout_ns ? ETIMEDOUT
+                                                                 : 0;
 }
 
 void hmm_l4_rouse(const void *key, unsigned count)

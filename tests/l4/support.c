@@ -25,12 +25,6 @@ void l4_tests_begin(const char *name)
     passed = failed = skipped = 0;
 }
 
-void l4_tests_pass(const char *what)
-{
-    running = what;
-    passed++;
-}
-
 void l4_tests_end(void)
 {
     hmm_l4_printf("%s: %u passed, %u failed, %u skipped\nL4 IMAGE ENDS\n",
@@ -49,6 +43,23 @@ _Noreturn void l4_test_failed(const char *file, int line, const char *format,
     failed++;
     l4_tests_end();
     hmm_l4_panic("the test %s has failed", running);
+}
+
+void l4_test(bool holds, const char *what, const char *file, int line)
+{
+    running = what;
+    if (!holds)
+        l4_test_failed(file, line, "does not hold");
+    passed++;
+}
+
+void l4_test_equal(long long value, long long expected, const char *what,
+                   const char *file, int line)
+{
+    running = what;
+    if (value != expected)
+        l4_test_failed(file, line, "%lld, not %lld", value, expected);
+    passed++;
 }
 
 /* ---- Suites ---- */

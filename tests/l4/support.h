@@ -4,9 +4,18 @@
 #ifndef TESTS_L4_SUPPORT_H
 #define TESTS_L4_SUPPORT_H
 
+#include "backends/l4-x86/system.h"
+
 void l4_tests_begin(const char *name);
-/* Counts a check that has held. */
-void l4_tests_pass(const char *what);
+/* Counts a check; the first that does not hold ends the run. */
+void l4_test(bool holds, const char *what, const char *file, int line);
+#define l4_test_check(condition, what)                                         \
+    l4_test(condition, what, __FILE__, __LINE__)
+/* For functions that return errors. */
+#define l4_test_zero(error, what)                                              \
+    l4_test_equal(error, 0, what, __FILE__, __LINE__)
+void l4_test_equal(long long value, long long expected, const char *what,
+                   const char *file, int line);
 void l4_tests_end(void);
 
 #endif

@@ -1,0 +1,130 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Boots images and judges what they say on the serial line.
+#
+#   check.sh [--silence SECONDS] --kernel DIRECTORY 'IMAGE MIB [MODULE...]'...
+#
+# DIRECTORY holds kernel, sigma0 and kickstart; or kernel alone, if sigma0 is in
+# it.  Images and modules lie in l4/ of the current directory, logs go beside
+# them.  An image has passed when it has counted no failure, said that it ends,
+# and nothing panicked: "L4 PANIC", the kernel's debugger, or silence.
+silence=60
+kernel=
+while :; do
+    case $1 in
+    --silence) silence=$2 ;;
+    --kernel) kernel=$2 ;;
+    *) break ;;
+    esac
+    shift 2
+done
+passed=0
+failed=0
+skipped=0
+
+ended='L4 IMAGE ENDS|L4 PANIC|KD#|--- KD|ASSERTION|unhandled page ?fault'
+
+boot()
+{
+    if [ -f "$kernel/kickstart" ]; then
+        set -- -kernel "$kernel/kickstart" \
+            -initrd "$kernel/kernel,$kernel/sigma0,$1" -m "$2"
+    else
+        set -- -kernel "$kernel/kernel" -initrd "$1" -m "$2"
+    fi
+    exec qemu-system-i386 -display none -nodefaults -serial stdio \
+        -monitor none -no-reboot $L4_QEMU "$@" < /dev/null
+}
+
+# Waits until the log says how it ended, or says nothing for too long.
+watch()
+{
+    size=0
+    quiet=0
+    while kill -0 "$1" 2> /dev/null; do
+        if grep -aqE "$ended" "$2"; then
+            sleep 0.2
+            return 0
+        fi
+        now=$(wc -c < "$2")
+        [ "$now" -eq "$size" ] || quiet=0
+        size=$now
+        quiet=$((quiet + 1))
+        [ "$quiet" -le $((silence * 5)) ] || return 1
+        sleep 0.2
+    done
+    return 0
+}
+
+fail()
+{
+    echo "FAIL: $1: $2"
+    tr -d '\r' < "$3" | tail -n 15 | sed 's/^/    | /'
+    failed=$((failed + 1))
+}
+
+judge()
+{
+    sums=$(tr -d '\r' < "$2" | sed -nE \
+        's/^[^ ]+: ([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/p' |
+        tail -n 1)
+    if grep -aqE 'L4 PANIC|KD#|--- KD|ASSERTION|unhandled page ?fault' "$2"; then
+        fail "$1" 'it panicked' "$2"
+    elif ! grep -aq 'L4 IMAGE ENDS' "$2"; then
+        fail "$1" 'it did not end' "$2"
+    elif [ -z "$sums" ]; then
+        fail "$1" 'it counted nothing' "$2"
+    else
+        set -- "$1" "$2" $sums
+        passed=$((passed + $3))
+        failed=$((failed + $4))
+        skipped=$((skipped + $5))
+        echo "$1: $3 passed, $4 failed, $5 skipped"
+        grep -a '^SKIP: ' "$2" | tr -d '\r'
+    fi
+}
+
+run()
+{
+    image=$1
+    memory=$2
+    shift 2
+    files=l4/$image
+    for module in "$@"; do
+        files=$files,l4/$module
+    done
+    log=l4/$image.log
+    : > "$log"
+    (boot "$files" "$memory") > "$log" 2>&1 &
+    pid=$!
+    if watch $pid "$log"; then
+        kill $pid 2> /dev/null
+        wait $pid 2> /dev/null
+        judge "$image" "$log"
+    else
+        kill -KILL $pid 2> /dev/null
+        wait $pid 2> /dev/null
+        fail "$image" "silent for $silence s" "$log"
+    fi
+}
+
+if [ -z "$kernel" ]; then
+    echo 'SKIP: nothing was booted: there is no kernel (L4_DIR)'
+    echo "l4: 0 passed, 0 failed, $# skipped"
+    exit 77
+fi
+if ! command -v qemu-system-i386 > /dev/null; then
+    echo 'SKIP: nothing was booted: there is no qemu-system-i386'
+    echo "l4: 0 passed, 0 failed, $# skipped"
+    exit 77
+fi
+if ! [ -f "$kernel/kernel" ]; then
+    echo "There is no kernel in $kernel"
+    echo 'l4: 0 passed, 1 failed, 0 skipped'
+    exit 1
+fi
+for image in "$@"; do
+    run $image
+done
+echo "l4: $passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ] && [ $passed -gt 0 ]
