@@ -51,7 +51,8 @@ void fail(const char *what, int error)
     end_progress();
     fprintf(stderr, "hurdmm-sort: %s: %s\n", what, strerror(error));
     files_abandon();
-    exit(2);
+    /* At once: other threads may be using what exit() would take away. */
+    _exit(2);
 }
 
 static _Noreturn void usage(void)
