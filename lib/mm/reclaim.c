@@ -372,9 +372,11 @@ static int reclaim(struct hurdmm *manager, uint32_t target, bool spare,
         deliver_notes(&sweep);
         if (sweep.dirty) {
             sweep.dirty->users--;
-            hmm_launder(sweep.dirty, sweep.dirty_page, 0, UINT64_MAX,
-                        HMM_LAUNDER_EVICT, NULL);
-            return EAGAIN;
+            int failed = hmm_launder(sweep.dirty, sweep.dirty_page, 0,
+                                     UINT64_MAX, HMM_LAUNDER_EVICT, NULL);
+            /* What failed to be written is no victim any more, but what could
+             * not be taken from the application would be again. */
+            return failed == ENOMEM && sweep.freed == 0 ? ENOMEM : EAGAIN;
         }
         if (told)
             return EAGAIN;
