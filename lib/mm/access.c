@@ -281,7 +281,8 @@ static int space_transfer(struct hurdmm_space *space, uintptr_t address,
         .access = from ? HURDMM_WRITE : HURDMM_READ,
         .thread = hmm_thread_self(space->manager),
     };
-    err = transfer(&walk, to, from, length, done);
+    if (length > 0)
+        err = transfer(&walk, to, from, length, done);
     hmm_leave(walk.manager);
     return err;
 }
