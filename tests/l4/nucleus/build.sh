@@ -18,5 +18,5 @@ for file in "$here"/*.c "$here"/entry.S; do
     # shellcheck disable=SC2086
     $cc $flags -c "$file" -o "$objects/$(basename "$file").o" || exit 1
 done
-$cc -m32 -nostdlib -static -no-pie -Wl,-z,noexecstack -Wl,--build-id=none \
+$cc -m32 -nostdlib -static -no-pie -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,--build-id=none \
     -Wl,-T,"$here/nucleus.ld" -o "$out" "$objects"/*.o "$library"

@@ -316,7 +316,7 @@ void call_exchange_registers(struct frame *frame)
     frame->ecx = state;
     frame->edx = old.esp;
     frame->esi = old.eip;
-    frame->edi = old.eflags & ~0x100u;
+    frame->edi = old.eflags;
     frame->ebx = handle;
     frame->ebp = pager;
 }

@@ -46,9 +46,9 @@ static void set_deadline(struct thread *thread, uint32_t time)
         return;
     if (time & 0x8000)
         strict("a point in time as a timeout: Pistachio has it not");
-    thread->deadline = clock_us() + length;
+    thread->deadline = tick_us + length + 1;
     if (thread->purpose == OWN && chance(options.timeout))
-        thread->deadline = 1;
+        thread->deadline += random_below(20) * 1953;
 }
 
 /* ---- The end of a wait ------------------------------------------------------ */
@@ -322,7 +322,7 @@ void ipc_tick(void)
 bool ipc_attach(unsigned irq, uint32_t handler)
 {
     struct line *line = &lines[irq];
-    if (irq == 2 || irq == 8)
+    if (irq == 2 || irq == 8 || (irq == 0 && options.step))
         return false;
     if (handler == irq_id(irq)) {
         line->state = LINE_FREE;
@@ -558,12 +558,12 @@ void ipc_send(struct thread *thread, enum purpose purpose, uint32_t to)
 
 /* ---- Ends from outside ------------------------------------------------------ */
 
-void ipc_expire(uint64_t now)
+void ipc_expire(void)
 {
     for (unsigned i = 0; i < thread_count; i++) {
         struct thread *thread = all_threads[i];
         if ((thread->state == WAITING || thread->state == SENDING) &&
-            thread->deadline != 0 && thread->deadline <= now)
+            thread->deadline != 0 && thread->deadline <= tick_us)
             fail(thread, thread->state == WAITING, IPC_TIMEOUT);
     }
 }

@@ -147,12 +147,12 @@ struct options {
     unsigned strict, check, trace;
     unsigned seed;
     unsigned yield;    /* per mille of system calls that preempt the caller */
-    unsigned step;     /* preempt after about so many instructions */
+    unsigned step;     /* preempt after so many instructions, on average */
     unsigned slice;    /* ticks of a time slice */
     unsigned late;     /* interrupts come up to so many ticks late */
     unsigned spurious; /* per mille of ticks with an interrupt nobody sent */
     unsigned less;     /* per mille of pages that are not mapped */
-    unsigned timeout;  /* per mille of finite waits that end at once */
+    unsigned timeout;  /* per mille of finite waits that end late */
     unsigned cancel;   /* per mille of own waits that are cancelled */
     unsigned refuse;   /* per mille of large pages that sigma0 refuses */
     unsigned ports;    /* 0: all I/O ports are open, no I/O flexpages */
@@ -280,7 +280,7 @@ void sigma0_request(struct thread *sender, uint32_t tag,
 
 void ipc_call(struct thread *thread);
 void ipc_send(struct thread *thread, enum purpose purpose, uint32_t to);
-void ipc_expire(uint64_t now);
+void ipc_expire(void);
 void ipc_cancel(struct thread *thread, uint32_t reason);
 void ipc_forget(struct thread *thread);
 void ipc_raise(unsigned irq);
@@ -305,6 +305,7 @@ void trap_esp0(uint32_t esp0);
 void trap_ports(struct space *space, bool changed);
 void irq_mask(unsigned irq, bool masked);
 uint64_t clock_us(void);
+extern uint64_t tick_us; /* what timeouts are counted in */
 struct frame *trap_from_user(struct frame *frame);
 void trap_from_nucleus(struct frame *frame);
 _Noreturn void machine_resume(void *frame) __attribute__((regparm(1)));

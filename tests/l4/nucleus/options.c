@@ -44,8 +44,8 @@ static void perturb(void)
     options.less = random_below(3) * 50;
     options.timeout = random_below(3) * 50;
     options.refuse = random_below(3) * 200;
-    if (random_below(4) == 0)
-        options.step = 50 + random_below(2000);
+    if (random_below(2) == 0)
+        options.step = 8000 + random_below(50000);
 }
 
 void options_read(const char *line)

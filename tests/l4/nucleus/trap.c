@@ -21,7 +21,8 @@ static struct {
 static const struct space *ports_of; /* whose bitmap is in the TSS */
 static uint64_t started;
 static uint32_t cycles_per_ms = 1;
-static unsigned steps_left;
+uint64_t tick_us;
+static bool must_arm; /* on the way out, so that user code gets its turn */
 
 /* ---- Tables ----------------------------------------------------------------- */
 
@@ -135,6 +136,17 @@ static void start_clock(void)
     kip[0x120 / 4 + 1] = cycles_per_ms;
 }
 
+/* The next forced preemption.  The timer counts in 838 ns, which with -icount
+ * shift=0 is as many instructions, each time the same ones. */
+static void arm_preemption(void)
+{
+    must_arm = false;
+    uint32_t counts = 1 + random_below(options.step / 419 + 1);
+    out8(0x43, 0x30);
+    out8(0x40, (uint8_t)counts);
+    out8(0x40, (uint8_t)(counts >> 8));
+}
+
 uint64_t clock_us(void)
 {
     uint64_t passed = cycles() - started;
@@ -147,6 +159,10 @@ void trap_init(void)
     load_tables();
     start_controllers();
     start_clock();
+    if (options.step) {
+        irq_mask(0, false);
+        must_arm = true;
+    }
 }
 
 /* ---- Interrupts ------------------------------------------------------------- */
@@ -173,6 +189,13 @@ static void interrupt(unsigned irq)
     if (irq >= 8)
         out8(PIC2, 0x20);
     out8(PIC1, 0x20);
+    if (irq == 0 && options.step) {
+        must_arm = true;
+        irq_mask(0, false);
+        if (current != NULL)
+            thread_yield(current);
+        return;
+    }
     if (irq != TICK_IRQ) {
         ipc_raise(irq);
         return;
@@ -180,7 +203,8 @@ static void interrupt(unsigned irq)
     clock_chip(0x0c);
     thread_tick();
     ipc_tick();
-    ipc_expire(clock_us());
+    tick_us += 1953;
+    ipc_expire();
 }
 
 void trap_from_nucleus(struct frame *frame)
@@ -220,19 +244,11 @@ static void page_fault(const struct frame *frame)
 
 static void exception(const struct frame *frame)
 {
-    uint32_t words[] = {0xffb0000c,
-                        frame->eip,
-                        frame->eflags & ~0x100u,
-                        frame->vector & 0xff,
-                        frame->error,
-                        frame->edi,
-                        frame->esi,
-                        frame->ebp,
-                        frame->esp,
-                        frame->ebx,
-                        frame->edx,
-                        frame->ecx,
-                        frame->eax};
+    uint32_t words[] = {
+        0xffb0000c,   frame->eip, frame->eflags, frame->vector & 0xff,
+        frame->error, frame->edi, frame->esi,    frame->ebp,
+        frame->esp,   frame->ebx, frame->edx,    frame->ecx,
+        frame->eax};
     memcpy(current->message, words, sizeof words);
     ipc_send(current, EXCEPTION, current->mr[TCR_HANDLER]);
 }
@@ -296,18 +312,6 @@ static void invalid_opcode(struct frame *frame)
     exception(frame);
 }
 
-static void debug_trap(struct frame *frame)
-{
-    if (!options.step) {
-        exception(frame);
-        return;
-    }
-    if (steps_left > 0 && --steps_left > 0)
-        return;
-    steps_left = 1 + random_below(2 * options.step);
-    thread_yield(current);
-}
-
 /* ---- System calls ----------------------------------------------------------- */
 
 static void call_ipc(struct frame *frame)
@@ -367,8 +371,6 @@ static void dispatch(struct frame *frame, unsigned vector)
         invalid_opcode(frame);
     else if (vector == 7)
         thread_fpu();
-    else if (vector == 1)
-        debug_trap(frame);
     else if (vector == 3)
         stop("a breakpoint, which means the kernel debugger");
     else
@@ -381,7 +383,7 @@ struct frame *trap_from_user(struct frame *frame)
     if (frame != &current->frame)
         stop("a trap of thread %x came to the wrong place", current->id);
     dispatch(frame, vector);
-    if (options.check && vector != 1) {
+    if (options.check && (vector < 0x20 || vector >= 0x30)) {
         thread_check();
         ipc_check();
         tree_check();
@@ -389,7 +391,7 @@ struct frame *trap_from_user(struct frame *frame)
     struct thread *next = thread_choose();
     if (next != current || loaded_space != next->space)
         thread_switch_to(next);
-    if (options.step)
-        next->frame.eflags |= 0x100;
+    if (must_arm)
+        arm_preemption();
     return &next->frame;
 }
