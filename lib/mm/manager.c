@@ -316,8 +316,8 @@ static int place(const struct hurdmm_options *options,
 
     if (err)
         return err;
-    err = port->ops->core_map(port, hmm_align_up(sizeof **manager, 4096),
-                              &memory);
+    err = port->ops->core_map(
+        port, (size_t)hmm_align_up(sizeof **manager, 4096), &memory);
     port->ops->critical_leave(port, cookie);
     if (err)
         return err;

@@ -131,11 +131,10 @@ static int room_exact(struct hurdmm_space *space, uintptr_t address,
         }
         if (!span || span->first > first) {
             uint64_t end = span ? span->first - 1 : last;
-            err = count < 16
-                      ? add_arena(space, (uintptr_t)first,
-                                  (size_t)(end - first + 1), true, in_place,
-                                  &made[count])
-                      : ENOMEM;
+            err = count < 16 ? add_arena(space, (uintptr_t)first,
+                                         (size_t)(end - first + 1), true,
+                                         in_place, &made[count])
+                             : ENOMEM;
             if (err)
                 break;
             count++;
@@ -177,7 +176,7 @@ static int room_new(struct hurdmm_space *space, size_t length, bool in_place)
 
     if (err && size > length)
         err = add_arena(space, 0, length, false, in_place, &arena);
-    else if (!err && space->arena_size < ARENA_MAX / 2 &&
+    else if (!err && (uint64_t)space->arena_size * 2 <= ARENA_MAX &&
              space->arena_size < space->manager->info.high / 64)
         space->arena_size *= 2;
     return err;

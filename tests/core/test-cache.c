@@ -28,8 +28,8 @@ static void expect_bytes(uint64_t offset, size_t length)
 START_TEST(read_crosses_pages)
 {
     size_t done = 0;
-    ck_assert_int_eq(
-        hurdmm_store_read(disk->store, 100, buffer, 1000, &done), 0);
+    ck_assert_int_eq(hurdmm_store_read(disk->store, 100, buffer, 1000, &done),
+                     0);
     ck_assert_uint_eq(done, 1000);
     expect_bytes(100, 1000);
     ck_assert_uint_eq(world_stats(&world).faults, 0);
@@ -51,8 +51,7 @@ START_TEST(read_stops_at_the_end)
     ck_assert_int_eq(
         hurdmm_store_read(disk->store, UINT64_MAX - 5, buffer, 3, &done),
         ENXIO);
-    ck_assert_int_eq(hurdmm_store_read(disk->store, size, buffer, 0, &done),
-                     0);
+    ck_assert_int_eq(hurdmm_store_read(disk->store, size, buffer, 0, &done), 0);
 }
 END_TEST
 
@@ -63,8 +62,7 @@ START_TEST(read_says_how_much_an_error_left)
         hurdmm_store_read(disk->store, 0, buffer, 2 * world.page, &done), 0);
     disk_fail(disk, DISK_IN, 1, EIO, true);
     ck_assert_int_eq(
-        hurdmm_store_read(disk->store, 10, buffer, 4 * world.page, &done),
-        EIO);
+        hurdmm_store_read(disk->store, 10, buffer, 4 * world.page, &done), EIO);
     ck_assert_uint_eq(done, 2 * world.page - 10);
     expect_bytes(10, done);
 }
@@ -77,8 +75,8 @@ START_TEST(write_is_seen_through_every_region)
     size_t done = 0;
     world_expect(&world, first + world.page + 8, world_byte(world.page + 8));
     memset(buffer, 0xab, 600);
-    ck_assert_int_eq(
-        hurdmm_store_write(disk->store, 200, buffer, 600, &done), 0);
+    ck_assert_int_eq(hurdmm_store_write(disk->store, 200, buffer, 600, &done),
+                     0);
     ck_assert_uint_eq(done, 600);
     for (unsigned i = 200; i < 800; i += 57)
         world_expect(&world, first + i, 0xab);
@@ -221,15 +219,15 @@ START_TEST(resident_tells_the_state_of_each_page)
     uint8_t states[8];
     world_expect(&world, at, world_byte(0));
     world_put(&world, at + 2 * world.page, 1);
-    ck_assert_int_eq(
-        hurdmm_resident(world.space, at, 8 * world.page, states), 0);
+    ck_assert_int_eq(hurdmm_resident(world.space, at, 8 * world.page, states),
+                     0);
     ck_assert_uint_eq(states[0], HURDMM_STATE_RESIDENT);
     ck_assert_uint_eq(states[1], 0);
     ck_assert_uint_eq(states[2], HURDMM_STATE_RESIDENT | HURDMM_STATE_DIRTY);
     for (unsigned i = 3; i < 8; i++)
         ck_assert_uint_eq(states[i], 0);
-    ck_assert_int_eq(
-        hurdmm_resident(world.space, at, 9 * world.page, buffer), ENOENT);
+    ck_assert_int_eq(hurdmm_resident(world.space, at, 9 * world.page, buffer),
+                     ENOENT);
 }
 END_TEST
 
@@ -257,8 +255,7 @@ START_TEST(supply_leaves_resident_pages)
     world_put(&world, at + world.page, 5);
     memset(buffer, 0x66, 3 * world.page);
     ck_assert_int_eq(
-        hurdmm_store_supply(disk->store, 0, buffer, 3 * world.page, &done),
-        0);
+        hurdmm_store_supply(disk->store, 0, buffer, 3 * world.page, &done), 0);
     ck_assert_uint_eq(done, 3 * world.page);
     world_expect(&world, at, 0x66);
     world_expect(&world, at + world.page, 5);
@@ -283,8 +280,8 @@ START_TEST(a_container_is_zeros_until_it_is_written)
     struct hurdmm_container *c = container(3);
     size_t done = 0;
     buffer[5] = 1;
-    ck_assert_int_eq(
-        hurdmm_container_read(c, 0, buffer, 3 * world.page, &done), 0);
+    ck_assert_int_eq(hurdmm_container_read(c, 0, buffer, 3 * world.page, &done),
+                     0);
     for (size_t i = 0; i < 3 * world.page; i++)
         ck_assert_uint_eq(buffer[i], 0);
     memset(buffer, 7, 300);
@@ -305,13 +302,11 @@ START_TEST(a_container_allocates_up_to_what_is_there)
 {
     struct hurdmm_container *c = container(1);
     uint64_t done = 9;
+    ck_assert_int_eq(hurdmm_container_release(c, 0, world.page), 0);
     ck_assert_int_eq(
-        hurdmm_container_release(c, 0, world.page), 0);
-    ck_assert_int_eq(hurdmm_container_allocate(c, 2 * world.page, world.page,
-                                               0, &done),
-                     0);
-    ck_assert_int_eq(
-        hurdmm_container_allocate(c, 0, 4 * world.page, 0, &done), EEXIST);
+        hurdmm_container_allocate(c, 2 * world.page, world.page, 0, &done), 0);
+    ck_assert_int_eq(hurdmm_container_allocate(c, 0, 4 * world.page, 0, &done),
+                     EEXIST);
     ck_assert_uint_eq(done, 2 * world.page);
     ck_assert_int_eq(hurdmm_container_release(c, 0, 2 * world.page), 0);
     ck_assert_int_eq(hurdmm_container_allocate(c, 0, 4 * world.page,
@@ -334,9 +329,9 @@ START_TEST(a_container_cannot_have_more_than_the_budget)
                      ENOMEM);
     ck_assert_uint_eq(done, 0);
     ck_assert_uint_eq(world_stats(&world).frames_used, used);
-    ck_assert_int_eq(hurdmm_container_allocate(c, world.page, 64 * world.page,
-                                               0, &done),
-                     ENOMEM);
+    ck_assert_int_eq(
+        hurdmm_container_allocate(c, world.page, 64 * world.page, 0, &done),
+        ENOMEM);
     ck_assert_uint_gt(done, 0);
     ck_assert_uint_le(world_stats(&world).frames_used, 32);
     ck_assert_int_eq(hurdmm_container_destroy(c), 0);
@@ -356,8 +351,8 @@ START_TEST(container_pages_are_never_evicted)
     for (unsigned i = 0; i < 64; i++)
         world_put(&world, at + i * world.page, 1);
     memset(buffer, 0, sizeof buffer);
-    ck_assert_int_eq(
-        hurdmm_container_read(c, 0, buffer, 8 * world.page, &done), 0);
+    ck_assert_int_eq(hurdmm_container_read(c, 0, buffer, 8 * world.page, &done),
+                     0);
     for (size_t i = 0; i < 8 * world.page; i++)
         ck_assert_uint_eq(buffer[i], 0x3c);
     ck_assert_int_eq(hurdmm_container_destroy(c), 0);

@@ -106,9 +106,9 @@ START_TEST(a_host_driven_manager_needs_no_threads)
     uint8_t byte;
     size_t done;
     for (unsigned i = 0; i < 64; i++)
-        ck_assert_int_eq(hurdmm_store_write(disk->store, i * world.page, &byte,
-                                            1, &done),
-                         0);
+        ck_assert_int_eq(
+            hurdmm_store_write(disk->store, i * world.page, &byte, 1, &done),
+            0);
     world_end(&world);
 }
 END_TEST

@@ -64,7 +64,8 @@ static inline int machine_reclaim(struct machine *machine, uint32_t page,
     struct hurdmm_reclaim row = {
         NULL,   machine->at + page * machine->info.page_size,
         frame,  count,
-        rights, NULL, 0};
+        rights, NULL,
+        0};
     size_t done;
     uintptr_t cookie;
     int error = machine->ops->critical_enter(machine->port, &cookie);
