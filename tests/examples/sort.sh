@@ -184,7 +184,7 @@ interrupted()
         tries=$((tries + 1))
     done
     kill -TERM $pid
-    wait $pid
+    wait $pid 2> wait.log
     [ $? -ne 0 ] && [ -z "$(ls -A | grep '^out')" ]
 }
 expect 'nothing is left when it is interrupted' interrupted
