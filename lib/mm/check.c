@@ -127,6 +127,8 @@ static const char *check_space(const struct hurdmm_space *space)
         if (!first && span->first <= last)
             return "regions overlap";
         last = span->last;
+        if (hmm_region_at(region->space, (uintptr_t)last) != region)
+            return "a region is not found by its address";
         if (region->rights & ~(unsigned)region->max_rights && region->store)
             return "a region has more rights than it may";
         if (!region->store)
@@ -137,7 +139,10 @@ static const char *check_space(const struct hurdmm_space *space)
                 span->last - span->first)
             return "a region's mapping is not the region's";
     }
-    return hmm_span_check(&space->regions) && hmm_span_check(&space->arenas)
+    if (space->starts.count != (space->starts_known ? space->regions.count : 0))
+        return "regions that have gone are found";
+    return hmm_span_check(&space->regions) && hmm_span_check(&space->arenas) &&
+                   hmm_index_check(&space->starts)
                ? NULL
                : "a space's trees";
 }

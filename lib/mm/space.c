@@ -23,6 +23,8 @@ int hmm_space_make(struct hurdmm *manager, void *token,
     space->manager = manager;
     space->token = token;
     hmm_span_tree_init(&space->regions);
+    hmm_index_init(&space->starts, &manager->physmem.nodes);
+    space->starts_known = true;
     hmm_span_tree_init(&space->arenas);
     hmm_span_tree_init(&space->catchers);
     space->arena_size = (size_t)hmm_min(

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Regions: where they go, what they allow, and what is left of them. */
+#include "lib/mm/mm.h"
 #include "tests/core/world.h"
 #include "tests/support/runner.h"
 
@@ -555,6 +556,35 @@ START_TEST(a_thousand_regions_come_and_go)
 }
 END_TEST
 
+/* The index of regions is only a help.  Where the nth piece of memory is refused
+ * that it, or a region, asks for, what could be bound is found all the same. */
+START_TEST(regions_are_found_without_memory_for_their_index)
+{
+    bool without = false;
+    for (unsigned n = 1; n < 24 && !without; n++) {
+        world_end(&world);
+        begin();
+        struct disk *disk =
+            world_disk(&world, 8 * world.page, HURDMM_STORE_SHARED);
+        uintptr_t at = 0x1000000, got;
+        hurdmm_sim_fail(world.port, HURDMM_SIM_CORE_MAP, n, 0, 0);
+        for (unsigned i = 0; i < 4000; i++) {
+            int error = bind_at(disk, i % 8 * world.page, world.page,
+                                at + i * world.page, 0, &got);
+            ck_assert(error == 0 || error == ENOMEM);
+        }
+        without = !world.space->starts_known;
+        world_check(&world);
+        for (unsigned i = 0; i < 4000; i += 97)
+            world_expect(&world, at + i * world.page,
+                         world_byte(i % 8 * world.page));
+        ck_assert_int_eq(hurdmm_unbind(world.space, at, 4000 * world.page), 0);
+        ck_assert(world.space->starts_known);
+    }
+    ck_assert(without);
+}
+END_TEST
+
 START_TEST(another_space_has_addresses_of_its_own)
 {
     struct world_options options = {.spaces = 2};
@@ -608,6 +638,7 @@ static Suite *suite(void)
     tcase_add_test(place, a_reserved_region_keeps_its_place);
     tcase_add_test(place, region_find_tells_what_was_bound);
     tcase_add_test(place, a_thousand_regions_come_and_go);
+    tcase_add_test(place, regions_are_found_without_memory_for_their_index);
     tcase_add_test(place, another_space_has_addresses_of_its_own);
     suite_add_tcase(s, place);
     TCase *cut = tcase_create("cut");
