@@ -36,8 +36,9 @@
 
 #define L4_PORTS_MAX 4u
 #define L4_OWN_THREADS 64u
-#define L4_THREADS 128u /* own ones, then the tasks' */
-#define L4_WINDOW_END 0x40000000u
+#define L4_THREADS 128u           /* own ones, then the tasks' */
+#define L4_WINDOW_END 0x40000000u /* our regions lie above it */
+#define L4_CLIENT_LOW 0x10000u    /* nothing at address 0 */
 #define L4_USER_END 0xc0000000u
 #define L4_PRIORITY 100u
 

@@ -97,7 +97,7 @@ static void describe(const struct hmm_l4_port *port,
                     HURDMM_PORT_DIRTY | HURDMM_PORT_THREADS |
                     HURDMM_PORT_SPACES,
         .bank_count = port->bank_count,
-        .low = port->own.low,
+        .low = L4_CLIENT_LOW, /* of clients; our own begins at own.low */
         .high = port->own.end - 1,
     };
     memcpy(now.banks, port->banks, sizeof now.banks);

@@ -9,7 +9,6 @@
 
 #include "lib/base/string.h"
 
-#define CLIENT_LOW 0x10000u /* nothing at address 0 */
 #define TASKS_MAX 16u
 
 struct hmm_l4_task {
@@ -75,7 +74,7 @@ int hurdmm_l4_task_create(struct hurdmm_port *base,
         task->used = false;
         return error;
     }
-    hmm_l4_space_init(&task->space, port, CLIENT_LOW, port->own.end);
+    hmm_l4_space_init(&task->space, port, L4_CLIENT_LOW, port->own.end);
     task->thread->space = &task->space;
     task->thread->task = task;
     *result = (struct hurdmm_l4_task *)(void *)task;
