@@ -368,13 +368,14 @@ static int lend_wanted(struct hmm_want *want, uint64_t *slot)
 static int answer(struct hurdmm *manager, const struct hurdmm_fault *fault,
                   bool later)
 {
-    struct hurdmm_space *space = hmm_space_by_token(manager, fault->space);
     struct hmm_want want = {.fault = later ? fault : NULL};
     uint64_t *slot;
 
-    if (!space)
-        return EFAULT;
     for (unsigned round = 0; round < ROUNDS_MAX; round++) {
+        /* The space, too, may have gone while the lock was dropped. */
+        struct hurdmm_space *space = hmm_space_by_token(manager, fault->space);
+        if (!space)
+            return EFAULT;
         int err = look_up(space, fault, &want);
         if (err)
             return catch_fault(space, fault, err);
@@ -383,7 +384,8 @@ static int answer(struct hurdmm *manager, const struct hurdmm_fault *fault,
             err = lend_wanted(&want, slot);
         if (err == EAGAIN)
             continue;
-        if (err == ENOENT) /* a hole of a container */
+        space = hmm_space_by_token(manager, fault->space);
+        if (err == ENOENT && space) /* a hole of a container */
             return catch_fault(space, fault, EFAULT);
         if (!err && !want.filled && !want.joined)
             manager->stats.faults_soft++;
