@@ -110,25 +110,31 @@ static int read_piece(const struct walk *walk, void *bytes, uint64_t ahead)
     return err;
 }
 
-static bool whole_page(const struct walk *walk, size_t start, size_t length)
+/* Is a write of the whole page: need it not be filled first? */
+static bool whole_page(const struct hmm_want *want, size_t start, size_t length)
 {
-    const struct hurdmm_store *store = walk->store;
-    size_t page = hmm_page_bytes(walk->manager);
+    const struct hurdmm_store *store = want->store;
+    unsigned shift = store->manager->physmem.page_shift;
 
-    if (!store || store->block_pages > 1 || store->ops.unlock || start > 0)
+    if (store->block_pages > 1 || store->ops.unlock || start > 0)
         return false;
-    return length == page || walk->at + length == store->size;
+    return length == hmm_page_bytes(store->manager) ||
+           (want->page << shift) + length == store->size;
 }
 
 static int write_piece(const struct walk *walk, const void *bytes, size_t start,
                        size_t length)
 {
-    struct hmm_want want = {.overwrite = whole_page(walk, start, length)};
+    struct hmm_want want = {0};
     uint64_t *slot;
     int err;
 
     do {
-        err = obtain(walk, &want, &slot);
+        err = locate(walk, &want);
+        if (!err) {
+            want.overwrite = whole_page(&want, start, length);
+            err = hmm_obtain(&want, &slot);
+        }
         if (!err) {
             hmm_page_used(&want, slot);
             err = copy_in(&want, slot, start, bytes, length);

@@ -54,13 +54,14 @@ static int unlock_page(struct hmm_want *want)
 }
 
 /* Above the dirty limit a page is written before another gets dirty.  When none
- * can be written the limit gives way: it is there for speed, not for safety. */
+ * can be written the limit gives way: it is there for speed, not for safety.
+ * Pages that could not be written do not count: they would stop everybody. */
 static int throttle(struct hmm_want *want)
 {
     struct hurdmm *manager = want->store->manager;
 
-    if (manager->dirty < manager->dirty_limit || want->throttled ||
-        hmm_in_callback(manager, want->thread))
+    if (manager->dirty - manager->stuck < manager->dirty_limit ||
+        want->throttled || hmm_in_callback(manager, want->thread))
         return 0;
     want->throttled = true;
     manager->stats.throttled++;

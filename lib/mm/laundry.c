@@ -239,6 +239,8 @@ static void end_bad_page(struct run *run, uint64_t *slot, int err)
     struct hurdmm_store *store = run->store;
 
     hmm_page_dirty(store, slot);
+    if (!(*slot & HMM_WRITE_ERROR))
+        store->manager->stuck++;
     *slot &= ~HMM_ERROR_MASK;
     *slot |= HMM_WRITE_ERROR | (uint64_t)(err & 0xff) << HMM_ERROR_SHIFT;
 }

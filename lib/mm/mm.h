@@ -134,12 +134,13 @@ struct hurdmm {
     uint32_t budget, reserve, low, high, dirty_limit, pin_limit;
     uint32_t budget_max, readahead;
     uint32_t dirty, writing, filling, pinned, trial;
+    uint32_t stuck;              /* of the dirty ones: could not be written */
     uint32_t dirty_hand;         /* where the search for dirty pages goes on */
     uint32_t recent[HMM_RECENT]; /* 1 + frames lent last to who faulted */
     unsigned recent_next;
 
     struct hmm_bounce *bounces; /* free copy buffers */
-    uint32_t copy_pages; /* the longest copied run, but for blocks */
+    uint32_t copy_pages;        /* the longest copied run, but for blocks */
     struct hmm_chore chore[HMM_CHORES_MAX];
     unsigned chore_head, chore_count;
 
@@ -312,7 +313,7 @@ struct hmm_catcher {
 
 struct hmm_arena {
     struct hmm_span span;
-    bool exact; /* made for one bind; goes with it */
+    bool exact;    /* made for one bind; goes with it */
     bool in_place; /* faults are resolved on the threads that fault */
 };
 

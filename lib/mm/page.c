@@ -65,10 +65,9 @@ int hmm_frame_bytes(struct hurdmm_store *store, uint64_t page, uint64_t slot,
     if (slot & HMM_LENT && span && !hmm_frames_stay(manager)) {
         struct hmm_mapping *mapping =
             HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
-        return manager->ops->frame_read(manager->port, HMM_SLOT_FRAME(slot),
-                                        mapping->space,
-                                        hmm_mapping_address(mapping, page),
-                                        buffer);
+        return manager->ops->frame_read(
+            manager->port, HMM_SLOT_FRAME(slot), mapping->space,
+            hmm_mapping_address(mapping, page), buffer);
     }
     int err =
         hmm_frames_window(&manager->physmem, HMM_SLOT_FRAME(slot), 1, &from);
@@ -139,6 +138,8 @@ void hmm_page_dirty(struct hurdmm_store *store, uint64_t *slot)
 
 void hmm_page_clean(struct hurdmm_store *store, uint64_t *slot)
 {
+    if (*slot & HMM_WRITE_ERROR)
+        store->manager->stuck--;
     *slot &= ~(HMM_WRITE_ERROR | HMM_ERROR_MASK);
     if (!(*slot & HMM_DIRTY))
         return;

@@ -405,7 +405,8 @@ bool hmm_background(struct hurdmm *manager)
     manager->work_due = false;
     if (hmm_chore_run(manager))
         return true;
-    if (manager->dirty > manager->dirty_limit - manager->dirty_limit / 4 &&
+    if (manager->dirty - manager->stuck >
+            manager->dirty_limit - manager->dirty_limit / 4 &&
         hmm_launder_any(manager) != ENOENT)
         return true;
     if (hmm_frames_free(manager) >= manager->high)
