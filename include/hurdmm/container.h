@@ -107,7 +107,8 @@ int hurdmm_container_write(struct hurdmm_container *container, uint64_t offset,
  * on either side; the page that then gets a frame of its own pays for it.
  *
  * *done (bytes) is always written; the error is for the first byte not done.
- * EINVAL (alignment, overflow, flags, ranges that overlap in one container),
+ * EINVAL (alignment, overflow, flags, ranges that overlap in one container, a
+ * store's range that the source shares),
  * ENOENT, EEXIST, EBUSY (pinned pages to be moved or squashed), ENOTSUP (such a
  * target or source), ENOMEM, ESTALE, EDEADLK (from a callback).  On an error the
  * target has, for bytes past *done, what it had before. */

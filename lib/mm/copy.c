@@ -233,12 +233,47 @@ static void zombify(struct hurdmm_store *store)
     store->manager->reap_due = true;
 }
 
-/* Drops what nobody reads any more of a container that nobody has. */
+/* Cuts pages that have a slot out of bonds, as far as there is memory for it:
+ * of a zombie such slots stay, or there is nobody who would miss them. */
+static void unshadow(struct hurdmm_store *zombie)
+{
+    struct hmm_container *cache = &zombie->cache;
+    uint64_t page = 0, found;
+    struct hmm_bond *bond;
+
+    while ((bond = hmm_bond_in(cache, page, UINT64_MAX)) != NULL) {
+        page = hmm_max(page, bond->by_target.first);
+        if (!hmm_index_next(&cache->index, page, &found))
+            return;
+        if (found > bond->by_target.last) {
+            page = found;
+            continue;
+        }
+        if (hmm_slab_reserve(&cache->physmem->bonds, 2))
+            return;
+        hmm_bonds_cut(cache, found);
+        hmm_bonds_cut(cache, found + 1);
+        hmm_bond_drop(hmm_bond_at(cache, found));
+        zombie->manager->reap_due = true;
+        page = found + 1;
+    }
+}
+
+/* Drops what nobody reads any more of a container that nobody has: its bonds
+ * too, or zombies would keep each other for ever. */
 static void trim(struct hurdmm_store *zombie)
 {
     uint64_t page = 0, found;
     uint64_t *slot;
+    struct hmm_bond *bond, *next;
 
+    unshadow(zombie);
+    bond = hmm_bond_in(&zombie->cache, 0, UINT64_MAX);
+    for (; bond; bond = next) {
+        next = hmm_bond_next(bond, 0, UINT64_MAX);
+        if (hmm_bond_trim(bond))
+            zombie->manager->reap_due = true;
+    }
     while (zombie->container &&
            (slot = hmm_index_next(&zombie->cache.index, page, &found))) {
         page = found + 1;
@@ -494,6 +529,65 @@ static uint64_t empty_length(const struct hurdmm_store *store, uint64_t first,
     return count;
 }
 
+/* Will the copies change some of these pages in a store?  Containers hand what
+ * others read of them over to a zombie, stores do not. */
+static bool is_changed(const struct copy *copies, size_t count,
+                       const struct hmm_place *place, uint64_t pages)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct copy *copy = &copies[i];
+
+        if (!copy->target->container &&
+            place->container == &copy->target->cache &&
+            place->page < copy->to + copy->count &&
+            copy->to < place->page + pages)
+            return true;
+    }
+    return false;
+}
+
+/* Are the source's pages [page, page + pages), which are all read from the same
+ * containers, read from pages that the copies change? */
+static bool comes_back(const struct copy *copies, size_t count,
+                       const struct copy *copy, uint64_t page, uint64_t pages)
+{
+    struct hmm_place place = {.container = &copy->source->cache, .page = page};
+    const struct hmm_bond *bond;
+
+    while (!is_changed(copies, count, &place, pages)) {
+        if (hmm_container_slot(place.container, place.page) ||
+            !(bond = hmm_bond_at(place.container, place.page)))
+            return false;
+        place.page = hmm_bond_source_page(bond, place.page);
+        place.container = bond->source;
+    }
+    return true;
+}
+
+/* Would a source change by what is copied, or be read through itself (B2)? */
+static bool circular(const struct copy *copies, size_t count,
+                     const struct copy *copy)
+{
+    const struct hmm_container *source = &copy->source->cache;
+    uint64_t last = copy->from + (copy->count - 1), run;
+
+    for (size_t i = 0; i < count; i++) {
+        if (&copies[i] != copy && copies[i].target == copy->source &&
+            copies[i].to <= last && copy->count && copies[i].count &&
+            copy->from <= copies[i].to + (copies[i].count - 1))
+            return true;
+    }
+    for (uint64_t i = 0; i < copy->count; i += run) {
+        if (hmm_bond_in(source, copy->from + i, last) == NULL)
+            return false;
+        run = hmm_absent_length(source, copy->from + i);
+        run = hmm_max(hmm_min(run, copy->count - i), 1);
+        if (comes_back(copies, count, copy, copy->from + i, run))
+            return true;
+    }
+    return false;
+}
+
 /* Cuts the copy to what can be done of it, with the error for the rest. */
 static int measure(struct copy *copy)
 {
@@ -716,6 +810,8 @@ static int copy_now(struct hurdmm *manager, struct copy *copies, size_t count)
     for (size_t i = 0; !err && i < count; i++)
         err = measure(&copies[i]);
     for (size_t i = 0; !err && i < count; i++)
+        err = circular(copies, count, &copies[i]) ? EINVAL : 0;
+    for (size_t i = 0; !err && i < count; i++)
         err = prepare(&copies[i], &needs);
     if (!err)
         err = reserve(manager, &needs);
@@ -913,6 +1009,8 @@ static int tie_memory(struct hurdmm *manager, struct copy *copy)
 
     copy->zombie = NULL;
     copy->eager = HURDMM_FRAME_NONE;
+    if (!err && circular(copy, 1, copy))
+        err = EINVAL;
     if (!err)
         err = prepare(copy, &needs);
     if (!err)

@@ -533,13 +533,21 @@ static int check_push(const struct hurdmm_store *store, uint64_t offset,
                                                                     : 0;
 }
 
+/* Has the page contents that a push must leave alone? */
+static bool present(const struct hurdmm_store *store, uint64_t page)
+{
+    const uint64_t *slot = hmm_container_slot(&store->cache, page);
+
+    return slot ? hmm_resident(slot) : hmm_bond_at(&store->cache, page) != NULL;
+}
+
 /* Puts `frame` (the caller's) at a page that is absent or filling. */
 static int install(struct hurdmm_store *store, uint64_t page, uint32_t frame)
 {
     struct hurdmm *manager = store->manager;
     uint64_t *slot = hmm_container_slot(&store->cache, page);
 
-    if (hmm_resident(slot))
+    if (present(store, page))
         return EEXIST;
     if (slot) {
         /* Filling: the request frees its own frame when it ends. */
@@ -561,11 +569,10 @@ static int supply_page(struct hurdmm_store *store, uint64_t page,
                        const void *bytes, size_t length)
 {
     struct hurdmm *manager = store->manager;
-    const uint64_t *slot = hmm_container_slot(&store->cache, page);
     uint32_t frame, got;
     void *to;
 
-    if (hmm_resident(slot))
+    if (present(store, page))
         return 0;
     int err = hmm_frames_get(manager, 1, HURDMM_FRAME_NONE, &frame, &got);
     if (err)
@@ -618,6 +625,36 @@ int hurdmm_store_supply(struct hurdmm_store *store, uint64_t offset,
     return err;
 }
 
+/* Hands the container's page over, with those who share it.  Its own bond, if
+ * the page shadows one, must not come to light again. */
+static int hand_over(struct hurdmm_store *store, uint64_t page,
+                     struct hurdmm_store *container, uint64_t from_page)
+{
+    struct hmm_container *to = &store->cache;
+    struct hmm_container *from = &container->cache;
+    struct hmm_physmem *physmem = from->physmem;
+    int err = hmm_slab_reserve(
+        &physmem->bonds,
+        (size_t)(4 + 2 * hmm_bonds_cuts(from, from_page, from_page)));
+
+    if (!err)
+        err = hmm_slab_reserve(&physmem->nodes, 12);
+    if (!err)
+        err = hmm_unbond(container, from_page, from_page);
+    if (err)
+        return err;
+    const uint64_t *slot = hmm_container_slot(to, page);
+    if (slot && *slot & HMM_FILLING)
+        store->manager->filling--; /* the request frees its own frame */
+    if (slot)
+        hmm_container_take(to, page);
+    hmm_container_shift(from, from_page, from_page, to, page);
+    hmm_page_publish(store, page, hmm_container_slot(to, page), 0);
+    store->manager->stats.pages_in++;
+    hmm_page_wake(store, page, 1, 0);
+    return 0;
+}
+
 /* One page from a container; it keeps the frame when that fails. */
 static int cache_page(struct hurdmm_store *store, uint64_t page,
                       struct hurdmm_store *container, uint64_t from_page)
@@ -627,6 +664,8 @@ static int cache_page(struct hurdmm_store *store, uint64_t page,
     struct hmm_want want = {.thread = hmm_thread_self(manager)};
     uint64_t *slot = hmm_container_slot(from, from_page);
 
+    if (present(store, page))
+        return EEXIST;
     if (!slot && hmm_bond_at(from, from_page)) {
         int err = hmm_materialize(&want, container, from_page);
         if (err)
@@ -635,21 +674,19 @@ static int cache_page(struct hurdmm_store *store, uint64_t page,
     }
     if (!slot)
         return ENOENT;
-    uint32_t frame = HMM_SLOT_FRAME(*slot);
     if (hmm_page_pinned(manager, *slot))
         return EBUSY;
-    if (hmm_resident(hmm_container_slot(&store->cache, page)))
-        return EEXIST;
     int busy = hmm_settle_page(&want, container, from_page);
-    if (!busy)
-        busy = hmm_take_back(from, from_page, slot, HURDMM_NONE);
     if (busy)
         return busy;
-    hmm_container_take(from, from_page);
-    int err = install(store, page, frame);
-    if (err && hmm_container_put(from, from_page, frame))
-        hmm_broken(manager, "a slot that was just freed cannot be taken");
-    return err;
+    /* The lock may have been dropped; from here on it is not. */
+    slot = hmm_container_slot(from, from_page);
+    if (present(store, page))
+        return EEXIST;
+    if (!slot)
+        return EAGAIN;
+    busy = hmm_take_back(from, from_page, slot, HURDMM_NONE);
+    return busy ? busy : hand_over(store, page, container, from_page);
 }
 
 int hurdmm_store_cache(struct hurdmm_store *store, uint64_t offset,
@@ -681,6 +718,7 @@ int hurdmm_store_cache(struct hurdmm_store *store, uint64_t offset,
             *done += page;
     }
     hmm_ready_run(manager);
+    hmm_reap(manager);
     hmm_leave(manager);
     return err;
 }

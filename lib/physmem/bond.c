@@ -177,6 +177,34 @@ void hmm_bond_retarget(struct hmm_bond *bond, struct hmm_container *target,
     hmm_bond_tie(bond, target, page, source, from, count, shared);
 }
 
+bool hmm_bond_trim(struct hmm_bond *bond)
+{
+    struct hmm_container *target = bond->target, *source = bond->source;
+    struct hmm_span of = bond->by_target;
+    const struct hmm_bond *reader = hmm_dependent_in(target, of.first, of.last);
+    uint64_t first = UINT64_MAX, last = 0;
+    bool shared = bond->shared;
+
+    for (; reader; reader = hmm_dependent_next(reader, of.first, of.last)) {
+        if (reader->by_source.first < first)
+            first = reader->by_source.first;
+        if (reader->by_source.last > last)
+            last = reader->by_source.last;
+    }
+    if (first > last) {
+        hmm_bond_drop(bond);
+        return true;
+    }
+    if (first <= of.first && last >= of.last)
+        return false;
+    first = first > of.first ? first : of.first;
+    last = last < of.last ? last : of.last;
+    uint64_t from = hmm_bond_source_page(bond, first);
+    untie(bond);
+    hmm_bond_tie(bond, target, first, source, from, last - first + 1, shared);
+    return true;
+}
+
 void hmm_home(struct hmm_place *place)
 {
     struct hmm_bond *bond;

@@ -238,6 +238,9 @@ void hmm_bond_redirect(struct hmm_bond *bond, struct hmm_container *source,
                        uint64_t source_page);
 void hmm_bond_retarget(struct hmm_bond *bond, struct hmm_container *target,
                        uint64_t page);
+/* Cuts the ends off that nobody reads through the target; a bond that nobody
+ * reads is gone.  Whether it was changed. */
+bool hmm_bond_trim(struct hmm_bond *bond);
 
 /* Follows bonds to the page's home. */
 void hmm_home(struct hmm_place *place);
