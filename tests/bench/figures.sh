@@ -1,0 +1,35 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# `make bench` works: in its short form each figure is printed, in the form that
+# bench/report.h promises. Whether a figure holds is not looked at: it depends
+# on what else the machine does.
+name=tests/bench/figures
+. "$top_srcdir/tests/support/report.sh"
+
+out=$work/out
+expect 'make bench ends well' \
+    sh -c 'cd "$0" && timeout 300 "$1" -s bench BENCH_FLAGS=--quick > "$2"' \
+    "$top_builddir" "${MAKE:-make}" "$out"
+
+# figure NAME: its line is there and well-formed.
+figure()
+{
+    awk -v name="$1" '
+        $1 == name && $2 ~ /^[0-9]+[.][0-9]+$/ && $2 > 0 &&
+            ($NF == "holds" || $NF == "SHORT" || $NF == "-") { found++ }
+        END { exit found != 1 }' "$out"
+}
+
+for kind in resident soft upgrade; do
+    expect "the cost of faults, $kind" figure "posix.fault.$kind.free"
+done
+for pattern in sequential random isolated; do
+    expect "memory a page, $pattern" figure "memory.page.$pattern"
+done
+expect 'memory of a terabyte' figure memory.terabyte
+for machine in sim.inline sim.pager posix; do
+    expect "faults among many regions, $machine" figure "regions.$machine"
+done
+expect 'sorting in little memory' figure sort.128K
+[ "$failed" -eq 0 ] || cat "$out"
+finish
