@@ -45,7 +45,7 @@ void hmm_lock_acquire(struct hmm_lock *lock, const struct hmm_parker *parker)
 {
     if (hmm_lock_try(lock))
         return;
-    for (int i = 0; i < SPINS; i++)
+    for (int i = 0; i < SPINS + parker->spins; i++)
         if (!hmm_lock_held(lock) && hmm_lock_try(lock))
             return;
     while (atomic_exchange_explicit(&lock->word, CONTENDED,

@@ -30,6 +30,7 @@ struct hmm_parker {
                 uint64_t timeout_ns);
     void (*wake)(void *ctx, _Atomic uint32_t *word, int count);
     void *ctx;
+    int spins; /* looks at a lock before parking, more than the few usual */
 };
 
 /* A mutex.  Not recursive and not fair.  All zeros is a free one. */

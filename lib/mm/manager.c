@@ -8,6 +8,7 @@
 
 #define CORE_CHUNK 65536u
 #define FRAMES_MIN 16u
+#define SPINS_MORE 10000
 
 static int park(void *ctx, _Atomic uint32_t *word, uint32_t expected,
                 uint64_t timeout_ns)
@@ -195,7 +196,11 @@ static void init_lists(struct hurdmm *manager)
     hmm_lock_init(&manager->lock);
     hmm_event_init(&manager->progress);
     hmm_event_init(&manager->work);
-    manager->parker = (struct hmm_parker){park, wake, manager};
+    manager->parker = (struct hmm_parker){park, wake, manager, 0};
+    /* Real processors: one that sleeps is woken in 50 us, and the lock is held
+     * for some ten of them at most. */
+    if (manager->info.pagers > 1)
+        manager->parker.spins = SPINS_MORE;
 }
 
 /* The figures in pages, defaults filled in; EINVAL when they do not fit. */

@@ -16,7 +16,8 @@
  */
 #include "lib/mm/mm.h"
 
-#define BATCH 32u
+#define BATCH 64u
+#define BATCH_STAY 32u /* where frames stay */
 
 uint32_t hmm_frames_free(const struct hurdmm *manager)
 {
@@ -83,6 +84,12 @@ static uint64_t *victim_slot(struct hurdmm *manager, uint32_t frame,
     hmm_assert(*store);
     *page = manager->physmem.table[frame].page;
     return hmm_container_slot(&(*store)->cache, *page);
+}
+
+void hmm_note_recent(struct hurdmm *manager, const uint64_t *slot)
+{
+    manager->recent[manager->recent_next] = HMM_SLOT_FRAME(*slot) + 1;
+    manager->recent_next = (manager->recent_next + 1) % HMM_RECENT;
 }
 
 bool hmm_frame_recent(const struct hurdmm *manager, uint32_t frame)
@@ -345,7 +352,9 @@ static int wait_progress(struct hurdmm *manager)
  * memory a long one would be most of what there is. */
 static uint32_t batch_for(const struct hurdmm *manager, uint32_t target)
 {
-    return (uint32_t)hmm_min(hmm_max(target, manager->budget / 16), BATCH);
+    uint32_t most = hmm_frames_stay(manager) ? BATCH_STAY : BATCH;
+
+    return (uint32_t)hmm_min(hmm_max(target, manager->budget / 16), most);
 }
 
 /* Frees up to `target` frames: 0, EAGAIN (the lock was dropped) or an error. */

@@ -113,7 +113,7 @@ static void script_wake(void *ctx, _Atomic uint32_t *word, int count)
 START_TEST(a_free_lock_is_taken_and_given_without_the_port)
 {
     struct script script = {0};
-    struct hmm_parker parker = {script_park, script_wake, &script};
+    struct hmm_parker parker = {script_park, script_wake, &script, 0};
     struct hmm_lock lock;
 
     hmm_lock_init(&lock);
@@ -141,7 +141,7 @@ END_TEST
 START_TEST(a_thread_that_waited_wakes_another_in_turn)
 {
     struct script script = {.answer = {EINTR, EIO}, .change_at = 1};
-    struct hmm_parker parker = {script_park, script_wake, &script};
+    struct hmm_parker parker = {script_park, script_wake, &script, 0};
     struct hmm_lock lock;
 
     hmm_lock_init(&lock);
@@ -246,7 +246,7 @@ END_TEST
 START_TEST(a_signal_before_the_wait_is_not_lost)
 {
     struct script script = {0};
-    struct hmm_parker parker = {script_park, script_wake, &script};
+    struct hmm_parker parker = {script_park, script_wake, &script, 0};
     struct hmm_event event;
     uint32_t ticket;
 
@@ -263,7 +263,7 @@ START_TEST(a_wait_goes_on_until_it_is_signalled)
 {
     struct script script = {
         .answer = {0, EINTR, EAGAIN}, .change_at = 2, .change_to = 2};
-    struct hmm_parker parker = {script_park, script_wake, &script};
+    struct hmm_parker parker = {script_park, script_wake, &script, 0};
     struct hmm_event event;
 
     hmm_event_init(&event);
@@ -277,7 +277,7 @@ END_TEST
 START_TEST(a_wait_ends_when_its_time_is_up)
 {
     struct script script = {.answer = {ETIMEDOUT}, .change_at = -1};
-    struct hmm_parker parker = {script_park, script_wake, &script};
+    struct hmm_parker parker = {script_park, script_wake, &script, 0};
     struct hmm_event event;
 
     hmm_event_init(&event);
@@ -291,7 +291,7 @@ END_TEST
 START_TEST(a_signal_at_the_last_moment_beats_the_time_out)
 {
     struct script script = {.answer = {ETIMEDOUT}, .change_to = 2};
-    struct hmm_parker parker = {script_park, script_wake, &script};
+    struct hmm_parker parker = {script_park, script_wake, &script, 0};
     struct hmm_event event;
 
     hmm_event_init(&event);
@@ -303,7 +303,7 @@ END_TEST
 START_TEST(a_wait_hands_on_the_error_of_the_port)
 {
     struct script script = {.answer = {ECANCELED}, .change_at = -1};
-    struct hmm_parker parker = {script_park, script_wake, &script};
+    struct hmm_parker parker = {script_park, script_wake, &script, 0};
     struct hmm_event event;
 
     hmm_event_init(&event);
@@ -316,7 +316,7 @@ END_TEST
 START_TEST(a_signal_wakes_all_and_only_when_somebody_waits)
 {
     struct script script = {.answer = {ETIMEDOUT}, .change_at = -1};
-    struct hmm_parker parker = {script_park, script_wake, &script};
+    struct hmm_parker parker = {script_park, script_wake, &script, 0};
     struct hmm_event event;
 
     hmm_event_init(&event);
