@@ -345,13 +345,6 @@ int hmm_port_room(struct hmm_want *want)
     return EAGAIN;
 }
 
-/* Who faulted for the page has not run yet: reclaim.c spares it. */
-static void note_recent(struct hurdmm *manager, const uint64_t *slot)
-{
-    manager->recent[manager->recent_next] = HMM_SLOT_FRAME(*slot) + 1;
-    manager->recent_next = (manager->recent_next + 1) % HMM_RECENT;
-}
-
 /* Lends what was obtained; when mappings run out, pages are taken back. */
 static int lend_wanted(struct hmm_want *want, uint64_t *slot)
 {
@@ -359,7 +352,7 @@ static int lend_wanted(struct hmm_want *want, uint64_t *slot)
     int err = hmm_lend_around(want, slot);
 
     if (!err)
-        note_recent(want->store->manager, slot);
+        hmm_note_recent(want->store->manager, slot);
     else if (err == EFAULT)
         return obtain_lost(want, *slot);
     return err == ENOMEM ? hmm_port_room(want) : err;
@@ -453,7 +446,7 @@ static void try_lend(struct hurdmm *manager, const struct hurdmm_fault *fault)
     want.joined = true;
     hmm_page_used(&want, slot);
     if (!hmm_lend_around(&want, slot))
-        note_recent(manager, slot);
+        hmm_note_recent(manager, slot);
 }
 
 /* A fault that was woken is lent its page when that is simple; else the thread

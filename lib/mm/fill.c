@@ -331,6 +331,9 @@ static int finish(struct hurdmm_request *request, size_t done, int err)
     manager->stats.bytes_in += hmm_min(done, request->length);
     for (uint32_t i = 0; i < request->count; i++)
         end_page(request, i, i < good, sticky);
+    if (!wanted && !request->unasked)
+        hmm_note_recent(manager,
+                        hmm_container_slot(&store->cache, request->first));
     store->requests--;
     hmm_list_remove(&request->link);
     if (request->result) {

@@ -453,7 +453,8 @@ int hmm_reclaim(struct hurdmm *manager, uint32_t target);
 /* One step of background work; true: there is more. */
 bool hmm_background(struct hurdmm *manager);
 void hmm_kick(struct hurdmm *manager);
-/* Was it lent just now to somebody who faulted? */
+/* Who wants the page has not run yet: it is spared while others will do. */
+void hmm_note_recent(struct hurdmm *manager, const uint64_t *slot);
 bool hmm_frame_recent(const struct hurdmm *manager, uint32_t frame);
 uint32_t hmm_frames_free(const struct hurdmm *manager);
 
