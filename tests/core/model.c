@@ -26,6 +26,13 @@
 #include "tests/core/model.h"
 #include "tests/support/runner.h"
 
+/* Other areas' models use this engine too. */
+#ifndef MODEL_NAME
+#define MODEL_NAME "tests/core/model"
+#define MODEL_SEQUENCES 100000
+#define MODEL_STEPS 30
+#endif
+
 #define JOBS_MAX 16
 #define HANG_SECONDS 30u
 
@@ -270,8 +277,8 @@ int main(int argc, char **argv)
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     struct settings settings = {
         .seed = 1,
-        .sequences = test_scaled(100000),
-        .steps = 30,
+        .sequences = test_scaled(MODEL_SEQUENCES),
+        .steps = MODEL_STEPS,
         .jobs = cores > 4   ? 4
                 : cores < 1 ? 1
                             : (unsigned)cores,
@@ -290,7 +297,7 @@ int main(int argc, char **argv)
     printf("model: %llu sequences from seed %#llx, %u steps at most\n",
            (unsigned long long)settings.sequences,
            (unsigned long long)settings.seed, settings.steps * 3 / 2);
-    printf("tests/core/model: %d passed, %d failed, 0 skipped\n",
+    printf(MODEL_NAME ": %d passed, %d failed, 0 skipped\n",
            failed == UINT64_MAX, failed != UINT64_MAX);
     return failed != UINT64_MAX;
 }
