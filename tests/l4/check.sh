@@ -110,12 +110,12 @@ run()
 
 if [ -z "$kernel" ]; then
     echo 'SKIP: nothing was booted: there is no kernel (L4_DIR)'
-    echo "l4: 0 passed, 0 failed, $# skipped"
+    echo 'l4: 0 passed, 0 failed, 1 skipped'
     exit 77
 fi
 if ! command -v qemu-system-i386 > /dev/null; then
     echo 'SKIP: nothing was booted: there is no qemu-system-i386'
-    echo "l4: 0 passed, 0 failed, $# skipped"
+    echo 'l4: 0 passed, 0 failed, 1 skipped'
     exit 77
 fi
 if ! [ -f "$kernel/kernel" ]; then
