@@ -92,12 +92,6 @@ void hmm_note_recent(struct hurdmm *manager, const uint64_t *slot)
     manager->recent_next = (manager->recent_next + 1) % HMM_RECENT;
 }
 
-void hmm_note_recent(struct hurdmm *manager, const uint64_t *slot)
-{
-    manager->recent[manager->recent_next] = HMM_SLOT_FRAME(*slot) + 1;
-    manager->recent_next = (manager->recent_next + 1) % HMM_RECENT;
-}
-
 bool hmm_frame_recent(const struct hurdmm *manager, uint32_t frame)
 {
     for (unsigned i = 0; i < HMM_RECENT; i++) {
