@@ -187,8 +187,8 @@ struct hurdmm_space {
     struct hurdmm *manager;
     void *token;
     struct hmm_span_tree regions;
-    struct hmm_index starts; /* regions by first address, for look-ups */
-    bool starts_known;       /* else there was no memory for it */
+    struct hmm_index starts;     /* regions by first address, for look-ups */
+    bool starts_known;           /* else there was no memory for it */
     struct hmm_span_tree arenas; /* what the port reserved for us */
     struct hmm_span_tree catchers;
     size_t arena_size; /* of the next one */
