@@ -90,6 +90,7 @@ static void halt_for(struct thread *thread, uint32_t code)
 /* Ends a wait by an error: what the caller sees is an error tag. */
 static void fail(struct thread *thread, bool receiving, uint32_t code)
 {
+    bool blocked = thread->state == SENDING || thread->state == WAITING;
     if (thread->state == SENDING)
         unqueue(thread);
     if (thread->purpose != OWN) {
@@ -99,7 +100,7 @@ static void fail(struct thread *thread, bool receiving, uint32_t code)
             halt_for(thread, code);
         return;
     }
-    thread->mr[0] = TAG_ERROR;
+    thread->mr[0] = TAG_ERROR | (blocked ? thread->mr[0] : 0);
     thread->mr[TCR_ERROR] = code << 1 | receiving;
     results(thread, NIL);
 }
@@ -573,18 +574,19 @@ void ipc_cancel(struct thread *thread, uint32_t reason)
     fail(thread, thread->state == WAITING, reason);
 }
 
-/* The thread is about to be no more. */
+/* The thread is about to be no more.  Who waits for it goes on waiting. */
 void ipc_forget(struct thread *thread)
 {
     if (thread->state == SENDING)
         unqueue(thread);
     thread_block(thread, INACTIVE); /* it may wait for itself */
-    while (thread->senders != NULL)
+    while (thread->senders != NULL) {
+        if (thread->senders->purpose == OWN)
+            strict("deletes %x, to which %x sends: Pistachio leaves that one "
+                   "stuck, or crashes at its timeout",
+                   thread->id, thread->senders->id);
         fail(thread->senders, false, IPC_NOBODY);
-    for (unsigned i = 0; i < thread_count; i++)
-        if (all_threads[i]->state == WAITING &&
-            all_threads[i]->from == thread->id)
-            fail(all_threads[i], true, IPC_NOBODY);
+    }
     for (unsigned irq = 0; irq < 16; irq++)
         if (lines[irq].state != LINE_FREE && lines[irq].handler == thread->id) {
             lines[irq].state = LINE_FREE;

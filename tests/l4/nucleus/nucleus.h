@@ -88,7 +88,7 @@ struct node {
     struct space *space;
     uint32_t address, frame;
     uint8_t log2, rights;
-    uint8_t seen; /* status of descendants that are gone */
+    uint8_t seen; /* status that was read below, for those above */
 };
 
 enum state { INACTIVE, READY, HALTED, SENDING, WAITING };

@@ -112,7 +112,7 @@ static void port_request(struct thread *sender, uint32_t fpage)
         strict("asks for I/O ports, but the KIP has no ioflexpages");
         fpage = 0;
     }
-    answer(sender, fpage & 0xffff0000u, log2 > 16 ? 0 : fpage | 6);
+    answer(sender, fpage >> 16 & ~0x3ffu, log2 > 16 ? 0 : fpage & ~7u);
 }
 
 void sigma0_request(struct thread *sender, uint32_t tag,

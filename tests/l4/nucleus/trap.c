@@ -113,19 +113,39 @@ static uint8_t clock_chip(uint8_t index)
     return in8(0x71);
 }
 
-static void start_clock(void)
+/* Counts of timer channel 2 since it was set to 0xffff. */
+static uint32_t counts_passed(void)
 {
-    /* Timer channel 2 counts 10 ms for us. */
+    out8(0x43, 0x80);
+    uint32_t low = in8(0x42);
+    return 0xffff - (low | (uint32_t)in8(0x42) << 8);
+}
+
+/* Over 20 ms by the timer.  Both are read at the end, so that it does not
+ * matter when the machine stood still meanwhile. */
+static uint32_t measure_cycles(void)
+{
+    uint32_t passed;
     out8(0x61, (uint8_t)((in8(0x61) & ~2u) | 1));
     out8(0x43, 0xb0);
-    out8(0x42, 11932 & 0xff);
-    out8(0x42, 11932 >> 8);
-    started = cycles();
-    while (!(in8(0x61) & 0x20))
-        ;
-    cycles_per_ms = (uint32_t)((cycles() - started) / 10);
+    out8(0x42, 0xff);
+    out8(0x42, 0xff);
+    uint64_t first = cycles();
+    do
+        passed = counts_passed();
+    while (passed < 23864);
+    return (uint32_t)((cycles() - first) * 1193 / passed);
+}
+
+static void start_clock(void)
+{
+    uint32_t one = measure_cycles(), two = measure_cycles();
+    uint32_t three = measure_cycles();
+    uint32_t low = one < two ? one : two, high = one < two ? two : one;
+    cycles_per_ms = three < low ? low : three > high ? high : three;
     if (cycles_per_ms == 0)
         cycles_per_ms = 1;
+    started = cycles();
     out8(0x70, 0x0a);
     out8(0x71, 0x27); /* 512 a second */
     uint8_t b = clock_chip(0x0b);
@@ -286,7 +306,7 @@ static void protection_fault(const struct frame *frame)
         is_port_access(frame, &port, &log2)) {
         if (port + (1u << log2) > 0x10000 ||
             !io_open(current->space, port, 1u << log2)) {
-            send_fault(PORT_FAULT, 0xff860002, port << 16 | log2 << 10 | 0x26,
+            send_fault(PORT_FAULT, 0xff860002, port << 16 | log2 << 10 | 0x20,
                        frame->eip);
             return;
         }

@@ -7,8 +7,10 @@
  *     UTCB has a node;
  *  2. a child's frames lie in its parent's, its rights are among them, and its
  *     page is not larger;
- *  3. what was referenced or written through a mapping that is gone stays known
- *     in its parent (`seen'), until an Unmap has reported it.
+ *  3. what an Unmap has read and cleared below a mapping is still news for those
+ *     above it, and kept in `seen' for them.  What was seen through a mapping
+ *     that another one replaces, or that its owner flushes, is lost, as on
+ *     Pistachio: whoever wants to know takes the page away first.
  */
 #include "nucleus.h"
 
@@ -78,8 +80,8 @@ static void set_entry(struct node *node, uint32_t status)
     tlb_drop(node->space, node->address);
 }
 
-/* Reads and clears what the processor saw through this mapping, and what is
- * known of mappings that are gone. */
+/* Reads and clears what the processor saw through this mapping, and what was
+ * read below it. */
 static unsigned take_status(struct node *node)
 {
     uint32_t *entry = page_entry(node->space, node->address, false);
@@ -102,8 +104,6 @@ static void drop(struct node *node, unsigned *status)
     unsigned seen = take_status(node);
     if (status != NULL)
         *status |= seen;
-    else
-        node->parent->seen |= (uint8_t)seen;
     *page_entry(node->space, node->address, false) = 0;
     tlb_drop(node->space, node->address);
     struct node **link = bucket_of(node->space, node->address);
@@ -217,6 +217,8 @@ static bool make_room(const struct node *from, uint32_t frame, struct space *to,
 static void map_page(struct node *from, uint32_t frame, struct space *to,
                      uint32_t address, unsigned log2, unsigned rights)
 {
+    if (rights == 0)
+        strict("maps %x without rights: Pistachio maps it to be read", address);
     rights &= from->rights;
     if (rights == 0)
         return;
@@ -354,7 +356,7 @@ static void revoke_tree(struct node *top, unsigned rights, unsigned *status)
 static unsigned unmap_node(struct node *own, uint32_t frame, uint32_t size,
                            unsigned rights, bool flush)
 {
-    unsigned status = own->seen;
+    unsigned status = 0;
     bool whole = size >= size_of(own->log2);
     for (struct node *node = own->child, *next; node != NULL; node = next) {
         next = node->next;
@@ -362,8 +364,7 @@ static unsigned unmap_node(struct node *own, uint32_t frame, uint32_t size,
                       frame < node->frame + size_of(node->log2)))
             revoke_tree(node, rights, &status);
     }
-    if (whole)
-        own->seen = 0;
+    own->seen |= (uint8_t)status;
     if (!flush)
         return status;
     if (!whole)
