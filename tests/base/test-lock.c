@@ -59,7 +59,7 @@ static void wake(void *ctx, _Atomic uint32_t *word, int count)
     pthread_mutex_unlock(&gate);
 }
 
-static const struct hmm_parker threads = {park, wake, NULL};
+static const struct hmm_parker threads = {park, wake, NULL, 0};
 
 static void wait_until_parked(unsigned count)
 {
