@@ -34,6 +34,7 @@
 
 #define WRITABLE ((uintptr_t)1)
 #define SCATTER_MAX 64u
+#define AROUND_MAX 512u
 
 static struct hmm_linux_frame *frame_at(struct hmm_linux_port *port,
                                         uint32_t frame)
@@ -524,6 +525,34 @@ static int protect_row(struct hmm_linux_port *port,
     return error;
 }
 
+/* Write-protects rows and what lies between them in one call; *done says how
+ * many, of those that come one after the other in one piece of memory. */
+static int protect_around(struct hmm_linux_port *port,
+                          const struct hurdmm_reclaim *rows, size_t count,
+                          size_t *done)
+{
+    uintptr_t start = rows[0].address, end = start;
+    size_t n = 0;
+    while (n < count && rows[n].flags & HURDMM_RECLAIM_AROUND &&
+           rows[n].rights & HURDMM_READ && rows[n].address >= end &&
+           rows[n].address - start < AROUND_MAX * port->page) {
+        end = rows[n].address + rows[n].count * port->page;
+        n++;
+    }
+    if (n == 0 || hmm_linux_protect(hmm_linux_fd_for(port, start), start,
+                                    end - start, true))
+        return ENOENT; /* row by row, then */
+    for (size_t i = 0; i < n; i++) {
+        for (uint32_t j = 0; j < rows[i].count; j++) {
+            struct hmm_linux_frame *f = frame_at(port, rows[i].frame + j);
+            if (lent_at(f, rows[i].address + j * port->page))
+                f->at &= ~WRITABLE;
+        }
+    }
+    *done = n;
+    return 0;
+}
+
 /* Reads a part of a row into slots; pages that are gone are said to be. */
 static void save_part(struct hmm_linux_port *port,
                       const struct hurdmm_reclaim *row, uint32_t first,
@@ -622,6 +651,9 @@ int hmm_linux_reclaim(struct hurdmm_port *base,
         hmm_assert(!row->space && row->count > 0);
         if (drops(row))
             error = drop_rows(port, row, count - *done, &some);
+        else if (row->flags & HURDMM_RECLAIM_AROUND &&
+                 !protect_around(port, row, count - *done, &some))
+            error = 0;
         else if (row->rights & HURDMM_READ && !keeps_all(row))
             error = protect_row(port, row);
         else if (!keeps_all(row))

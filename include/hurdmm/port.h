@@ -116,6 +116,8 @@ struct hurdmm_reclaim {
 /* Flags of a row.  DROP: the bytes are not needed any more, if nothing is kept;
  * the frames' contents are undefined after that. */
 #define HURDMM_RECLAIM_DROP 1u
+/* Pages between the rows may lose the same rights, if that is cheaper. */
+#define HURDMM_RECLAIM_AROUND 2u
 
 /* A bit of a status, beside HURDMM_READ and HURDMM_WRITE. */
 #define HURDMM_GONE 8u

@@ -155,6 +155,39 @@ static int choose_bytes(struct run *run, uint64_t page)
                              &run->bytes);
 }
 
+/* Where frames move, taking write rights back costs by the call and hardly by
+ * the page: those of dirty pages around the run go too, whose turn will come.
+ * One that is written to meanwhile is a soft fault. */
+#define PROTECT_WINDOW 256u
+
+static int protect_around(struct run *run)
+{
+    struct hurdmm_store *store = run->store;
+    struct hurdmm *manager = store->manager;
+    uint64_t first = run->first / PROTECT_WINDOW * PROTECT_WINDOW;
+    struct hmm_index_cursor cursor;
+    struct hmm_batch batch;
+    const uint64_t *slot = hmm_container_slot(&store->cache, run->first);
+
+    if (hmm_frames_stay(manager) || !(*slot & HMM_LENT_WRITE) ||
+        run->how & HMM_LAUNDER_ASKED)
+        return 0;
+    hmm_batch_begin(&batch, &manager->physmem, HURDMM_READ | HURDMM_EXECUTE);
+    batch.flags = HURDMM_RECLAIM_AROUND;
+    bool more = hmm_index_seek(&store->cache.index, &cursor, first);
+    for (; more && cursor.key < first + PROTECT_WINDOW;
+         more = hmm_index_step(&cursor)) {
+        if (!(*cursor.value & HMM_LENT_WRITE) ||
+            !wanted(store, cursor.value, run->how))
+            continue;
+        int err =
+            hmm_batch_add(&batch, &store->cache, cursor.key, cursor.value);
+        if (err)
+            return err;
+    }
+    return hmm_batch_end(&batch);
+}
+
 /* Pages that are pinned for writing stay lent: their copy may be torn. */
 static int take_run(struct run *run)
 {
@@ -382,6 +415,8 @@ int hmm_launder(struct hurdmm_store *store, uint64_t page, uint64_t first,
     int err = choose_bytes(&run, page);
     if (end)
         *end = run.first + run.count;
+    if (!err)
+        err = protect_around(&run);
     if (!err)
         err = take_run(&run);
     if (!err && !hmm_frames_stay(store->manager))

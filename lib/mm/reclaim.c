@@ -71,8 +71,11 @@ struct sweep {
     struct hurdmm_victim victim[BATCH];
     size_t count;
     uint32_t freed;
-    struct hurdmm_store *dirty; /* a victim that must be written first */
-    uint64_t dirty_page;
+    struct {
+        struct hurdmm_store *store;
+        uint64_t page;
+    } dirty[BATCH]; /* victims that must be written first */
+    uint32_t dirty_count, dirty_most;
     struct hmm_chore note[BATCH]; /* what stores are to be told has left */
     uint32_t notes;
 };
@@ -242,9 +245,10 @@ static void deliver_notes(struct sweep *sweep)
     sweep->notes = 0;
 }
 
-/* A victim that must be written first.  One run is written a sweep; the others
- * are on trial, so that they leave with it if they are in the run, and stand
- * first the next time. */
+/* A victim that must be written first.  Where frames stay, one run is written a
+ * sweep; the others are on trial, so that they leave with it if they are in the
+ * run, and stand first the next time.  Where they move, all are written and
+ * leave together, since the port takes many at once for the price of one. */
 static void dismiss_dirty(struct sweep *sweep, struct hurdmm_store *store,
                           uint64_t page, uint64_t *slot)
 {
@@ -253,10 +257,10 @@ static void dismiss_dirty(struct sweep *sweep, struct hurdmm_store *store,
     manager->policy->kept(manager->policy_state, HMM_SLOT_FRAME(*slot));
     manager->policy->cold(manager->policy_state, HMM_SLOT_FRAME(*slot));
     put_on_trial(store, slot);
-    if (sweep->dirty)
+    if (sweep->dirty_count == sweep->dirty_most)
         return;
-    sweep->dirty = store;
-    sweep->dirty_page = page;
+    sweep->dirty[sweep->dirty_count].store = store;
+    sweep->dirty[sweep->dirty_count++].page = page;
 }
 
 /* A block could not be dropped: some of it is dirty, or pinned, or busy. */
@@ -332,6 +336,67 @@ static void judge(struct sweep *sweep)
     }
 }
 
+/* Has the page been written, and may it still leave? */
+static bool written(const struct sweep *sweep, struct hurdmm_store *store,
+                    uint64_t page, const uint64_t *slot)
+{
+    return hmm_resident(slot) && *slot & HMM_RANKED && *slot & HMM_ON_TRIAL &&
+           !(*slot & HMM_DIRTY) && store->block_pages == 1 &&
+           eligible(sweep, store, page, *slot);
+}
+
+/* Where frames move: what was written leaves, all of it in one call. */
+static void dismiss_written(struct sweep *sweep)
+{
+    struct hmm_batch batch;
+
+    hmm_batch_begin(&batch, &sweep->manager->physmem, HURDMM_NONE);
+    for (uint32_t i = 0; i < sweep->dirty_count; i++) {
+        struct hurdmm_store *store = sweep->dirty[i].store;
+        uint64_t page = sweep->dirty[i].page;
+        uint64_t *slot = hmm_container_slot(&store->cache, page);
+
+        if (!written(sweep, store, page, slot))
+            continue;
+        batch.flags = leaves_alone(store, page) ? HURDMM_RECLAIM_DROP : 0;
+        if (hmm_batch_add(&batch, &store->cache, page, slot))
+            break;
+    }
+    hmm_batch_end(&batch);
+    for (uint32_t i = 0; i < sweep->dirty_count; i++) {
+        struct hurdmm_store *store = sweep->dirty[i].store;
+        uint64_t page = sweep->dirty[i].page;
+        uint64_t *slot = hmm_container_slot(&store->cache, page);
+
+        if (store->block_pages > 1)
+            hmm_drop_block(store, page);
+        else if (written(sweep, store, page, slot) && !(*slot & HMM_LENT))
+            hmm_page_drop(store, page, slot, true);
+    }
+}
+
+/* Writes the victims; drops the lock.  The last error. */
+static int launder_victims(struct sweep *sweep)
+{
+    bool stay = hmm_frames_stay(sweep->manager);
+    int failed = 0;
+
+    for (uint32_t i = 0; i < sweep->dirty_count; i++) {
+        int err = hmm_launder(sweep->dirty[i].store, sweep->dirty[i].page, 0,
+                              UINT64_MAX, stay ? HMM_LAUNDER_EVICT : 0, NULL);
+        failed = err ? err : failed;
+    }
+    if (!stay)
+        dismiss_written(sweep);
+    return failed;
+}
+
+static void hold_dirty(struct sweep *sweep, uint32_t users)
+{
+    for (uint32_t i = 0; i < sweep->dirty_count; i++)
+        sweep->dirty[i].store->users += users;
+}
+
 /* Waits for a fill or a write of others to end.  ENOMEM: there is none. */
 static int wait_progress(struct hurdmm *manager)
 {
@@ -372,17 +437,16 @@ static int reclaim(struct hurdmm *manager, uint32_t target, bool spare,
                                     batch_for(manager, target - sweep.freed));
         if (sweep.count == 0)
             break;
-        sweep.dirty = NULL;
+        sweep.dirty_count = 0;
+        sweep.dirty_most = hmm_frames_stay(manager) ? 1 : BATCH;
         int err = take_victims(&sweep);
         judge(&sweep);
-        if (sweep.dirty)
-            sweep.dirty->users++;
+        hold_dirty(&sweep, 1);
         bool told = sweep.notes > 0;
         deliver_notes(&sweep);
-        if (sweep.dirty) {
-            sweep.dirty->users--;
-            int failed = hmm_launder(sweep.dirty, sweep.dirty_page, 0,
-                                     UINT64_MAX, HMM_LAUNDER_EVICT, NULL);
+        if (sweep.dirty_count > 0) {
+            int failed = launder_victims(&sweep);
+            hold_dirty(&sweep, (uint32_t)-1);
             /* What failed to be written is no victim any more, but what could
              * not be taken from the application would be again. */
             return failed == ENOMEM && sweep.freed == 0 ? ENOMEM : EAGAIN;
