@@ -229,6 +229,9 @@ static void recover(struct model *model)
     int error = hurdmm_sync_all(model->manager);
     if (error != 0)
         model_fail(model, "sync_all ends with %d though nothing fails", error);
+    for (int i = 0; i < MODEL_STORES; i++)
+        model->stores[i].stuck = false;
+    step(model, &verify);
 }
 
 static void end_driver(struct model *model)

@@ -223,7 +223,7 @@ bool model_tight(const struct model *model)
         const struct disk_script *script = &store->disk.script;
         if (!store->exists)
             continue;
-        if (store->flags & HURDMM_STORE_NO_STEAL)
+        if (store->stuck || store->flags & HURDMM_STORE_NO_STEAL)
             return true;
         if (script->nth != 0 && script->kinds & DISK_OUT)
             return true;
@@ -308,6 +308,7 @@ void model_note(struct model *model, int index, bool waits, int result,
     struct model_store *store = &model->stores[index];
     unsigned more = store->disk.write_failures - store->seen_write_failures;
     store->seen_write_failures = store->disk.write_failures;
+    store->stuck |= more > 0;
     if (!waits) {
         store->untold_min += more;
         store->untold_max += more;

@@ -102,7 +102,7 @@ struct model_config {
 struct model_store {
     struct disk disk;
     bool exists;
-    bool removed; /* the region of a catcher may not need it any more */
+    bool stuck; /* pages that could not be written wait to be asked for */
     unsigned flags;
     unsigned block_pages;
     uint64_t size;
