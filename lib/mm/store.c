@@ -292,12 +292,24 @@ bool hmm_pinned_in(const struct hurdmm_store *store, uint64_t first,
                    uint64_t last)
 {
     struct hmm_index_cursor cursor;
+    const struct hmm_bond *bond;
 
-    if (!store->pinned)
+    if (!store->manager->pinned)
         return false;
-    bool more = hmm_index_seek(&store->cache.index, &cursor, first);
+    bool more = store->pinned &&
+                hmm_index_seek(&store->cache.index, &cursor, first);
     for (; more && cursor.key <= last; more = hmm_index_step(&cursor)) {
         if (hmm_page_pinned(store->manager, *cursor.value))
+            return true;
+    }
+    /* A page that is shared is pinned where its frame is. */
+    bond = hmm_bond_in(&store->cache, first, last);
+    for (; bond; bond = hmm_bond_next(bond, first, last)) {
+        uint64_t from = hmm_max(first, bond->by_target.first);
+        uint64_t to = hmm_min(last, bond->by_target.last);
+        if (bond->shared && hmm_pinned_in(hmm_store_of(bond->source),
+                                          hmm_bond_source_page(bond, from),
+                                          hmm_bond_source_page(bond, to)))
             return true;
     }
     return false;
