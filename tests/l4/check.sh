@@ -80,7 +80,7 @@ judge()
         failed=$((failed + $4))
         skipped=$((skipped + $5))
         echo "$1: $3 passed, $4 failed, $5 skipped"
-        grep -a '^SKIP: ' "$2" | tr -d '\r'
+        tr -d '\r' < "$2" | grep -a '^SKIP: '
     fi
 }
 
