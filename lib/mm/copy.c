@@ -480,6 +480,7 @@ int hmm_container_release(struct hurdmm_store *store, uint64_t first,
 struct copy {
     struct hurdmm_store *target, *source;
     uint64_t to, from, count; /* pages */
+    uint64_t asked;           /* count before it was cut */
     unsigned flags;
     bool filling; /* the target's pages may be filling: clear_way looks */
     int error;    /* for the page after the last */
@@ -591,7 +592,7 @@ static bool circular(const struct copy *copies, size_t count,
 /* Cuts the copy to what can be done of it, with the error for the rest. */
 static int measure(struct copy *copy)
 {
-    uint64_t whole = copy->count;
+    uint64_t whole = copy->asked;
 
     copy->error = 0;
     copy->count = present_length(copy->source, copy->from, whole);
@@ -903,7 +904,7 @@ static int check_copy(const struct hurdmm *manager,
         return EINVAL;
     copy->to = range->target_offset >> shift;
     copy->from = range->source_offset >> shift;
-    copy->count = range->length >> shift;
+    copy->count = copy->asked = range->length >> shift;
     copy->flags = flags;
     end = copy->to + copy->count;
     if (copy->target == copy->source && copy->to < copy->from + copy->count &&
@@ -1062,7 +1063,7 @@ static int memory_call(struct hurdmm_store *store, uint64_t offset,
         copy.source = source;
         copy.to = offset >> shift;
         copy.from = container_offset >> shift;
-        copy.count = length >> shift;
+        copy.count = copy.asked = length >> shift;
         err = tie_memory(manager, &copy);
     }
     if (!err) {

@@ -164,6 +164,19 @@ START_TEST(a_copy_that_lacks_memory_changes_nothing)
 }
 END_TEST
 
+START_TEST(a_copy_that_is_tried_again_still_knows_what_was_asked)
+{
+    struct hurdmm_container *a = rig_filled(&world, "ab");
+    struct hurdmm_container *b = rig_container(&world);
+    uintptr_t address = rig_bind(&world, a, 2);
+    unsigned done;
+    world_put(&world, address, 'a');
+    hurdmm_sim_fail(world.port, HURDMM_SIM_RECLAIM, 1, 0, 0);
+    ck_assert_int_eq(rig_copy(&world, b, 0, a, 0, 4, 0, &done), ENOENT);
+    ck_assert_uint_eq(done, 2);
+}
+END_TEST
+
 START_TEST(copies_of_copies_stay_apart)
 {
     struct hurdmm_container *c[6] = {rig_filled(&world, "abcd")};
@@ -883,6 +896,8 @@ static void add_kinds(TCase *cases)
     tcase_add_test(cases, a_copy_without_squash_says_where_it_stopped);
     tcase_add_test(cases, all_or_none_changes_nothing_when_it_fails);
     tcase_add_loop_test(cases, a_copy_that_lacks_memory_changes_nothing, 0, 4);
+    tcase_add_test(cases,
+                   a_copy_that_is_tried_again_still_knows_what_was_asked);
     tcase_add_test(cases, copies_of_copies_stay_apart);
     tcase_add_test(cases, ranges_that_overlap_in_one_container_are_einval);
     tcase_add_test(cases, a_container_is_copied_within_itself);
