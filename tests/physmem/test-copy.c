@@ -169,7 +169,9 @@ START_TEST(a_copy_that_is_tried_again_still_knows_what_was_asked)
     struct hurdmm_container *a = rig_filled(&world, "ab");
     struct hurdmm_container *b = rig_container(&world);
     uintptr_t address = rig_bind(&world, a, 2);
+    struct disk *disk = rig_disk(&world, "abcd", 0); /* to make room of */
     unsigned done;
+    rig_expect_store(&world, disk->store, "abcd");
     world_put(&world, address, 'a');
     hurdmm_sim_fail(world.port, HURDMM_SIM_RECLAIM, 1, 0, 0);
     ck_assert_int_eq(rig_copy(&world, b, 0, a, 0, 4, 0, &done), ENOENT);
