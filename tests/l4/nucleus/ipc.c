@@ -78,9 +78,11 @@ static void halt_for(struct thread *thread, uint32_t code)
 {
     static const char *const what[] = {"", "page fault", "I/O fault",
                                        "exception", "start"};
+    blamed = thread;
     strict("its %s at ip %x (%x) found no pager or handler %x, code %u",
            what[thread->purpose], thread->frame.eip, thread->message[1],
            thread->to, code);
+    blamed = NULL;
     print("nucleus: thread %x halted: %s at ip %x (%x), nobody answers\n",
           thread->id, what[thread->purpose], thread->frame.eip,
           thread->message[1]);
@@ -193,6 +195,7 @@ static bool transfer(struct thread *from, struct thread *to)
     uint32_t tag = source[0] & ~0xe000u;
     unsigned untyped = tag & 0x3f, all = untyped + (tag >> 6 & 0x3f);
     bool good = all < 64;
+    blamed = from;
     for (unsigned i = 1; i <= untyped; i++)
         target[i] = source[i];
     for (unsigned i = untyped + 1; good && i <= all; i += 2) {
@@ -208,6 +211,7 @@ static bool transfer(struct thread *from, struct thread *to)
         target[i + 1] = fpage;
         good = move_item(from, to, item, fpage);
     }
+    blamed = NULL;
     target[0] = good ? tag : tag | TAG_ERROR;
     return good;
 }

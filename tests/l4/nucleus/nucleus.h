@@ -138,9 +138,12 @@ void print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The nucleus itself is wrong, or cannot go on. */
 _Noreturn void stop(const char *format, ...)
     __attribute__((format(printf, 1, 2)));
-/* A caller breaks a rule of X.2, or relies on what it leaves undefined: stops
- * in strict mode; otherwise returns. */
+/* The caller (`blamed', if set, or the current thread) breaks a rule of X.2, or
+ * relies on what it leaves undefined.  Stops if it is of the root task's space,
+ * because clients may do what they like, or always where strict is 2, or never
+ * where it is 0; otherwise returns. */
 void strict(const char *format, ...) __attribute__((format(printf, 1, 2)));
+extern struct thread *blamed;
 void print_frame(const struct frame *frame);
 
 struct options {

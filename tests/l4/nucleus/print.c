@@ -69,11 +69,13 @@ void print(const char *format, ...)
     va_end(list);
 }
 
-static _Noreturn void halt(void)
+struct thread *blamed;
+
+static _Noreturn void halt(const struct thread *thread)
 {
-    if (current != NULL) {
-        print("  thread %x, ", current->id);
-        print_frame(&current->frame);
+    if (thread != NULL) {
+        print("  thread %x, ", thread->id);
+        print_frame(&thread->frame);
     }
     print("  seed=%u, clock %llu us\nKD# the nucleus has stopped\n",
           options.seed, clock_us());
@@ -89,22 +91,24 @@ void stop(const char *format, ...)
     print_list(format, list);
     put('\n');
     va_end(list);
-    halt();
+    halt(current);
 }
 
 void strict(const char *format, ...)
 {
+    const struct thread *who = blamed != NULL ? blamed : current;
     va_list list;
-    if (!options.strict)
+    if (options.strict == 0 ||
+        (options.strict == 1 && who != NULL && !is_privileged(who->space)))
         return;
     va_start(list, format);
     put_text("\nnucleus: RULE: ");
-    if (current != NULL)
-        print("thread %x: ", current->id);
+    if (who != NULL)
+        print("thread %x: ", who->id);
     print_list(format, list);
     put('\n');
     va_end(list);
-    halt();
+    halt(who);
 }
 
 void print_frame(const struct frame *frame)

@@ -221,6 +221,25 @@ static void probe_sigma0(void)
     worker_end(0);
 }
 
+/* The number after rule= on our command line, or -1. */
+static int rule_asked(void)
+{
+    uintptr_t boot = l4_kip_word(kip, L4_KIP_BOOT_INFO);
+    memory_take((uint32_t)boot & ~L4_PAGE_MASK, L4_PAGE_SHIFT, NULL);
+    const uint32_t *record =
+        (const uint32_t *)(boot + ((const uint32_t *)boot)[3]);
+    record = (const uint32_t *)((uintptr_t)record + record[2]);
+    const char *line = (const char *)record + record[15];
+    for (; *line != '\0'; line++)
+        if (line[0] == ' ' && line[1] == 'r' && line[5] == '=') {
+            int number = 0;
+            for (line += 6; *line >= '0' && *line <= '9'; line++)
+                number = number * 10 + (*line - '0');
+            return number;
+        }
+    return -1;
+}
+
 void hmm_l4_begin(void)
 {
     kip = hmm_l4_kernel_interface();
@@ -228,6 +247,8 @@ void hmm_l4_begin(void)
     hmm_l4_console_init();
     for (volatile char *at = __image_start; at < _end; at += 4096)
         *at = *at;
+    if (rule_asked() >= 0)
+        break_rule((unsigned)rule_asked());
     hmm_l4_printf("\nPROBE BEGINS\n");
     probe_kip();
     probe_sigma0();

@@ -86,7 +86,7 @@ static void probe_rights(void)
     alias(from, w + 0x1000, 4);
     show_ipc("all rights out of a read-only mapping",
              alias(w + 0x1000, w + 0x2000, 7));
-    show("write", touch(1, w + 0x2000, true));
+    show("differs: write", touch(1, w + 0x2000, true));
     show("read", touch(1, w + 0x2000, false));
     show("unmap w", unmap_one(l4_fpage(from, 12, 2), false) != 0);
     show("read", touch(1, w, false));
@@ -98,7 +98,7 @@ static void probe_rights(void)
     show("unmap all, then read", touch(1, w, false));
     show("grandchild is gone too", touch(1, w + 0x2000, false));
     show_ipc("map with no rights", alias(from, w, 0));
-    show("read", touch(1, w, false));
+    show("differs: read", touch(1, w, false));
     show_ipc("map write only", alias(from, w, 2));
     show("read", touch(1, w, false));
     show("write", touch(1, w, true));

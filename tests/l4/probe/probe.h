@@ -45,5 +45,6 @@ void probe_ipc(void);
 void probe_map(void);
 void probe_threads(void);
 void probe_faults(void);
+void break_rule(unsigned rule);
 
 #endif

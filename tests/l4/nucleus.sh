@@ -1,0 +1,111 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The test kernel behaves as the real one was seen to (tests/l4/probe/expected),
+# stops who breaks a rule, and repeats itself by its seed. Without -m32 or QEMU
+# nothing is booted, and that is a skip. With L4_DIR (kernel, sigma0, kickstart)
+# the real kernel is asked again.
+name=nucleus
+. "$top_srcdir/tests/support/report.sh"
+
+here=$top_srcdir/tests/l4
+rules=21
+seconds=30
+
+build()
+{
+    sh "$here/$1/build.sh" "$work/$1" 2> "$work/errors"
+    status=$?
+    if [ $status -eq 77 ]; then
+        skip 'the test kernel' 'no compiler with -m32'
+        finish
+    elif [ $status -ne 0 ]; then
+        cat "$work/errors"
+        fail "$1 builds"
+        finish
+    fi
+    pass
+}
+
+# boot LOG QEMU-ARGUMENT...: until the image ends, or time is over.
+boot()
+{
+    log=$1
+    shift
+    : > "$log"
+    timeout $seconds qemu-system-i386 -m 64 -display none -nodefaults \
+        -serial "file:$log" -monitor none -no-reboot "$@" \
+        < /dev/null > "$work/qemu" 2>&1 &
+    qemu=$!
+    while kill -0 $qemu 2> /dev/null; do
+        if grep -aqE 'L4 IMAGE ENDS|L4 PANIC|KD#|nobody minded' "$log"; then
+            kill $qemu 2> /dev/null
+            break
+        fi
+        sleep 0.1
+    done
+    wait $qemu 2> /dev/null
+    tr -d '\r' < "$log" > "$log.text"
+}
+
+on_nucleus()
+{
+    log=$1
+    words=$2
+    image=$3
+    shift 3
+    boot "$log" -kernel "$work/nucleus" -append "$words" -initrd "$image" "$@"
+}
+
+answers()
+{
+    sed -n '/^PROBE BEGINS/,/^L4 IMAGE ENDS/p' "$1" |
+        grep -av '^differs: \|^PROBE\|^L4 IMAGE'
+}
+
+# compare LOG WHAT: the answers are those that are recorded.
+compare()
+{
+    answers "$1" > "$work/answers"
+    if diff "$here/probe/expected" "$work/answers" > "$work/diff"; then
+        pass
+    else
+        head -n 20 "$work/diff"
+        tail -n 5 "$1"
+        fail "$2"
+    fi
+}
+
+if ! command -v qemu-system-i386 > /dev/null; then
+    skip 'the test kernel' 'no qemu-system-i386'
+    finish
+fi
+build nucleus
+build probe
+
+on_nucleus "$work/log" 'strict=0 check=1' "$work/probe"
+compare "$work/log.text" 'the test kernel answers as the real one'
+
+if [ -n "$L4_DIR" ]; then
+    boot "$work/real" -kernel "$L4_DIR/kickstart" \
+        -initrd "$L4_DIR/kernel,$L4_DIR/sigma0,$work/probe"
+    compare "$work/real.text" 'the real kernel answers as it did'
+fi
+
+rule=0
+while [ $rule -le $rules ]; do
+    on_nucleus "$work/log" check=1 "$work/probe rule=$rule"
+    if grep -q '^nucleus: RULE: thread c8001: ' "$work/log.text"; then
+        pass
+    else
+        tail -n 3 "$work/log.text"
+        fail "broken rule $rule is seen"
+    fi
+    rule=$((rule + 1))
+done
+
+for run in one two; do
+    on_nucleus "$work/$run" 'perturb=7 strict=0' "$work/probe" \
+        -icount shift=0,sleep=off -rtc clock=vm
+done
+expect 'a seed repeats' cmp "$work/one.text" "$work/two.text"
+finish
