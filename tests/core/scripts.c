@@ -350,7 +350,7 @@ static void places(struct run *run)
     load_fails(run, base + 4 * PAGE);
     load_fails(run, base + 7 * PAGE);
     step(run, "bind with a hint that is taken",
-         try_bind(run, store, 24 * PAGE, PAGE, base, RW, 0, &at), 0);
+         try_bind(run, store, 24 * PAGE, 2 * PAGE, base, RW, 0, &at), 0);
     value_is(run, "elsewhere", at - base >= 16 * PAGE, 1);
     loads(run, at + 17, byte_at(24 * PAGE + 17));
     step(run, "unbind all, with holes",
@@ -719,9 +719,15 @@ static void bad_reads(struct run *run)
     fail(run, READING, 3, 1, EIO);
     loads(run, base + 2 * PAGE, byte_at(2 * PAGE));
     load_fails(run, base + 3 * PAGE);
+    load_fails(run, base + 3 * PAGE);
+    state_is(run, store, 3, HURDMM_STATE_FAILED);
+    step(run, "forget the error", hurdmm_store_discard(store, 3 * PAGE, PAGE),
+         0);
     loads(run, base + 3 * PAGE, byte_at(3 * PAGE));
     fail(run, READING, 5, 1, 0);
     save_fails(run, base + 5 * PAGE);
+    step(run, "forget the error", hurdmm_store_discard(store, 5 * PAGE, PAGE),
+         0);
     saves(run, base + 5 * PAGE, 1);
     fail(run, READING, 7, FOR_EVER, EIO);
     step(run, "read a bad page",
@@ -739,6 +745,8 @@ static void bad_reads(struct run *run)
     step(run, "pin it",
          hurdmm_pin(run->space, base + 6 * PAGE, 3 * PAGE, HURDMM_READ), EIO);
     fail(run, NOTHING, 0, 0, 0);
+    step(run, "forget the error", hurdmm_store_discard(store, 7 * PAGE, PAGE),
+         0);
     loads(run, base + 7 * PAGE, byte_at(7 * PAGE));
     loads(run, base + 8 * PAGE, byte_at(8 * PAGE));
     close_disk(run, 0);
