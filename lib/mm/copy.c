@@ -335,10 +335,19 @@ static bool reap_one(struct hurdmm *manager)
 
 void hmm_reap(struct hurdmm *manager)
 {
+    struct hmm_list *link;
+
     while (manager->reap_due) {
         manager->reap_due = false;
         while (reap_one(manager))
             continue;
+    }
+    /* Who could end but is busy is looked at the next time. */
+    HMM_LIST_FOR_EACH(link, &manager->zombies)
+    {
+        if (HMM_CONTAINER_OF(link, struct hurdmm_store, link)
+                ->cache.dependents.count == 0)
+            manager->reap_due = true;
     }
 }
 

@@ -430,6 +430,8 @@ int hurdmm_destroy(struct hurdmm *manager, unsigned flags)
     err = hmm_enter(manager);
     if (err)
         return err;
+    manager->reap_due = true; /* what was busy when its dependents went */
+    hmm_reap(manager);
     while ((link = hmm_list_first(&manager->spaces)) != NULL)
         hmm_space_end(HMM_CONTAINER_OF(link, struct hurdmm_space, link));
     manager->magic = 0;
