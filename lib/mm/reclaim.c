@@ -472,16 +472,24 @@ int hmm_reclaim(struct hurdmm *manager, uint32_t target)
     return freed > 0 ? 0 : wait_progress(manager);
 }
 
+static bool too_dirty(const struct hurdmm *manager)
+{
+    return manager->dirty - manager->stuck >
+           manager->dirty_limit - manager->dirty_limit / 4;
+}
+
 /* Keeps frames free and dirty pages few.  One step. */
 bool hmm_background(struct hurdmm *manager)
 {
     manager->work_due = false;
     if (hmm_chore_run(manager))
         return true;
-    if (manager->dirty - manager->stuck >
-            manager->dirty_limit - manager->dirty_limit / 4 &&
-        hmm_launder_any(manager) != ENOENT)
-        return true;
+    if (too_dirty(manager)) {
+        int err = hmm_launder_any(manager);
+        /* ENOMEM: the port would not let go of them. */
+        if (err != ENOENT && err != ENOMEM)
+            return true;
+    }
     if (hmm_frames_free(manager) >= manager->high)
         manager->reclaiming = false;
     else if (hmm_frames_free(manager) < manager->low)
