@@ -439,7 +439,7 @@ int hmm_fill_blank(struct hmm_want *want)
 {
     struct hurdmm_store *store = want->store;
     struct hurdmm *manager = store->manager;
-    uint64_t *slot = hmm_container_slot(&store->cache, want->page);
+    uint64_t *slot;
     uint32_t frame, got;
     void *bytes;
     int err = may_fill(want);
@@ -451,6 +451,8 @@ int hmm_fill_blank(struct hmm_want *want)
     if (err)
         return err;
     err = hmm_frames_window(&manager->physmem, frame, 1, &bytes);
+    /* Only now: what was evicted for the frame may have moved the slots. */
+    slot = hmm_container_slot(&store->cache, want->page);
     if (!err && slot) /* a marker: of an error, or of a discard */
         hmm_container_swap(&store->cache, want->page, slot, frame);
     else if (!err)
