@@ -65,6 +65,9 @@ int hmm_frames_get(struct hurdmm *manager, uint32_t want, uint32_t hint,
 }
 
 /* One batch of victims. */
+/* How long what was lent just now is let be at least. */
+#define RECENT_NS 100000u
+
 struct sweep {
     struct hurdmm *manager;
     bool spare; /* leave what was lent just now */
@@ -460,16 +463,30 @@ static int reclaim(struct hurdmm *manager, uint32_t target, bool spare,
     return 0;
 }
 
+/* Lets those run who have just got what they wanted. */
+static void yield_to_recent(struct hurdmm *manager)
+{
+    uint32_t word = 0;
+
+    hmm_leave(manager);
+    manager->ops->park(manager->port, &word, 0, RECENT_NS);
+    hmm_enter_again(manager);
+}
+
+/* When nothing else can go than what was lent just now, that goes, but not at
+ * once: threads that take each other's pages away in turn get nowhere. */
 int hmm_reclaim(struct hurdmm *manager, uint32_t target)
 {
     uint32_t freed = 0;
     int err = reclaim(manager, target, true, &freed);
 
-    if (!err && freed == 0)
-        err = reclaim(manager, target, false, &freed);
+    if (err || freed > 0)
+        return err;
+    yield_to_recent(manager);
+    err = reclaim(manager, target, false, &freed);
     if (err)
         return err;
-    return freed > 0 ? 0 : wait_progress(manager);
+    return freed > 0 ? EAGAIN : wait_progress(manager);
 }
 
 static bool too_dirty(const struct hurdmm *manager)
