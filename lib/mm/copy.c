@@ -94,7 +94,12 @@ int hmm_materialize(struct hmm_want *want, struct hurdmm_store *store,
     if (err)
         return err;
     hmm_assert(home.store != store || home.page != page);
-    err = hmm_frames_get(manager, 1, HURDMM_FRAME_NONE, &frame, &got);
+    /* Who writes to his copy pays first; who keeps what another writes over
+     * may come to owe. */
+    if (want->store == store)
+        err = hmm_account_admit(store, 1);
+    if (!err)
+        err = hmm_frames_get(manager, 1, HURDMM_FRAME_NONE, &frame, &got);
     if (err)
         return err;
     /* Getting a frame may have freed others without dropping the lock. */
