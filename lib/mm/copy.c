@@ -903,8 +903,10 @@ static int check_copy(const struct hurdmm *manager,
     unsigned shift = manager->physmem.page_shift;
     uint64_t end;
 
-    copy->target = hmm_container_of(range->target);
-    copy->source = hmm_container_of(range->source);
+    *copy = (struct copy){
+        .target = hmm_container_of(range->target),
+        .source = hmm_container_of(range->source),
+    };
     if (!copy->target || !copy->source)
         return EINVAL;
     if ((copy->target->magic != HMM_MAGIC_CONTAINER &&
