@@ -167,6 +167,9 @@ static int write_and_detach(struct hurdmm_store *store, bool keep,
 
     if (!err && keep)
         err = write_all(store, written);
+    /* The lock is not dropped from here until nothing new can come in. */
+    if (!err && (store->held || (store->requests && store->ops.fault)))
+        err = EBUSY;
     return err ? err : hmm_store_detach(store);
 }
 
