@@ -217,15 +217,17 @@ int hmm_sim_window(struct hurdmm_port *port, uint32_t frame, uint32_t count,
 }
 
 /* Whether a frame is held, or lent to read at an address (among others, and
- * where the port may have overtaken the core: or not any more). */
+ * where the port may have overtaken the core: or not any more).  Without ALIAS
+ * lent to write is as good: the page may be pinned, which is not known here. */
 static bool is_readable(struct hmm_sim *sim, uint32_t frame, uint32_t space,
                         uintptr_t address)
 {
     if (sim->frames[frame].lent == 0)
         return true;
-    if (sim->frames[frame].writable > 0)
+    bool writable = sim->frames[frame].writable > 0;
+    if (writable && has_alias(sim))
         return false;
-    if (sim->features & HURDMM_PORT_OVERTAKES)
+    if (!writable && sim->features & HURDMM_PORT_OVERTAKES)
         return true;
     const struct hmm_sim_page *page =
         hmm_sim_find(sim, space, address >> sim->page_shift);

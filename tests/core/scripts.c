@@ -6,6 +6,7 @@
  * fail at a page, not at a call: so the answers are the same whatever the
  * library's own threads do meanwhile.
  */
+#include <stdatomic.h>
 #include <string.h>
 
 #include <hurdmm/error.h>
@@ -22,10 +23,12 @@ enum failing { NOTHING, READING, WRITING, UNLOCKING, SYNCING };
 struct disk {
     uint8_t *bytes;
     struct hurdmm_store *store;
-    enum failing failing;
-    unsigned bad_page;
-    unsigned times;
-    int error;
+    /* Atomic for the thread sanitizer, which does not see that an access comes
+     * before the fill that it causes. */
+    _Atomic(enum failing) failing;
+    atomic_uint bad_page;
+    atomic_uint times;
+    atomic_int error;
 };
 
 struct run {

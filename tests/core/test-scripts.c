@@ -118,7 +118,8 @@ static struct script_trace run_on_sim(unsigned number, uint64_t seed,
         .struct_size = sizeof options,
         .seed = seed,
         .hide = hide,
-        .flags = HURDMM_SIM_CHECK_FRAMES | HURDMM_SIM_JUNK,
+        /* Not CHECK_FRAMES, which knows nothing of pinned pages. */
+        .flags = HURDMM_SIM_JUNK,
         .schedule = seed != 0 ? HURDMM_SIM_RANDOM : HURDMM_SIM_FAIR,
     };
     struct hurdmm_port *port;
