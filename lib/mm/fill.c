@@ -473,7 +473,8 @@ void hmm_prefetch(struct hurdmm_store *store, uint64_t first, uint64_t last)
     int err = EAGAIN;
 
     store->users++;
-    for (; first <= last && first < hmm_store_pages(store); first++) {
+    for (; first <= last && first < hmm_store_pages(store) && !store->dying;
+         first++) {
         struct hmm_want want = {
             .store = store,
             .page = first,

@@ -167,10 +167,15 @@ static int write_and_detach(struct hurdmm_store *store, bool keep,
 
     if (!err && keep)
         err = write_all(store, written);
-    /* The lock is not dropped from here until nothing new can come in. */
-    if (!err && (store->held || (store->requests && store->ops.fault)))
-        err = EBUSY;
-    return err ? err : hmm_store_detach(store);
+    if (err)
+        return err;
+    store->dying = true; /* else what is idle now might not be, after all */
+    wait_idle(store);
+    err = store->held || store->requests || store->users
+              ? EBUSY
+              : hmm_store_detach(store);
+    store->dying = false;
+    return err;
 }
 
 int hmm_store_destroy(struct hurdmm_store *store, unsigned flags)
