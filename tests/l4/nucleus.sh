@@ -34,7 +34,7 @@ boot()
     : > "$log"
     timeout $seconds qemu-system-i386 -m 64 -display none -nodefaults \
         -serial "file:$log" -monitor none -no-reboot "$@" \
-        < /dev/null > "$work/qemu" 2>&1 &
+        < /dev/null > /dev/null 2>&1 &
     qemu=$!
     while kill -0 $qemu 2> /dev/null; do
         if grep -aqE 'L4 IMAGE ENDS|L4 PANIC|KD#|nobody minded' "$log"; then
@@ -91,16 +91,22 @@ if [ -n "$L4_DIR" ]; then
     compare "$work/real.text" 'the real kernel answers as it did'
 fi
 
+# Two machines at a time.
 rule=0
 while [ $rule -le $rules ]; do
-    on_nucleus "$work/log" check=1 "$work/probe rule=$rule"
-    if grep -q '^nucleus: RULE: thread c8001: ' "$work/log.text"; then
-        pass
-    else
-        tail -n 3 "$work/log.text"
-        fail "broken rule $rule is seen"
-    fi
-    rule=$((rule + 1))
+    for one in $rule $((rule + 1)); do
+        on_nucleus "$work/rule$one" check=1 "$work/probe rule=$one" &
+    done
+    wait
+    for one in $rule $((rule + 1)); do
+        if grep -q '^nucleus: RULE: thread c8001: ' "$work/rule$one.text"; then
+            pass
+        else
+            tail -n 3 "$work/rule$one.text"
+            fail "broken rule $one is seen"
+        fi
+    done
+    rule=$((rule + 2))
 done
 
 for run in one two; do
