@@ -134,7 +134,7 @@ START_TEST(inline_faults_are_answered_by_those_who_fault)
     for (size_t i = 0; i < rig.pages; i++)
         ck_assert_uint_eq(*rig_at(&rig, i), (uint8_t)(i + 1));
     struct hurdmm_linux_counters counters = rig_counters(&rig);
-    if (ways[_i].bind_flags & HURDMM_BIND_INLINE)
+    if (rig_is_inline(&rig, &ways[_i]))
         ck_assert_uint_eq(counters.faults, 0);
     else
         ck_assert_uint_eq(counters.faults_inline, 0);
@@ -152,7 +152,7 @@ START_TEST(a_system_call_on_absent_pages_works_by_pager_and_is_EFAULT_inline)
         return;
     ck_assert_int_eq(pipe(pipes), 0);
     ssize_t done = write(pipes[1], (void *)(uintptr_t)rig_at(&rig, 300), 1);
-    if (ways[_i].bind_flags & HURDMM_BIND_INLINE) {
+    if (rig_is_inline(&rig, &ways[_i])) {
         ck_assert_int_eq(done, -1);
         ck_assert_int_eq(errno, EFAULT);
     } else {

@@ -13,6 +13,8 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include <hurdmm/host.h>
+
 static int page_in(struct hurdmm_store *store, void *hook, uint64_t offset,
                    void *buffer, size_t length, size_t *done)
 {
@@ -112,6 +114,14 @@ void rig_close(struct rig *rig)
 volatile uint8_t *rig_at(struct rig *rig, size_t page)
 {
     return (volatile uint8_t *)(rig->region + page * PAGE);
+}
+
+bool rig_is_inline(struct rig *rig, const struct rig_options *options)
+{
+    char text[512];
+    ck_assert_int_eq(hurdmm_port_describe(rig->port, text, sizeof text), 0);
+    return options->bind_flags & HURDMM_BIND_INLINE ||
+           strstr(text, "inline is the default") != NULL;
 }
 
 void rig_check(struct rig *rig)

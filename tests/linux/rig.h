@@ -50,6 +50,9 @@ bool rig_open(struct rig *rig, const struct rig_options *options);
 /* Destroys everything, with the dirty pages written. */
 void rig_close(struct rig *rig);
 volatile uint8_t *rig_at(struct rig *rig, size_t page);
+/* Faults are resolved inline: because it was asked for, or because this user
+ * has only descriptors with which pager threads help no system calls. */
+bool rig_is_inline(struct rig *rig, const struct rig_options *options);
 /* Every invariant holds. */
 void rig_check(struct rig *rig);
 struct hurdmm_linux_counters rig_counters(struct rig *rig);
