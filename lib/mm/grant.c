@@ -189,6 +189,15 @@ int hurdmm_grant_drop(struct hurdmm_grant *grant)
     return err;
 }
 
+/* Has the holder been promised that nothing is taken from him yet? */
+static bool holds(const struct hurdmm_grant *grant)
+{
+    struct hurdmm *manager = grant->manager;
+
+    return grant->held &&
+           manager->ops->clock(manager->port) < grant->held_until;
+}
+
 /* Checks a use and says where it is in the container. */
 static int use(struct hurdmm_grant *grant, uint64_t offset, size_t length,
                unsigned rights, struct hurdmm_container **container,
@@ -198,7 +207,7 @@ static int use(struct hurdmm_grant *grant, uint64_t offset, size_t length,
 
     if (err)
         return err;
-    if (grant->revoking)
+    if (grant->revoking && !holds(grant))
         err = ESTALE;
     else if (rights & ~grant->rights)
         err = EPERM;

@@ -304,8 +304,8 @@ bool hmm_pinned_in(const struct hurdmm_store *store, uint64_t first,
 
     if (!store->manager->pinned)
         return false;
-    bool more = store->pinned &&
-                hmm_index_seek(&store->cache.index, &cursor, first);
+    bool more =
+        store->pinned && hmm_index_seek(&store->cache.index, &cursor, first);
     for (; more && cursor.key <= last; more = hmm_index_step(&cursor)) {
         if (hmm_page_pinned(store->manager, *cursor.value))
             return true;
@@ -563,6 +563,28 @@ static int discard(struct hurdmm_store *store, uint64_t first, uint64_t last)
     return err;
 }
 
+/* Forgets copies but for pages that are pinned where their frames are. */
+static int unbond_unpinned(struct hurdmm_store *store, uint64_t first,
+                           uint64_t last)
+{
+    const struct hmm_bond *bond;
+    bool busy = false;
+    int err = 0;
+
+    if (!hmm_pinned_in(store, first, last))
+        return hmm_unbond(store, first, last);
+    while (!err && first <= last &&
+           (bond = hmm_bond_in(&store->cache, first, last)) != NULL) {
+        first = hmm_max(first, bond->by_target.first);
+        if (hmm_pinned_in(store, first, first))
+            busy = true;
+        else
+            err = hmm_unbond(store, first, first);
+        first++;
+    }
+    return !err && busy ? EBUSY : err;
+}
+
 int hurdmm_store_discard(struct hurdmm_store *store, uint64_t offset,
                          uint64_t length)
 {
@@ -575,9 +597,9 @@ int hurdmm_store_discard(struct hurdmm_store *store, uint64_t offset,
     if (!err)
         err = hmm_hold_settled(store, first, last);
     if (!err) {
-        err = hmm_unbond(store, first, last);
-        if (!err)
-            err = discard(store, first, last);
+        int busy = unbond_unpinned(store, first, last);
+        err = busy && busy != EBUSY ? busy : discard(store, first, last);
+        err = err ? err : busy;
         hmm_unhold(store);
         hmm_reap(store->manager);
     }

@@ -979,6 +979,10 @@ static bool write_what_is_there(const struct range *from,
         struct cell *cell = at(from)->page[from->first + i];
         struct cell *old = at(to)->page[to->first + i];
         size_t done;
+        for (unsigned j = 0; j < i && cell; j++) {
+            if (at(from)->page[from->first + j] == cell)
+                return false; /* it cannot be both */
+        }
         if (cell == NULL || cell == old)
             continue;
         if (hurdmm_container_write(at(from)->container,

@@ -726,6 +726,22 @@ START_TEST(a_page_is_pinned_for_all_who_share_it)
 }
 END_TEST
 
+START_TEST(a_discard_leaves_shared_pages_that_are_pinned)
+{
+    struct hurdmm_container *a = rig_filled(&world, "abcd");
+    struct disk *disk = swap_disk(4);
+    rig_copied(&world, cache_of(disk), 0, a, 0, 4, HURDMM_COPY_SHARED);
+    uintptr_t his = world_bind(&world, disk, 0, 4 * world.page);
+    ck_assert_int_eq(
+        hurdmm_pin(world.space, his + world.page, world.page, HURDMM_READ), 0);
+    ck_assert_int_eq(hurdmm_store_discard(disk->store, 0, HURDMM_WHOLE), EBUSY);
+    rig_expect_store(&world, disk->store, "#b##");
+    ck_assert_int_eq(
+        hurdmm_unpin(world.space, his + world.page, world.page, HURDMM_READ),
+        0);
+}
+END_TEST
+
 START_TEST(several_ranges_are_copied_or_none)
 {
     struct hurdmm_container *a = rig_filled(&world, "abcd");
@@ -946,6 +962,7 @@ static void add_memory(TCase *cases)
     tcase_add_test(cases, regions_of_sharers_see_each_others_stores);
     tcase_add_test(cases, a_page_pinned_for_writing_is_copied_at_once);
     tcase_add_test(cases, a_page_is_pinned_for_all_who_share_it);
+    tcase_add_test(cases, a_discard_leaves_shared_pages_that_are_pinned);
     tcase_add_test(cases, several_ranges_are_copied_or_none);
 }
 

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT */
+/* Grants: what a holder may do, may not do, and loses at once. */
+#include "tests/physmem/rig.h"
+#include "tests/support/runner.h"
+
+static struct world world;
+static struct hurdmm_container *owner;
+
+static void begin(void)
+{
+    world_begin(&world, NULL);
+    owner = rig_filled(&world, "abcd");
+}
+
+static void end(void)
+{
+    world_end(&world);
+}
+
+static struct hurdmm_grant *granted(unsigned first, unsigned pages,
+                                    unsigned rights)
+{
+    struct hurdmm_grant *grant = NULL;
+    ck_assert_int_eq(hurdmm_grant_create(owner, first * world.page,
+                                         pages * world.page, rights, &grant),
+                     0);
+    return grant;
+}
+
+static char letter(struct hurdmm_grant *grant, unsigned page, int expected)
+{
+    char byte = 0;
+    size_t done = 9;
+    ck_assert_int_eq(
+        hurdmm_grant_read(grant, page * world.page, &byte, 1, &done), expected);
+    ck_assert_uint_eq(done, expected == 0);
+    return byte;
+}
+
+START_TEST(a_holder_reads_and_writes)
+{
+    struct hurdmm_grant *grant = granted(1, 2, HURDMM_READ | HURDMM_WRITE);
+    size_t done;
+    ck_assert_int_eq(letter(grant, 0, 0), 'b');
+    ck_assert_int_eq(letter(grant, 1, 0), 'c');
+    ck_assert_int_eq(hurdmm_grant_write(grant, world.page + 3, "X", 1, &done),
+                     0);
+    rig_expect(&world, owner, "ab?d");
+}
+END_TEST
+
+START_TEST(a_holder_does_not_leave_the_range)
+{
+    struct hurdmm_grant *grant = granted(1, 2, HURDMM_READ | HURDMM_WRITE);
+    char bytes[1024];
+    size_t done = 9;
+    uintptr_t address;
+    (void)letter(grant, 2, ENXIO);
+    ck_assert_int_eq(
+        hurdmm_grant_read(grant, world.page, bytes, 2 * world.page, &done),
+        ENXIO);
+    ck_assert_int_eq(hurdmm_grant_read(grant, UINT64_MAX - 3, bytes, 8, &done),
+                     ENXIO);
+    ck_assert_int_eq(hurdmm_grant_write(grant, 2 * world.page, "X", 1, &done),
+                     ENXIO);
+    ck_assert_int_eq(hurdmm_grant_map(grant, world.page, 2 * world.page,
+                                      world.space, HURDMM_READ, &address),
+                     ENXIO);
+    rig_expect(&world, owner, "abcd");
+}
+END_TEST
+
+START_TEST(beyond_the_rights_is_eperm)
+{
+    struct hurdmm_grant *grant = granted(0, 4, HURDMM_READ);
+    size_t done = 9;
+    uintptr_t address;
+    ck_assert_int_eq(hurdmm_grant_write(grant, 0, "X", 1, &done), EPERM);
+    ck_assert_uint_eq(done, 0);
+    ck_assert_int_eq(hurdmm_grant_map(grant, 0, world.page, world.space,
+                                      HURDMM_READ | HURDMM_WRITE, &address),
+                     EPERM);
+    rig_expect(&world, owner, "abcd");
+}
+END_TEST
+
+START_TEST(a_hole_is_enoent_until_it_is_filled)
+{
+    struct hurdmm_grant *grant = granted(4, 4, HURDMM_READ);
+    uint64_t done;
+    (void)letter(grant, 1, ENOENT);
+    ck_assert_int_eq(
+        hurdmm_container_allocate(owner, 5 * world.page, world.page, 0, &done),
+        0);
+    ck_assert_int_eq(letter(grant, 1, 0), 0);
+}
+END_TEST
+
+START_TEST(a_mapping_shows_the_memory)
+{
+    struct hurdmm_grant *grant = granted(1, 2, HURDMM_READ | HURDMM_WRITE);
+    uintptr_t address = 0;
+    ck_assert_int_eq(hurdmm_grant_map(grant, 0, 2 * world.page, world.space,
+                                      HURDMM_READ | HURDMM_WRITE, &address),
+                     0);
+    world_expect(&world, address + world.page, 'c');
+    world_put(&world, address, 'X');
+    rig_expect(&world, owner, "a?cd");
+}
+END_TEST
+
+START_TEST(a_mapping_to_read_cannot_be_raised)
+{
+    struct hurdmm_grant *grant = granted(0, 4, HURDMM_READ);
+    uintptr_t address = 0;
+    ck_assert_int_eq(hurdmm_grant_map(grant, 0, 2 * world.page, world.space,
+                                      HURDMM_READ, &address),
+                     0);
+    ck_assert_int_eq(hurdmm_protect(world.space, address, world.page,
+                                    HURDMM_READ | HURDMM_WRITE),
+                     EACCES);
+    ck_assert_int_eq(world_store(&world, address, 'X'), EACCES);
+    rig_expect(&world, owner, "abcd");
+}
+END_TEST
+
+START_TEST(revoking_takes_mappings_at_once)
+{
+    struct hurdmm_grant *grant = granted(0, 4, HURDMM_READ | HURDMM_WRITE);
+    struct hurdmm_grant *other = granted(0, 4, HURDMM_READ);
+    uintptr_t address = 0, kept = 0, own = rig_bind(&world, owner, 4);
+    uint8_t byte;
+    ck_assert_int_eq(hurdmm_grant_map(grant, 0, 4 * world.page, world.space,
+                                      HURDMM_READ | HURDMM_WRITE, &address),
+                     0);
+    ck_assert_int_eq(hurdmm_grant_map(other, 0, 4 * world.page, world.space,
+                                      HURDMM_READ, &kept),
+                     0);
+    world_put(&world, address, 'X');
+    ck_assert_int_eq(hurdmm_grant_revoke(grant), 0);
+    ck_assert_int_ne(world_load(&world, address, &byte), 0);
+    ck_assert_int_ne(world_store(&world, address, 'Y'), 0);
+    (void)letter(grant, 0, ESTALE);
+    world_expect(&world, kept, 'X');
+    world_put(&world, own, 'Z');
+    world_expect(&world, kept, 'Z');
+}
+END_TEST
+
+START_TEST(a_stale_grant_is_estale)
+{
+    struct hurdmm_grant *grant = granted(0, 4, HURDMM_READ);
+    uintptr_t address;
+    size_t done;
+    ck_assert_int_eq(hurdmm_grant_revoke(grant), 0);
+    ck_assert_int_eq(hurdmm_grant_revoke(grant), ESTALE);
+    ck_assert_int_eq(hurdmm_grant_hold(grant, 1000), ESTALE);
+    ck_assert_int_eq(hurdmm_grant_drop(grant), ESTALE);
+    ck_assert_int_eq(hurdmm_grant_write(grant, 0, "X", 1, &done), ESTALE);
+    ck_assert_int_eq(hurdmm_grant_map(grant, 0, world.page, world.space,
+                                      HURDMM_READ, &address),
+                     ESTALE);
+}
+END_TEST
+
+START_TEST(a_grant_ends_with_its_container)
+{
+    struct hurdmm_grant *grant = granted(0, 4, HURDMM_READ);
+    ck_assert_int_eq(hurdmm_container_destroy(owner), 0);
+    (void)letter(grant, 0, ESTALE);
+}
+END_TEST
+
+START_TEST(bad_grants_are_refused)
+{
+    struct hurdmm_grant *grant = NULL;
+    ck_assert_int_eq(
+        hurdmm_grant_create(owner, 1, world.page, HURDMM_READ, &grant), EINVAL);
+    ck_assert_int_eq(hurdmm_grant_create(owner, 0, 0, HURDMM_READ, &grant),
+                     EINVAL);
+    ck_assert_int_eq(hurdmm_grant_create(owner, 0, world.page, 1u << 9, &grant),
+                     EINVAL);
+    ck_assert_int_eq(
+        hurdmm_grant_create(NULL, 0, world.page, HURDMM_READ, &grant), EINVAL);
+}
+END_TEST
+
+/* ---- Holds ---------------------------------------------------------------- */
+
+struct holder {
+    struct hurdmm_grant *grant;
+    uint64_t hold_ns, sleep_ns;
+    bool dropped;
+    int error;
+};
+
+static void hold_body(void *argument)
+{
+    struct holder *holder = argument;
+    holder->error = hurdmm_grant_hold(holder->grant, holder->hold_ns);
+    hurdmm_sim_sleep(world.port, holder->sleep_ns);
+    size_t done;
+    if (holder->error == 0)
+        holder->error = hurdmm_grant_write(holder->grant, 0, "X", 1, &done);
+    (void)hurdmm_grant_drop(holder->grant);
+    holder->dropped = true;
+}
+
+static uint64_t clock_now(void)
+{
+    struct hurdmm_sim_stats stats = {.struct_size = sizeof stats};
+    hurdmm_sim_get_stats(world.port, &stats);
+    return stats.clock_ns;
+}
+
+START_TEST(revoking_waits_for_a_hold_that_is_dropped)
+{
+    struct holder holder = {granted(0, 4, HURDMM_READ | HURDMM_WRITE),
+                            100000000, 1000000, false, -1};
+    world_spawn(&world, hold_body, &holder);
+    hurdmm_sim_sleep(world.port, 1000);
+    uint64_t start = clock_now();
+    ck_assert_int_eq(hurdmm_grant_revoke(holder.grant), 0);
+    ck_assert_uint_lt(clock_now() - start, 50000000);
+    world_run(&world);
+    ck_assert_int_eq(holder.error, 0);
+    ck_assert(holder.dropped);
+    rig_expect(&world, owner, "?bcd");
+}
+END_TEST
+
+START_TEST(revoking_does_not_wait_for_ever)
+{
+    struct holder holder = {granted(0, 4, HURDMM_READ | HURDMM_WRITE), 1000000,
+                            900000000, false, -1};
+    world_spawn(&world, hold_body, &holder);
+    hurdmm_sim_sleep(world.port, 1000);
+    uint64_t start = clock_now();
+    ck_assert_int_eq(hurdmm_grant_revoke(holder.grant), 0);
+    ck_assert_uint_lt(clock_now() - start, 100000000);
+    ck_assert(!holder.dropped);
+    world_run(&world);
+    ck_assert_int_eq(holder.error, ESTALE);
+    rig_expect(&world, owner, "abcd");
+}
+END_TEST
+
+START_TEST(a_hold_is_one_second_at_most)
+{
+    struct hurdmm_grant *grant = granted(0, 4, HURDMM_READ);
+    int error = hurdmm_grant_hold(grant, UINT64_C(60000000000));
+    ck_assert(error == 0 || error == EINVAL);
+    if (error == 0) {
+        uint64_t start = clock_now();
+        ck_assert_int_eq(hurdmm_grant_hold(grant, 1000), EBUSY);
+        ck_assert_int_eq(hurdmm_grant_revoke(grant), 0);
+        ck_assert_uint_le(clock_now() - start, 1100000000);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("grant");
+    TCase *cases = tcase_create("cases");
+    tcase_add_checked_fixture(cases, begin, end);
+    tcase_add_test(cases, a_holder_reads_and_writes);
+    tcase_add_test(cases, a_holder_does_not_leave_the_range);
+    tcase_add_test(cases, beyond_the_rights_is_eperm);
+    tcase_add_test(cases, a_hole_is_enoent_until_it_is_filled);
+    tcase_add_test(cases, a_mapping_shows_the_memory);
+    tcase_add_test(cases, a_mapping_to_read_cannot_be_raised);
+    tcase_add_test(cases, revoking_takes_mappings_at_once);
+    tcase_add_test(cases, a_stale_grant_is_estale);
+    tcase_add_test(cases, a_grant_ends_with_its_container);
+    tcase_add_test(cases, bad_grants_are_refused);
+    tcase_add_test(cases, revoking_waits_for_a_hold_that_is_dropped);
+    tcase_add_test(cases, revoking_does_not_wait_for_ever);
+    tcase_add_test(cases, a_hold_is_one_second_at_most);
+    suite_add_tcase(suite, cases);
+    return run_suites("tests/physmem/test-grant", &suite, 1);
+}
