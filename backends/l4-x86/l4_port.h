@@ -125,6 +125,9 @@ void hmm_l4_rouse(const void *key, unsigned count);
 
 /* An entry: frame number + 1 in bits 31-8, the L4 rights in 2-0. */
 #define L4_ENTRY_MAPPED 8u /* the kernel has been told */
+/* It was told of fewer rights first.  A mapping database was seen to keep the
+ * right to write when only that is taken from such a page, so that all is. */
+#define L4_ENTRY_WIDENED 16u
 #define L4_ENTRY(frame, rights) (((frame) + 1) << 8 | (rights))
 #define L4_ENTRY_FRAME(entry) (((entry) >> 8) - 1)
 #define L4_ENTRY_RIGHTS(entry) ((entry)&7u)

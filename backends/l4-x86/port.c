@@ -276,21 +276,41 @@ static unsigned l4_rights(unsigned rights)
     return l4;
 }
 
+#define NOT_MAPPED 8u /* no rights */
+
+/* Takes rights from an entry.  Returns those to take from the kernel's mapping:
+ * none if only the status is asked for; NOT_MAPPED if there is no mapping. */
+static unsigned narrow(uint32_t *entry, unsigned keep)
+{
+    if (entry == NULL)
+        return NOT_MAPPED;
+    uint32_t old = *entry;
+    unsigned take = ~keep & L4_FULL;
+    if (take != 0 && (old & L4_ENTRY_WIDENED) != 0)
+        take = L4_FULL;
+    *entry &= ~L4_FULL | keep;
+    if (take == L4_FULL)
+        *entry &= ~(L4_ENTRY_MAPPED | L4_ENTRY_WIDENED);
+    if (L4_ENTRY_RIGHTS(*entry) == 0)
+        *entry = 0;
+    return (old & L4_ENTRY_MAPPED) != 0 ? take : NOT_MAPPED;
+}
+
 /* What the page shows now goes, as far as the new entry does not allow it. */
 static void replace(struct batch *batch, uint32_t *entry, uint32_t new)
 {
     uint32_t old = *entry;
-    if ((old & L4_ENTRY_MAPPED) != 0) {
-        uint32_t frame = L4_ENTRY_FRAME(old);
-        if (frame != L4_ENTRY_FRAME(new))
-            batch_add(batch, frame, L4_PAGE_SHIFT, L4_FULL);
-        else if ((L4_ENTRY_RIGHTS(old) & ~L4_ENTRY_RIGHTS(new)) != 0)
-            batch_add(batch, frame, L4_PAGE_SHIFT,
-                      L4_ENTRY_RIGHTS(old) & ~L4_ENTRY_RIGHTS(new));
-        if (frame == L4_ENTRY_FRAME(new) &&
-            (L4_ENTRY_RIGHTS(new) & ~L4_ENTRY_RIGHTS(old)) == 0)
-            new |= L4_ENTRY_MAPPED;
-    }
+    bool same = L4_ENTRY_FRAME(old) == L4_ENTRY_FRAME(new);
+    unsigned keep = same ? L4_ENTRY_RIGHTS(new) : 0;
+    unsigned take = NOT_MAPPED;
+    if (!same || (L4_ENTRY_RIGHTS(old) & ~keep) != 0)
+        take = narrow(entry, keep);
+    if (take != NOT_MAPPED)
+        batch_add(batch, L4_ENTRY_FRAME(old), L4_PAGE_SHIFT, take);
+    new |= *entry &(L4_ENTRY_MAPPED | L4_ENTRY_WIDENED);
+    if ((new &L4_ENTRY_MAPPED) != 0 &&
+        (L4_ENTRY_RIGHTS(new) & ~L4_ENTRY_RIGHTS(old)) != 0)
+        new |= L4_ENTRY_WIDENED;
     *entry = new;
 }
 
@@ -318,20 +338,6 @@ static int port_lend(struct hurdmm_port *base, void *token, uintptr_t address,
 
 /* ---- Taking back ---- */
 
-/* The kernel was told of the page: only then is there anything to unmap.  The
- * entry loses the rights. */
-static bool narrow(uint32_t *entry, unsigned keep)
-{
-    bool was_mapped = entry != NULL && (*entry & L4_ENTRY_MAPPED) != 0;
-    if (entry == NULL)
-        return false;
-    if ((*entry & keep & L4_FULL) == 0)
-        *entry = 0;
-    else
-        *entry &= ~L4_FULL | keep;
-    return was_mapped;
-}
-
 /* Whether the pages can go in one flexpage: nobody asked for each one's bits. */
 static unsigned block_size(const struct hmm_l4_port *port,
                            const struct hurdmm_reclaim *row, uint32_t i)
@@ -349,18 +355,22 @@ static void take_row(struct batch *batch, const struct hurdmm_reclaim *row)
     struct hmm_l4_space *space = space_from(batch->port, row->space);
     unsigned keep =
         row->rights == HURDMM_RIGHTS ? L4_FULL : l4_rights(row->rights);
-    unsigned take = ~keep & L4_FULL;
-    for (uint32_t i = 0; i < row->count;) {
+    uint32_t pages;
+    for (uint32_t i = 0; i < row->count; i += pages) {
         unsigned log2 = block_size(batch->port, row, i);
-        uint32_t pages = UINT32_C(1) << (log2 - L4_PAGE_SHIFT);
+        unsigned take = 0;
         bool mapped = false;
-        for (uint32_t n = 0; n < pages; n++)
-            mapped |= narrow(hmm_l4_entry(space, (uint32_t)row->address +
-                                                     (i + n) * L4_PAGE_SIZE),
-                             keep);
+        pages = UINT32_C(1) << (log2 - L4_PAGE_SHIFT);
+        for (uint32_t n = 0; n < pages; n++) {
+            uint32_t at = (uint32_t)row->address + (i + n) * L4_PAGE_SIZE;
+            unsigned here = narrow(hmm_l4_entry(space, at), keep);
+            if (here != NOT_MAPPED) {
+                mapped = true;
+                take |= here;
+            }
+        }
         if (mapped && (take != 0 || row->status != NULL))
             batch_add(batch, row->frame + i, log2, take);
-        i += pages;
     }
 }
 

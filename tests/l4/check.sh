@@ -6,8 +6,9 @@
 #
 # DIRECTORY holds kernel, sigma0 and kickstart; or kernel alone, if sigma0 is in
 # it.  Images and modules lie in l4/ of the current directory, logs go beside
-# them.  An image has passed when it has counted no failure, said that it ends,
-# and nothing panicked: "L4 PANIC", the kernel's debugger, or silence.
+# them.  An image has passed when it has counted no failure, said that it ends
+# and every line of l4/IMAGE.expected if there is one, and nothing panicked: "L4
+# PANIC", the kernel's debugger, or silence.
 silence=60
 kernel=
 while :; do
@@ -63,6 +64,15 @@ fail()
     failed=$((failed + 1))
 }
 
+# Whether every line of the one file is in the other.
+says()
+{
+    tr -d '\r' < "$2" > "$2.lines"
+    while read -r line; do
+        grep -aqxF "$line" "$2.lines" || return 1
+    done < "$1"
+}
+
 judge()
 {
     sums=$(tr -d '\r' < "$2" | sed -nE \
@@ -74,6 +84,8 @@ judge()
         fail "$1" 'it did not end' "$2"
     elif [ -z "$sums" ]; then
         fail "$1" 'it counted nothing' "$2"
+    elif [ -f "l4/$1.expected" ] && ! says "l4/$1.expected" "$2"; then
+        fail "$1" 'it did not say what the simulated machine says' "$2"
     else
         set -- "$1" "$2" $sums
         passed=$((passed + $3))

@@ -4,6 +4,8 @@
 #ifndef TESTS_L4_SUPPORT_H
 #define TESTS_L4_SUPPORT_H
 
+#include <stdbool.h>
+
 #include "backends/l4-x86/system.h"
 
 void l4_tests_begin(const char *name);

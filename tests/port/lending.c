@@ -93,6 +93,26 @@ START_TEST(reclaim_to_read_leaves_reading)
 }
 END_TEST
 
+START_TEST(a_right_that_was_added_later_is_taken_too)
+{
+    struct rig rig;
+    if (!rig_open(&rig, _i, NULL, NULL))
+        return;
+    uintptr_t at = rig_reserve(&rig, 1);
+    rig_fill(&rig, 0, 1, 1);
+    for (unsigned kept = HURDMM_NONE; kept <= HURDMM_READ; kept++) {
+        rig_lend(&rig, at, 0, 1, HURDMM_READ);
+        EXPECT_LOAD(&rig, at, 1);
+        rig_lend(&rig, at, 0, 1, READ_WRITE);
+        EXPECT_STORE(&rig, at, 1);
+        rig_reclaim(&rig, at, 0, 1, kept);
+        EXPECT_FAULT(&rig, at, HURDMM_WRITE);
+    }
+    rig_drop(&rig, at, 0, 1);
+    rig_close(&rig);
+}
+END_TEST
+
 START_TEST(reclaim_to_none_leaves_nothing)
 {
     struct rig rig;
@@ -513,6 +533,8 @@ TCase *lending_case(int count)
                         count);
     tcase_add_loop_test(tcase, a_page_lent_to_read_faults_on_store, 0, count);
     tcase_add_loop_test(tcase, reclaim_to_read_leaves_reading, 0, count);
+    tcase_add_loop_test(tcase, a_right_that_was_added_later_is_taken_too, 0,
+                        count);
     tcase_add_loop_test(tcase, reclaim_to_none_leaves_nothing, 0, count);
     tcase_add_loop_test(tcase, content_survives_being_lent_elsewhere, 0, count);
     tcase_add_loop_test(tcase, lend_replaces_what_was_lent_there, 0, count);
