@@ -331,25 +331,17 @@ static int look_up(struct hurdmm_space *space, const struct hurdmm_fault *fault,
     return 0;
 }
 
-/* The page itself stays meanwhile, or it would have to be filled again. */
+/* The page itself is spared meanwhile, or it would have to be filled again. */
 int hmm_port_room(struct hmm_want *want)
 {
     struct hurdmm_store *store = want->store;
-    uint64_t *slot = hmm_container_slot(&store->cache, want->page);
-    bool keep = hmm_resident(slot) && !(*slot & (HMM_WRITING | HMM_UNLOCKING));
+    const uint64_t *slot = hmm_container_slot(&store->cache, want->page);
 
     if (want->refused++ >= REFUSALS_MAX)
         return ENOMEM;
-    if (keep)
-        *slot |= HMM_UNLOCKING;
-    hmm_reclaim(store->manager, store->manager->readahead);
-    if (keep) {
-        slot = hmm_container_slot(&store->cache, want->page);
-        hmm_assert(slot && *slot & HMM_UNLOCKING);
-        *slot &= ~HMM_UNLOCKING;
-        hmm_page_wake(store, want->page, 1, 0);
-        hmm_ready_run(store->manager);
-    }
+    if (hmm_resident(slot))
+        hmm_note_recent(store->manager, slot);
+    hmm_reclaim_others(store->manager, store->manager->readahead);
     return EAGAIN;
 }
 

@@ -450,6 +450,8 @@ int hmm_frames_get(struct hurdmm *manager, uint32_t want, uint32_t hint,
                    uint32_t *first, uint32_t *got);
 /* Makes `target` frames free: 0 (the lock was not dropped), EAGAIN, ENOMEM. */
 int hmm_reclaim(struct hurdmm *manager, uint32_t target);
+/* Takes others than what was lent just now, if there are any. */
+void hmm_reclaim_others(struct hurdmm *manager, uint32_t target);
 /* One step of background work; true: there is more. */
 bool hmm_background(struct hurdmm *manager);
 void hmm_kick(struct hurdmm *manager);

@@ -489,6 +489,13 @@ int hmm_reclaim(struct hurdmm *manager, uint32_t target)
     return freed > 0 ? EAGAIN : wait_progress(manager);
 }
 
+void hmm_reclaim_others(struct hurdmm *manager, uint32_t target)
+{
+    uint32_t freed;
+
+    reclaim(manager, target, true, &freed);
+}
+
 static bool too_dirty(const struct hurdmm *manager)
 {
     return manager->dirty - manager->stuck >
