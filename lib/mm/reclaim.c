@@ -477,12 +477,14 @@ static void yield_to_recent(struct hurdmm *manager)
  * once: threads that take each other's pages away in turn get nowhere. */
 int hmm_reclaim(struct hurdmm *manager, uint32_t target)
 {
-    uint32_t freed = 0;
+    uint32_t freed = 0, free = hmm_frames_free(manager);
     int err = reclaim(manager, target, true, &freed);
 
     if (err || freed > 0)
         return err;
     yield_to_recent(manager);
+    if (hmm_frames_free(manager) > free)
+        return EAGAIN;
     err = reclaim(manager, target, false, &freed);
     if (err)
         return err;
