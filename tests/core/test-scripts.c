@@ -3,13 +3,7 @@
  * The operation scripts (scripts.h) on every port that works here: each answers
  * what it should, and the same as the simulated machine.
  */
-#define _DEFAULT_SOURCE
-
-#include <setjmp.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <check.h>
 
@@ -18,57 +12,23 @@
 #include <hurdmm/sim.h>
 
 #include "tests/core/scripts.h"
+#include "tests/core/touch.h"
 #include "tests/support/runner.h"
 
 #define TRACE_SIZE 65536
 
 /* ---- The application's accesses ------------------------------------------ */
 
-static sigjmp_buf failed;
-static volatile sig_atomic_t accessing;
-
-static void handle(int number)
-{
-    if (accessing)
-        siglongjmp(failed, 1);
-    signal(number, SIG_DFL); /* the test's own fault: die of it */
-}
-
-/* Before a port is made, which then hands over what it cannot resolve. */
-static void catch_failures(void)
-{
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = handle;
-    sigemptyset(&action.sa_mask);
-    ck_assert_int_eq(sigaction(SIGSEGV, &action, NULL), 0);
-    ck_assert_int_eq(sigaction(SIGBUS, &action, NULL), 0);
-}
-
 static int host_load(void *hook, uintptr_t address, uint8_t *value)
 {
     (void)hook;
-    if (sigsetjmp(failed, 1) != 0) {
-        accessing = 0;
-        return EFAULT;
-    }
-    accessing = 1;
-    *value = *(const volatile uint8_t *)address;
-    accessing = 0;
-    return 0;
+    return touch_load(address, value);
 }
 
 static int host_store(void *hook, uintptr_t address, uint8_t value)
 {
     (void)hook;
-    if (sigsetjmp(failed, 1) != 0) {
-        accessing = 0;
-        return EFAULT;
-    }
-    accessing = 1;
-    *(volatile uint8_t *)address = value;
-    accessing = 0;
-    return 0;
+    return touch_store(address, value);
 }
 
 static int sim_load(void *hook, uintptr_t address, uint8_t *value)
@@ -148,10 +108,10 @@ static void same(const struct script_trace *a, const struct script_trace *b)
 static void same_on_host(const char *name, unsigned number)
 {
     struct hurdmm_port *port;
-    catch_failures();
+    touch_begin();
     int error = hurdmm_host_port_create(name, &port);
     if (error == ENOENT || error == ENOTSUP) {
-        test_skip("this port does not work here");
+        test_skip("the machine does not have this port");
         return;
     }
     ck_assert_int_eq(error, 0);
