@@ -692,6 +692,10 @@ static void do_access(const struct model_op *op, bool write)
         window = !window;
     if (place->window[window] == 0)
         return;
+    /* What is written past a store's end is not kept. */
+    if (write && page < store_pages(place) && place->store != NULL &&
+        offset + length > inside(place, page))
+        return;
     uintptr_t address = place->window[window] + page * PAGE + offset;
     int expected = access_error(place, window, page, write), result;
     memset(bytes, op->arg[5] % 256, length);
