@@ -101,7 +101,7 @@ static void inject(struct machine_channel *channel, struct drive *drive,
     if (kind == FAULT_SPURIOUS_IRQ)
         channel->latched = true;
     if (kind == FAULT_SHORT_IDENTIFY)
-        drive->identify_words = 100;
+        drive->identify_words = drive->short_words;
     if (kind == FAULT_GONE)
         drive->present = false;
 }
@@ -450,7 +450,7 @@ uint16_t drive_get(struct machine *machine, struct drive *drive)
         /* Nobody can know how short an IDENTIFY is. */
         if (drive->command != IDE_IDENTIFY)
             machine_complain(machine, "data was read that was not offered");
-        return 0xffff;
+        return drive->short_value;
     }
     if (machine->now - drive->told_at < 400)
         machine_complain(machine, "data was read before 400 ns had passed");

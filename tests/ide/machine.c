@@ -484,6 +484,8 @@ struct drive *machine_plug_of(struct machine *machine, unsigned channel,
     memset(drive, 0, sizeof *drive);
     drive->present = true;
     drive->sectors = sectors;
+    drive->short_words = 100;
+    drive->short_value = 0xffff;
     drive->shift = shift;
     drive->lba48 = drive->dma = drive->has_flush = drive->cached = true;
     drive->status = IDE_STATUS_DRDY;

@@ -36,7 +36,7 @@ enum fault_kind {
     FAULT_DEVICE,         /* DF */
     FAULT_NO_MEDIUM,      /* ERR, NM */
     FAULT_PROTECTED,      /* ERR, WP, of writes */
-    FAULT_SHORT_IDENTIFY, /* 100 words */
+    FAULT_SHORT_IDENTIFY, /* short_words of it, then short_value */
     FAULT_GONE,           /* unplugged */
     FAULT_DMA,            /* the bus master fails, the drive hangs */
     FAULT_STUCK_DRQ,      /* at the end wants more */
@@ -96,7 +96,8 @@ struct drive {
     uint64_t lba, left;
     uint8_t buffer[4096];
     unsigned at, end; /* bytes in the buffer */
-    unsigned identify_words;
+    unsigned identify_words, short_words;
+    uint16_t short_value;
 };
 
 struct machine_channel {

@@ -52,6 +52,8 @@ START_TEST(a_read_survives_what_passes)
     rig_reads(&rig, 10, 20);
     ck_assert_uint_eq(rig_stats(&rig)->retries, passing->retries_max);
     ck_assert_int_eq(rig_stats(&rig)->resets != resets, passing->reset);
+    ck_assert_uint_eq(rig_stats(&rig)->interrupts_missed,
+                      passing->kind == FAULT_MISSING_IRQ);
     expect_bounded(began);
     rig_reads(&rig, 0, 100);
     rig_writes(&rig, 0, 100, 1);
@@ -347,10 +349,17 @@ END_TEST
 
 START_TEST(a_short_identify_is_EIO)
 {
-    rig_plug(&rig, 1);
-    machine_fault(rig.drive, FAULT_SHORT_IDENTIFY, 1, true);
-    ck_assert_int_eq(rig_try_open(&rig, ways[_i]), EIO);
-    rig_end(&rig);
+    static const unsigned words_there[] = {1, 100, 110, 128, 255};
+
+    for (unsigned i = 0; i < 10; i++) {
+        rig_plug(&rig, 1);
+        rig.drive->short_words = words_there[i / 2];
+        /* A line that nobody drives, or one that is held low. */
+        rig.drive->short_value = i % 2 ? 0xffff : 0;
+        machine_fault(rig.drive, FAULT_SHORT_IDENTIFY, 1, true);
+        ck_assert_int_eq(rig_try_open(&rig, ways[_i]), EIO);
+        rig_end(&rig);
+    }
 }
 END_TEST
 

@@ -349,6 +349,7 @@ int hmm_ide_pio(struct hmm_ide_channel *channel, const struct ide_task *task,
 static int identify_part(struct hmm_ide_channel *channel, unsigned first,
                          unsigned count)
 {
+    hmm_ide_settle(channel);
     if (!(hmm_ide_alternate(channel) & IDE_STATUS_DRQ))
         return EIO;
     ide_ops(channel)->in16s(ide_bus(channel),
