@@ -527,6 +527,9 @@ static inline uint64_t hmm_last_page(const struct hurdmm_store *store)
 /* Some page of [from, ...] is pinned. */
 bool hmm_pinned_in(const struct hurdmm_store *store, uint64_t first,
                    uint64_t last);
+/* The same, or, if `writers', only of pins for writing. */
+bool hmm_pinned_for(const struct hurdmm_store *store, uint64_t first,
+                    uint64_t last, bool writers);
 
 /* copy.c: logical copies and what they mean for stores */
 /* Gives a page that reads through a bond a slot of its own with the same

@@ -301,24 +301,13 @@ static bool pinned_in(struct hurdmm_space *space, uint64_t first, uint64_t last,
 
     for (; span; span = hmm_span_next_overlap(span, first, last)) {
         struct hmm_region *region = region_of(span);
-        struct hmm_index_cursor cursor;
         uint64_t from, to;
 
-        if (!region->store || !region->store->pinned)
+        if (!region->store)
             continue;
         part_of(region, first, last, &from, &to);
-        bool more =
-            hmm_index_seek(&region->store->cache.index, &cursor, from >> shift);
-        for (; more && cursor.key <= to >> shift;
-             more = hmm_index_step(&cursor)) {
-            uint32_t number = HMM_SLOT_FRAME(*cursor.value);
-            if (number == HURDMM_FRAME_NONE)
-                continue;
-            const struct hmm_frame *frame =
-                &space->manager->physmem.table[number];
-            if (frame->pins_write || (!writers && frame->pins_read))
-                return true;
-        }
+        if (hmm_pinned_for(region->store, from >> shift, to >> shift, writers))
+            return true;
     }
     return false;
 }

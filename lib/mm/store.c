@@ -296,8 +296,19 @@ static int zero_tail(struct hurdmm_store *store, uint64_t size, uint64_t end,
     return 0;
 }
 
-bool hmm_pinned_in(const struct hurdmm_store *store, uint64_t first,
-                   uint64_t last)
+static bool pinned_slot(const struct hurdmm *manager, uint64_t slot,
+                        bool writers)
+{
+    uint32_t number = HMM_SLOT_FRAME(slot);
+
+    if (number == HURDMM_FRAME_NONE)
+        return false;
+    const struct hmm_frame *frame = &manager->physmem.table[number];
+    return frame->pins_write || (!writers && frame->pins_read);
+}
+
+bool hmm_pinned_for(const struct hurdmm_store *store, uint64_t first,
+                    uint64_t last, bool writers)
 {
     struct hmm_index_cursor cursor;
     const struct hmm_bond *bond;
@@ -307,7 +318,7 @@ bool hmm_pinned_in(const struct hurdmm_store *store, uint64_t first,
     bool more =
         store->pinned && hmm_index_seek(&store->cache.index, &cursor, first);
     for (; more && cursor.key <= last; more = hmm_index_step(&cursor)) {
-        if (hmm_page_pinned(store->manager, *cursor.value))
+        if (pinned_slot(store->manager, *cursor.value, writers))
             return true;
     }
     /* A page that is shared is pinned where its frame is. */
@@ -315,12 +326,19 @@ bool hmm_pinned_in(const struct hurdmm_store *store, uint64_t first,
     for (; bond; bond = hmm_bond_next(bond, first, last)) {
         uint64_t from = hmm_max(first, bond->by_target.first);
         uint64_t to = hmm_min(last, bond->by_target.last);
-        if (bond->shared && hmm_pinned_in(hmm_store_of(bond->source),
-                                          hmm_bond_source_page(bond, from),
-                                          hmm_bond_source_page(bond, to)))
+        if (bond->shared &&
+            hmm_pinned_for(hmm_store_of(bond->source),
+                           hmm_bond_source_page(bond, from),
+                           hmm_bond_source_page(bond, to), writers))
             return true;
     }
     return false;
+}
+
+bool hmm_pinned_in(const struct hurdmm_store *store, uint64_t first,
+                   uint64_t last)
+{
+    return hmm_pinned_for(store, first, last, false);
 }
 
 /* Makes the page that the new end cuts resident and dirty and takes a hold on

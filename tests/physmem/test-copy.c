@@ -719,6 +719,7 @@ START_TEST(a_page_is_pinned_for_all_who_share_it)
     ck_assert_int_eq(rig_release(&world, b, 0, 4), EBUSY);
     ck_assert_int_eq(rig_release(&world, a, 0, 4), EBUSY);
     ck_assert_int_eq(rig_release(&world, b, 2, 2), 0);
+    ck_assert_int_eq(hurdmm_unbind(world.space, his, 2 * world.page), EBUSY);
     ck_assert_int_eq(
         hurdmm_unpin(world.space, his + world.page, world.page, HURDMM_READ),
         0);
