@@ -276,8 +276,8 @@ int hmm_lend_around(struct hmm_want *want, uint64_t *slot)
     /* Where a frame can be at one address only, it comes from the other. */
     if (!hmm_frames_stay(want->store->manager) && *slot & HMM_LENT &&
         want->store->flags & HURDMM_STORE_SHARED) {
-        int taken = hmm_take_back(&want->store->cache, want->page, slot,
-                                  HURDMM_NONE);
+        int taken =
+            hmm_take_back(&want->store->cache, want->page, slot, HURDMM_NONE);
         if (taken)
             return taken;
     }

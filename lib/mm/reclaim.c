@@ -425,6 +425,14 @@ static uint32_t batch_for(const struct hurdmm *manager, uint32_t target)
     return (uint32_t)hmm_min(hmm_max(target, manager->budget / 16), most);
 }
 
+/* Grows with everything that could make a frame free, whoever did it. */
+static uint64_t work_done(const struct hurdmm *manager)
+{
+    const struct hurdmm_stats *stats = &manager->stats;
+
+    return stats->evictions + stats->pages_out + stats->writes_failed;
+}
+
 /* Frees up to `target` frames: 0, EAGAIN (the lock was dropped) or an error. */
 static int reclaim(struct hurdmm *manager, uint32_t target, bool spare,
                    uint32_t *freed)
@@ -448,11 +456,16 @@ static int reclaim(struct hurdmm *manager, uint32_t target, bool spare,
         bool told = sweep.notes > 0;
         deliver_notes(&sweep);
         if (sweep.dirty_count > 0) {
+            uint64_t before = work_done(manager);
             int failed = launder_victims(&sweep);
             hold_dirty(&sweep, (uint32_t)-1);
             /* What failed to be written is no victim any more, but what could
              * not be taken from the application would be again. */
-            return failed == ENOMEM && sweep.freed == 0 ? ENOMEM : EAGAIN;
+            if (failed == ENOMEM && sweep.freed == 0)
+                return ENOMEM;
+            if (work_done(manager) != before || sweep.freed > 0)
+                return EAGAIN;
+            break; /* nobody got anywhere: nor would the next round */
         }
         if (told)
             return EAGAIN;
