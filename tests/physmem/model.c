@@ -557,6 +557,17 @@ static bool crossing(const struct range *from, const struct range *to)
            from[1].place == to[1].place;
 }
 
+/* Does one range's source show pages of the place that another changes? */
+static bool indirect(const struct range *from, const struct range *to)
+{
+    for (unsigned i = 0; i < from->count; i++) {
+        const struct cell *cell = at(from)->page[from->first + i];
+        if (cell && at(to)->store && cell->home_place == to->place)
+            return true;
+    }
+    return false;
+}
+
 static void do_copy_ranges(const struct model_op *op)
 {
     struct hurdmm_copy_range ranges[2];
@@ -569,6 +580,8 @@ static void do_copy_ranges(const struct model_op *op)
         if (to[i].first + from[i].count > PAGES)
             from[i].count = PAGES - to[i].first;
     }
+    if (indirect(&from[0], &to[1]) || indirect(&from[1], &to[0]))
+        return;
     if (crossing(from, to))
         return;
     for (unsigned i = 0; i < 2; i++) {
@@ -902,23 +915,23 @@ static void do_discard(const struct model_op *op)
                                       range.count * PAGE);
     say("discard %u [%u+%u): %d", range.place, range.first, range.count,
         result);
-    if (result == EBUSY && state.pins > 0) {
-        /* The rest is done: ask until nothing is pinned. */
-        while (state.pins > 0 && state.failure[0] == '\0') {
-            calm();
-            unpin(0);
-        }
-        result = hurdmm_store_discard(at(&range)->store, range.first * PAGE,
-                                      range.count * PAGE);
-    }
-    if (result == ENOMEM && (failed_now() || tight())) {
-        calm();
-        result = hurdmm_store_discard(at(&range)->store, range.first * PAGE,
-                                      range.count * PAGE);
-        if (result == ENOMEM && tight()) {
+    /* A part of it is done: ask until all is. */
+    for (unsigned i = 0; i < 3 && result != 0; i++) {
+        if (result == ENOMEM && tight() && !failed_now()) {
             state.step = UINT32_MAX; /* which pages went is not known */
             return;
         }
+        if (result == EBUSY && state.pins == 0)
+            break;
+        calm();
+        while (result == EBUSY && state.pins > 0 && state.failure[0] == '\0')
+            unpin(0);
+        result = hurdmm_store_discard(at(&range)->store, range.first * PAGE,
+                                      range.count * PAGE);
+    }
+    if (result == ENOMEM && tight()) {
+        state.step = UINT32_MAX;
+        return;
     }
     if (!judge(result, 0, "discard"))
         return;
