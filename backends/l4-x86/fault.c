@@ -233,8 +233,9 @@ void hmm_l4_fault_forget(struct hmm_l4_thread *thread)
 
 /* ---- What the dispatcher hears ---- */
 
-/* With the lock held, which is given up. */
-static void queue_fault(struct hmm_l4_port *port, struct hmm_l4_thread *thread)
+/* Returns who waits for it. */
+static uint32_t queue_fault(struct hmm_l4_port *port,
+                            struct hmm_l4_thread *thread)
 {
     if (thread->fault_state != L4_FAULT_QUEUED) {
         thread->fault_state = L4_FAULT_QUEUED;
@@ -242,31 +243,31 @@ static void queue_fault(struct hmm_l4_port *port, struct hmm_l4_thread *thread)
         *port->faults_end = thread;
         port->faults_end = &thread->fault_next;
     }
-    hmm_l4_rouse(&port->faults, 1);
+    return hmm_l4_rouse_later(&port->faults);
 }
 
-static void hear_fault(struct hmm_l4_thread *thread, uint32_t tag)
+/* Returns whom to wake. */
+static uint32_t hear_fault(struct hmm_l4_thread *thread, uint32_t tag)
 {
     volatile uint32_t *mr = utcb();
     uint32_t address = mr[1];
     uint32_t instruction = mr[2];
+    uint32_t woken = L4_NIL;
     hmm_l4_lock();
-    if (thread->fault_state == L4_STOPPED) {
-        hmm_l4_unlock();
-        return;
+    if (thread->fault_state != L4_STOPPED) {
+        thread->address = address;
+        thread->instruction = instruction;
+        thread->access =
+            l4_tag_label(tag) & L4_WRITE ? HURDMM_WRITE : HURDMM_READ;
+        struct hmm_l4_space *space = space_of(thread);
+        bool answered = space != NULL && answer(thread, space);
+        if (!answered && (space == NULL || space->port->stopped))
+            fail(thread, EFAULT);
+        else if (!answered)
+            woken = queue_fault(space->port, thread);
     }
-    thread->address = address;
-    thread->instruction = instruction;
-    thread->access = l4_tag_label(tag) & L4_WRITE ? HURDMM_WRITE : HURDMM_READ;
-    struct hmm_l4_space *space = space_of(thread);
-    if (space != NULL && answer(thread, space)) {
-        hmm_l4_unlock();
-    } else if (space == NULL || space->port->stopped) {
-        fail(thread, EFAULT);
-        hmm_l4_unlock();
-    } else {
-        queue_fault(space->port, thread);
-    }
+    hmm_l4_unlock();
+    return woken;
 }
 
 static const char *const exception_names[] = {
@@ -337,16 +338,17 @@ static void hear_start(void)
                NULL);
 }
 
-static void hear(uint32_t sender, uint32_t tag)
+/* Returns whom to wake. */
+static uint32_t hear(uint32_t sender, uint32_t tag)
 {
     struct hmm_l4_thread *thread = hmm_l4_thread_by_sender(sender);
     uint32_t kind = l4_tag_label(tag) & L4_LABEL_KIND;
     if (thread == NULL || (tag & L4_TAG_ERROR) != 0)
-        return;
+        return L4_NIL;
     if (kind == L4_LABEL_PAGEFAULT && l4_tag_untyped(tag) == 2)
-        hear_fault(thread, tag);
-    else if (kind == L4_LABEL_EXCEPTION || kind == L4_LABEL_SYSTEM_EXCEPTION ||
-             kind == L4_LABEL_IO_FAULT)
+        return hear_fault(thread, tag);
+    if (kind == L4_LABEL_EXCEPTION || kind == L4_LABEL_SYSTEM_EXCEPTION ||
+        kind == L4_LABEL_IO_FAULT)
         hear_exception(thread, tag);
     else if (thread->task != NULL && l4_tag_label(tag) == L4_LABEL_EXIT)
         hear_exit(thread);
@@ -354,18 +356,22 @@ static void hear(uint32_t sender, uint32_t tag)
         hmm_l4_thread_ended(thread);
     else if (thread->task == NULL && l4_tag_label(tag) == L4_LABEL_START)
         hear_start();
+    return L4_NIL;
 }
 
+/* Wakes who is to serve a fault by the call that waits for the next message. */
 static void dispatch(void *argument)
 {
+    uint32_t woken = L4_NIL;
     (void)argument;
     utcb()[L4_BR(0)] = 0;
     for (;;) {
         uint32_t sender;
+        utcb()[0] = l4_tag(L4_LABEL_WAKE, 0, 0);
         uint32_t tag = hmm_l4_ipc(
-            L4_NIL, L4_ANY, L4_TIMEOUTS(L4_TIMEOUT_NEVER, L4_TIMEOUT_NEVER),
+            woken, L4_ANY, L4_TIMEOUTS(L4_TIMEOUT_NEVER, L4_TIMEOUT_NEVER),
             &sender);
-        hear(sender, tag);
+        woken = hear(sender, tag);
     }
 }
 

@@ -344,7 +344,7 @@ int hmm_l4_sleep(const void *key, uint64_t timeout_ns)
         hmm_l4_unlock();
         return ETIMEDOUT;
     }
-    uint64_t start = hmm_l4_clock();
+    uint64_t start = timeout_ns == HURDMM_FOREVER ? 0 : hmm_l4_clock();
     self->key = key;
     queue_add(queue, self);
     hmm_l4_unlock();
@@ -358,6 +358,19 @@ int hmm_l4_sleep(const void *key, uint64_t timeout_ns)
     /* The kernel counts in ticks and may be early. */
     return late && (hmm_l4_clock() - start) * 1000 >= timeout_ns ? ETIMEDOUT
                                                                  : 0;
+}
+
+uint32_t hmm_l4_rouse_later(const void *key)
+{
+    struct queue *queue = queue_of(key);
+    struct hmm_l4_thread *before = NULL;
+    struct hmm_l4_thread *at = queue->first;
+    hmm_assert(hmm_l4_locked());
+    while (at != NULL && at->key != key) {
+        before = at;
+        at = at->sleep_next;
+    }
+    return at == NULL ? L4_NIL : queue_take(queue, before)->id;
 }
 
 void hmm_l4_rouse(const void *key, unsigned count)
