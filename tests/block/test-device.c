@@ -150,6 +150,10 @@ START_TEST(pieces_are_checked)
     ck_assert_int_eq(hurdmm_block_read_pieces(block, 0, NULL, 0), 0);
     ck_assert_int_eq(hurdmm_block_write_pieces(block, block->size, pieces, 2),
                      ENXIO);
+    pieces[0].length = SIZE_MAX - 511;
+    pieces[1].length = 1024; /* 512 in all, if nobody looks */
+    ck_assert_int_eq(hurdmm_block_write_pieces(block, 0, pieces, 2),
+                     sizeof(size_t) == 8 ? EINVAL : ENXIO);
     pieces[0].memory = NULL;
     ck_assert_int_eq(hurdmm_block_write_pieces(block, 0, pieces, 2), EINVAL);
     ck_assert_uint_eq(device.writes, 0);

@@ -51,13 +51,20 @@ static void rest(const struct hmm_ide_channel *channel, struct timer *timer)
         timer->delay *= 2;
 }
 
+/* The bus master gave up; nobody interrupts for that. */
+static bool master_failed(const struct hmm_ide_channel *channel, unsigned what)
+{
+    return (what & IDE_WAIT_DMA) &&
+           (hmm_ide_master(channel) & IDE_MASTER_ERROR);
+}
+
 /* Whether this is the status that is waited for. */
 static bool settled(const struct hmm_ide_channel *channel, unsigned what,
                     uint8_t status)
 {
     if (hmm_ide_floating(status))
         return true;
-    if ((what & IDE_WAIT_DMA) && (hmm_ide_master(channel) & IDE_MASTER_ERROR))
+    if (master_failed(channel, what))
         return true;
     if (status & IDE_STATUS_BSY)
         return false;
@@ -108,7 +115,7 @@ static int wait_interrupt(struct hmm_ide_channel *channel, unsigned what,
         good = settled(channel, what, *status);
         if (good && came)
             channel->missed = 0;
-        else if (good && !channel->polled)
+        else if (good && !channel->polled && !master_failed(channel, what))
             note_missed(channel);
         if (good)
             return 0;
