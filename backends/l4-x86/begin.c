@@ -71,7 +71,7 @@ static bool map_bytes(uint32_t start, uint32_t size)
 
 /* The boot information: magic, version, size, first record, records; a record:
  * type, version, distance to the next; a module: start, size, command line. */
-int hurdmm_l4_module(unsigned index, struct hurdmm_l4_module *module)
+int hurdmm_l4_get_module(unsigned index, struct hurdmm_l4_module *module)
 {
     uint32_t at = l4_kip_word(hmm_l4_kip, L4_KIP_BOOT_INFO);
     if (at == 0 || !map_bytes(at, L4_PAGE_SIZE))

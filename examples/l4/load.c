@@ -56,7 +56,7 @@ static int parse(struct program *program)
 int program_find(unsigned number, struct program *program)
 {
     struct hurdmm_l4_module module;
-    int error = hurdmm_l4_module(number, &module);
+    int error = hurdmm_l4_get_module(number, &module);
     if (error != 0)
         return error;
     *program = (struct program){.bytes = module.start, .size = module.size};

@@ -90,7 +90,7 @@ struct hurdmm_l4_module {
 };
 
 /* ENOENT: there are fewer.  EFAULT: sigma0 does not give its memory. */
-int hurdmm_l4_module(unsigned index, struct hurdmm_l4_module *module);
+int hurdmm_l4_get_module(unsigned index, struct hurdmm_l4_module *module);
 
 /* Writes to the console. */
 void hurdmm_l4_print(const char *text);
