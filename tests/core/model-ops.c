@@ -769,7 +769,7 @@ static void do_verb_address(struct model *model, const struct model_op *op)
             continue;
         uint64_t offset = page_at(model, region, at);
         uint64_t block = model->stores[region->store].disk.block;
-        if (offset < model->stores[region->store].size)
+        if (offset - offset % block < model->stores[region->store].size)
             touched[region->store] = true;
         allow_verb(model, &allow, region->store, verb == 1,
                    offset - offset % block, block);
@@ -945,7 +945,7 @@ static void do_unpin(struct model *model, const struct model_op *op)
 {
     if (op->arg[1] % 8 == 0) {
         uintptr_t address = model->config.base + MODEL_WINDOW / 2 * model->page;
-        if (model_pinned(model, address, model->page, HURDMM_NONE))
+        if (pinned_under(model, address, model->page))
             return;
         int error =
             hurdmm_unpin(model->space, address, model->page, HURDMM_READ);
@@ -1262,7 +1262,10 @@ static void do_destroy(struct model *model, const struct model_op *op)
         model_permit(&allow, EIO);
         model_permit(&allow, ENOSPC);
     }
+    unsigned ins = store->disk.ins;
     int result = hurdmm_store_destroy(store->disk.store, flags);
+    if (store->disk.ins != ins) /* something is read ahead */
+        model_permit(&allow, EBUSY);
     model_say(model, "store %d flags %u: %d", index, flags, result);
     model_excuse(model, &allow, -1, 0);
     model_note(model, index, false, 0, "");
