@@ -9,7 +9,7 @@
 #include "nucleus.h"
 
 #define BOOT_PAGES 2u
-#define KERNEL_MEMORY 0x1000000u
+#define KERNEL_MEMORY 0x1000000u /* at least; else a sixteenth */
 #define IMAGE_NAME_MAX 512u
 
 struct multiboot {
@@ -84,7 +84,8 @@ static void describe_memory(const struct multiboot *info)
             memory_end = end > 0x3f000000u ? 0x3f000000u : end;
         describe(entry->type == 1 ? 0x11 : 0x2f, entry->base, end);
     }
-    pool = (memory_end - KERNEL_MEMORY) & ~(LARGE - 1);
+    pool = memory_end / 16 > KERNEL_MEMORY ? memory_end / 16 : KERNEL_MEMORY;
+    pool = (memory_end - pool) & ~(LARGE - 1);
     describe(2, pool, memory_end);
     describe(4, 0xa0000, 0xc0000);
     describe(4, 0xc0000, 0xf0000);

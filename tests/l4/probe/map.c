@@ -43,7 +43,6 @@ static uint32_t alias(uint32_t from, uint32_t to, unsigned rights)
 
 static volatile uint32_t touch_at;
 static volatile bool touch_write;
-static volatile uint32_t touch_ip;
 
 static void toucher(void)
 {
@@ -213,6 +212,39 @@ static void probe_large(void)
     unmap_one(l4_fpage(from, 22, 7), false);
 }
 
+/* ---- MemoryControl ------------------------------------------------------------ */
+
+static uint32_t memory_gate;
+
+static void show_memory_control(const char *name, uint32_t control,
+                                uint32_t fpage, uint32_t attribute)
+{
+    uint32_t result = control, one = attribute, two = attribute;
+    uint32_t three = attribute;
+    void *here = (void *)(uintptr_t)utcb();
+    __asm__ volatile("pushl %%ebp; movl %%ecx, %%ebp; call *%6; popl %%ebp"
+                     : "+a"(result), "+c"(one), "+d"(two), "+b"(three),
+                       "+S"(fpage), "+D"(here)
+                     : "m"(memory_gate)
+                     : "memory", "cc");
+    hmm_l4_printf("memory control, %s: %u error %u\n", name, (unsigned)result,
+                  result == 0 ? (unsigned)l4_error_code() : 0);
+}
+
+static void probe_attributes(void)
+{
+    uint32_t at = page();
+    const char *kip = hmm_l4_kernel_interface();
+    memory_gate =
+        (uint32_t)(uintptr_t)kip + l4_kip_word(kip, L4_KIP_MEMORY_CONTROL);
+    show_memory_control("default", 0, l4_fpage(at, 12, 0), 0);
+    show_memory_control("write-back", 0, l4_fpage(at, 12, 0), 1);
+    show_memory_control("uncached", 0, l4_fpage(at, 12, 0), 4);
+    show_memory_control("no such attribute", 0, l4_fpage(at, 12, 0), 6);
+    show_memory_control("65 flexpages", 64, l4_fpage(at, 12, 0), 0);
+    show("the page is as it was", *(volatile uint32_t *)at == at);
+}
+
 /* ---- Another space ------------------------------------------------------------ */
 
 static void client_touch(void)
@@ -250,6 +282,7 @@ void probe_map(void)
     probe_status();
     probe_windows();
     probe_large();
+    probe_attributes();
     worker_end(1);
     worker_end(4);
     probe_other_space();
