@@ -350,6 +350,7 @@ static int hold_tail(struct hurdmm_store *store, uint64_t size)
     uint64_t page = size >> manager->physmem.page_shift;
     bool keeps = (size & (hmm_page_bytes(manager) - 1)) &&
                  !(store->flags & HURDMM_STORE_READ_ONLY);
+    bool throttled = false; /* once is enough */
     uint64_t *slot;
 
     for (;;) {
@@ -358,8 +359,10 @@ static int hold_tail(struct hurdmm_store *store, uint64_t size)
             .page = page,
             .access = HURDMM_WRITE,
             .thread = hmm_thread_self(manager),
+            .throttled = throttled,
         };
         int err = keeps ? hmm_obtain(&want, &slot) : 0;
+        throttled = want.throttled;
         if (err == EAGAIN)
             continue;
         if (!err)
