@@ -75,6 +75,24 @@ static int put_own(struct hurdmm_store *store, uint64_t page, uint32_t frame)
     return 0;
 }
 
+/* A frame to copy a store's page to, which must not be what is evicted for it:
+ * in a memory that has room for one of them only, that would go on for ever. */
+static int frame_beside(struct hurdmm_store *home, uint64_t page,
+                        uint64_t *slot, uint32_t *frame)
+{
+    struct hurdmm *manager = home->manager;
+    uint32_t got;
+    bool pinned = hmm_frames_free(manager) <= manager->low &&
+                  !home->container &&
+                  !hmm_page_pin(home, page, slot, HURDMM_READ);
+    int err = hmm_frames_get(manager, 1, HURDMM_FRAME_NONE, frame, &got);
+
+    if (pinned)
+        hmm_page_unpin(home, page, hmm_container_slot(&home->cache, page),
+                       HURDMM_READ);
+    return err;
+}
+
 int hmm_materialize(struct hmm_want *want, struct hurdmm_store *store,
                     uint64_t page)
 {
@@ -87,7 +105,7 @@ int hmm_materialize(struct hmm_want *want, struct hurdmm_store *store,
         .fault = want->fault,
         .raw = true,
     };
-    uint32_t frame, got;
+    uint32_t frame;
     uint64_t *slot;
     int err = hmm_obtain(&home, &slot);
 
@@ -99,7 +117,7 @@ int hmm_materialize(struct hmm_want *want, struct hurdmm_store *store,
     if (want->store == store)
         err = hmm_account_admit(store, 1);
     if (!err)
-        err = hmm_frames_get(manager, 1, HURDMM_FRAME_NONE, &frame, &got);
+        err = frame_beside(home.store, home.page, slot, &frame);
     if (err)
         return err;
     /* Getting a frame may have freed others without dropping the lock. */
