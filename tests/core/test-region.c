@@ -620,6 +620,50 @@ START_TEST(another_space_has_addresses_of_its_own)
 }
 END_TEST
 
+struct foreign {
+    void *token;
+    uintptr_t address;
+    int error;
+};
+
+static void load_there(void *argument)
+{
+    struct foreign *foreign = argument;
+    uint8_t value;
+    foreign->error = hurdmm_sim_read(world.port, foreign->token,
+                                     foreign->address, &value, 1);
+}
+
+START_TEST(a_space_may_end_while_its_fault_is_being_filled)
+{
+    struct world_options options = {.spaces = 2};
+    world_end(&world);
+    world_begin(&world, &options);
+    struct disk *disk = world_disk(&world, 4 * world.page, HURDMM_STORE_SHARED);
+    struct foreign foreign = {.token = hurdmm_sim_space(world.port, 1)};
+    struct hurdmm_space *other;
+    ck_assert_int_eq(hurdmm_space_create(world.manager, foreign.token, &other),
+                     0);
+    struct hurdmm_bind_options bind = {
+        .struct_size = sizeof bind,
+        .space = other,
+        .store = disk->store,
+        .length = world.page,
+        .rights = HURDMM_READ,
+    };
+    ck_assert_int_eq(hurdmm_bind(&bind, &foreign.address), 0);
+    disk->hold_in = true;
+    world_spawn(&world, load_there, &foreign);
+    hurdmm_sim_settle(world.port);
+    ck_assert_uint_eq(disk->ins, 1);
+    ck_assert_int_eq(hurdmm_space_destroy(other, HURDMM_DETACH), 0);
+    disk->hold_in = false;
+    world_run(&world);
+    ck_assert_int_eq(foreign.error, EFAULT);
+    ck_assert_uint_eq(world_stats(&world).spaces, 1);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("regions");
@@ -640,6 +684,7 @@ static Suite *suite(void)
     tcase_add_test(place, a_thousand_regions_come_and_go);
     tcase_add_test(place, regions_are_found_without_memory_for_their_index);
     tcase_add_test(place, another_space_has_addresses_of_its_own);
+    tcase_add_test(place, a_space_may_end_while_its_fault_is_being_filled);
     suite_add_tcase(s, place);
     TCase *cut = tcase_create("cut");
     tcase_add_checked_fixture(cut, begin, end);
