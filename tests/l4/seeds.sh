@@ -6,7 +6,7 @@
 #   seeds.sh KERNEL FIRST COUNT 'IMAGE MIB [MODULE...]'...
 #
 # Images and modules lie in l4/, as for check.sh. Each seed takes the next image;
-# two machines run at a time. With L4_WORDS come more words for the kernel.
+# two machines run at a time. L4_WORDS are more words for the kernel (check=1).
 kernel=$1
 first=$2
 count=$3
@@ -32,7 +32,7 @@ one()
     timeout "$seconds" qemu-system-i386 -m "$memory" -display none \
         -nodefaults -serial "file:$log" -monitor none -no-reboot \
         -icount shift=0,sleep=off -rtc clock=vm -kernel "$kernel" \
-        -append "perturb=$seed $L4_WORDS" -initrd "$files" \
+        -append "perturb=$seed ${L4_WORDS-check=1}" -initrd "$files" \
         < /dev/null > /dev/null 2>&1 &
     qemu=$!
     while kill -0 $qemu 2> /dev/null && ! grep -aqE "$ended" "$log"; do

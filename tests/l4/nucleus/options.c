@@ -45,7 +45,7 @@ static void perturb(void)
     options.timeout = random_below(3) * 50;
     options.refuse = random_below(3) * 200;
     if (random_below(2) == 0)
-        options.step = 8000 + random_below(50000);
+        options.step = 1000 + random_below(50000);
 }
 
 void options_read(const char *line)

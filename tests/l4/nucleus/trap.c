@@ -22,6 +22,9 @@ static const struct space *ports_of; /* whose bitmap is in the TSS */
 static uint64_t started;
 static uint32_t cycles_per_ms = 1;
 uint64_t tick_us;
+/* Who has not come a step further is not preempted again: a long stay in the
+ * nucleus must not cost a thread its turn. */
+static uint32_t resumed_at;
 static bool must_arm; /* on the way out, so that user code gets its turn */
 
 /* ---- Tables ----------------------------------------------------------------- */
@@ -212,7 +215,7 @@ static void interrupt(unsigned irq)
     if (irq == 0 && options.step) {
         must_arm = true;
         irq_mask(0, false);
-        if (current != NULL)
+        if (current != NULL && current->frame.eip != resumed_at)
             thread_yield(current);
         return;
     }
@@ -413,5 +416,6 @@ struct frame *trap_from_user(struct frame *frame)
         thread_switch_to(next);
     if (must_arm)
         arm_preemption();
+    resumed_at = next->frame.eip;
     return &next->frame;
 }
