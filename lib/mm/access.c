@@ -130,6 +130,7 @@ static int write_piece(const struct walk *walk, const void *bytes, size_t start,
     int err;
 
     do {
+        want.blank = false;
         err = locate(walk, &want);
         if (!err) {
             want.overwrite = whole_page(&want, start, length);
@@ -139,6 +140,8 @@ static int write_piece(const struct walk *walk, const void *bytes, size_t start,
             hmm_page_used(&want, slot);
             err = copy_in(&want, slot, start, bytes, length);
         }
+        if (err && want.blank) /* its zeros are nobody's data */
+            hmm_page_drop(want.store, want.page, slot, false);
     } while (err == EAGAIN);
     return err;
 }

@@ -108,6 +108,7 @@ static int obtain_blank(struct hmm_want *want, uint64_t **result)
         return err;
     *result = hmm_container_slot(&store->cache, want->page);
     hmm_page_dirty(store, *result);
+    want->blank = true;
     return 0;
 }
 

@@ -246,12 +246,13 @@ struct hmm_want {
     uint64_t ahead;                   /* no region: pages of use, 0: one */
     bool prefetch;                    /* nobody waits for it */
     bool overwrite;                   /* the whole page will be written */
-    bool raw;                         /* read through bonds on any port */
-    bool own;                         /* not through a copy on write */
-    bool filled;                      /* the store was asked */
-    bool joined;                      /* somebody else was waited for */
-    bool throttled;                   /* it has done its share of writing */
-    uint8_t refused;                  /* by the port, for want of memory */
+    bool blank;      /* it has been made for that, with zeros */
+    bool raw;        /* read through bonds on any port */
+    bool own;        /* not through a copy on write */
+    bool filled;     /* the store was asked */
+    bool joined;     /* somebody else was waited for */
+    bool throttled;  /* it has done its share of writing */
+    uint8_t refused; /* by the port, for want of memory */
 };
 
 /* A fill that is being answered; struct hurdmm_request in the public API. */
@@ -461,8 +462,9 @@ bool hmm_frame_recent(const struct hurdmm *manager, uint32_t frame);
 uint32_t hmm_frames_free(const struct hurdmm *manager);
 
 /* laundry.c: writing pages back. */
-#define HMM_LAUNDER_EVICT 1u /* pages on trial leave when they are clean */
-#define HMM_LAUNDER_ASKED 2u /* also those that failed or must stay */
+#define HMM_LAUNDER_EVICT 1u  /* pages on trial leave when they are clean */
+#define HMM_LAUNDER_ASKED 2u  /* also those that failed or must stay */
+#define HMM_LAUNDER_VICTIM 4u /* also those lent just now: there is need */
 /* Writes the run of dirty pages around `page` within [first, last]; *end (may be
  * NULL) is the page after it.  Drops the lock.  0 or the error. */
 int hmm_launder(struct hurdmm_store *store, uint64_t page, uint64_t first,

@@ -51,6 +51,17 @@ bool hmm_page_pinned(const struct hurdmm *manager, uint64_t slot)
     return frame->pins_read || frame->pins_write;
 }
 
+/* Could the page be lent at any other address than through this mapping?  Then
+ * nobody knows at which it is. */
+static bool several_views(const struct hurdmm_store *store, uint64_t page,
+                          struct hmm_span *span)
+{
+    uint64_t offset = page << store->manager->physmem.page_shift;
+
+    return !span || hmm_span_next_overlap(span, offset, offset) ||
+           hmm_dependent_in(&store->cache, page, page);
+}
+
 int hmm_frame_bytes(struct hurdmm_store *store, uint64_t page, uint64_t slot,
                     void *buffer)
 {
@@ -62,6 +73,15 @@ int hmm_frame_bytes(struct hurdmm_store *store, uint64_t page, uint64_t slot,
 
     if (slot & HMM_GONE)
         return EFAULT;
+    if (slot & HMM_LENT && !hmm_frames_stay(manager) &&
+        !hmm_page_pinned(manager, slot) && several_views(store, page, span)) {
+        int busy =
+            hmm_take_back(&store->cache, page,
+                          hmm_container_slot(&store->cache, page), HURDMM_NONE);
+        if (busy)
+            return busy;
+        span = NULL;
+    }
     if (slot & HMM_LENT && span && !hmm_frames_stay(manager)) {
         struct hmm_mapping *mapping =
             HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);

@@ -382,11 +382,12 @@ static void dismiss_written(struct sweep *sweep)
 static int launder_victims(struct sweep *sweep)
 {
     bool stay = hmm_frames_stay(sweep->manager);
+    unsigned how = HMM_LAUNDER_VICTIM | (stay ? HMM_LAUNDER_EVICT : 0);
     int failed = 0;
 
     for (uint32_t i = 0; i < sweep->dirty_count; i++) {
         int err = hmm_launder(sweep->dirty[i].store, sweep->dirty[i].page, 0,
-                              UINT64_MAX, stay ? HMM_LAUNDER_EVICT : 0, NULL);
+                              UINT64_MAX, how, NULL);
         failed = err ? err : failed;
     }
     if (!stay)

@@ -269,29 +269,30 @@ static void tell_discarded(struct hurdmm_store *store, uint64_t first,
 
 /* Zeroes what lies past the new end in the pages before `end`, the last block's,
  * as far as they are there.  First it is called without `now`, to do all that
- * may fail. */
+ * may fail: the pages are taken back then, and their windows found. */
 static int zero_tail(struct hurdmm_store *store, uint64_t size, uint64_t end,
-                     bool now)
+                     void *windows[], bool now)
 {
     struct hurdmm *manager = store->manager;
     size_t bytes = hmm_page_bytes(manager);
     size_t from = (size_t)(size & (bytes - 1));
     uint64_t page = size >> manager->physmem.page_shift;
 
-    for (; page < end; page++, from = 0) {
+    for (unsigned i = 0; page < end; page++, i++, from = 0) {
         uint64_t *slot = hmm_container_slot(&store->cache, page);
-        void *window;
 
         if (!hmm_resident(slot))
             continue;
+        if (now) {
+            memset((char *)windows[i] + from, 0, bytes - from);
+            continue;
+        }
         int err = hmm_take_back(&store->cache, page, slot, HURDMM_NONE);
         if (!err)
             err = hmm_frames_window(&manager->physmem, HMM_SLOT_FRAME(*slot), 1,
-                                    &window);
+                                    &windows[i]);
         if (err)
             return err;
-        if (now)
-            memset((char *)window + from, 0, bytes - from);
     }
     return 0;
 }
@@ -399,6 +400,7 @@ static int shrink(struct hurdmm_store *store, uint64_t size)
     uint64_t keep = (size + block - 1) / block * store->block_pages;
     uint64_t pages = hmm_store_pages(store);
     uint64_t first = size >> shift, last = hmm_last_page(store);
+    void *windows[HMM_RUN_MAX];
 
     if (hmm_pinned_in(store, first, last))
         return EBUSY;
@@ -410,13 +412,13 @@ static int shrink(struct hurdmm_store *store, uint64_t size)
     if (!err)
         err = hmm_unbond(store, keep, last);
     if (!err)
-        err = zero_tail(store, size, keep, false);
+        err = zero_tail(store, size, keep, windows, false);
     if (!err)
         err = take_all(store, keep, last);
     if (!err)
         err = hmm_drop_range(store, keep, last, true);
     if (!err)
-        err = zero_tail(store, size, keep, true);
+        err = zero_tail(store, size, keep, windows, true);
     if (!err && keep < pages)
         tell_discarded(store, keep, pages - 1);
     if (!err)
