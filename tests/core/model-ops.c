@@ -919,7 +919,10 @@ static void do_pin(struct model *model, const struct model_op *op)
     struct range range = pick_range(model, op);
     struct model_pin pin = {range.address, range.length,
                             op->arg[3] % 3 == 0 ? HURDMM_WRITE : HURDMM_READ};
-    if (model->pin_count >= MODEL_PINS - 1)
+    /* Without aliases it is not known at which of a page's addresses a pinned
+     * page is lent. */
+    if (model->pin_count >= MODEL_PINS - 1 ||
+        model->config.hide & HURDMM_PORT_ALIAS)
         return;
     int result = hurdmm_pin(model->space, pin.address, pin.length, pin.access);
     model_say(model, "%#lx length %#zx access %u: %d",
@@ -1340,6 +1343,11 @@ static int catch_fault(void *hook, const struct hurdmm_catch_info *info)
         model->region_count > MODEL_REGIONS - 24)
         return catcher->error;
     struct model_store *store = &model->stores[catcher->store];
+    /* What a write that was chosen without the region would do to a tail, or to
+     * a part of a discardable page, the model could not know. */
+    if (info->access & HURDMM_WRITE &&
+        (store->size < model->page || model_discardable(store)))
+        return catcher->error;
     struct hurdmm_bind_options bind = {
         .struct_size = sizeof bind,
         .space = info->space,

@@ -45,6 +45,11 @@ void model_config_make(struct model_config *config, uint64_t seed)
         config->offer |= HURDMM_PORT_INLINE;
     if (hmm_rand_below(&rand, 6) == 0)
         config->offer |= HURDMM_PORT_OVERTAKES;
+    if (seed % 8 == 7) {
+        config->hide |= HURDMM_PORT_ALIAS;
+        /* There an exact bind also depends on who answers faults nearby. */
+        config->offer &= ~HURDMM_PORT_INLINE;
+    }
     config->no_threads = hmm_rand_below(&rand, 8) == 0;
     config->random_schedule = hmm_rand_below(&rand, 2) == 0;
     config->delay = (unsigned)hmm_rand_below(&rand, 3);
