@@ -52,6 +52,7 @@ struct hmm_index_node {
     union slot slot[CAPACITY];
 };
 
+_Static_assert(CAPACITY == HMM_INDEX_TAKE_MAX, "a leaf is taken at once");
 _Static_assert(sizeof(struct hmm_index_node) <= HMM_INDEX_NODE_SIZE,
                "a node is too large");
 
@@ -116,14 +117,19 @@ static void insert_pair(struct hmm_index_node *node, unsigned at, uint64_t key,
     node->count++;
 }
 
+static void remove_pairs(struct hmm_index_node *node, unsigned at, unsigned n)
+{
+    size_t after = node->count - at - n;
+
+    hmm_assert(n > 0 && at + n <= node->count);
+    memmove(&node->key[at], &node->key[at + n], after * sizeof node->key[0]);
+    memmove(&node->slot[at], &node->slot[at + n], after * sizeof node->slot[0]);
+    node->count -= n;
+}
+
 static void remove_pair(struct hmm_index_node *node, unsigned at)
 {
-    size_t after = node->count - at - 1;
-
-    hmm_assert(at < node->count);
-    memmove(&node->key[at], &node->key[at + 1], after * sizeof node->key[0]);
-    memmove(&node->slot[at], &node->slot[at + 1], after * sizeof node->slot[0]);
-    node->count--;
+    remove_pairs(node, at, 1);
 }
 
 /* Moves the last `n' pairs of `left' to the front of `right'. */
@@ -542,7 +548,7 @@ static void lower_root(struct hmm_index *index)
     }
 }
 
-/* Restores invariant 3 from the leaf of the path, which lost a key, up. */
+/* Restores invariant 3 from the leaf of the path, which lost keys, up. */
 static void refill(struct hmm_index *index, const struct path *path)
 {
     for (unsigned level = 0; level + 1 < index->height; level++) {
@@ -562,6 +568,20 @@ static void refill(struct hmm_index *index, const struct path *path)
     lower_root(index);
 }
 
+/* Removes the `n' keys at the end of the path, all of one leaf. */
+static void remove_at(struct hmm_index *index, const struct path *path,
+                      unsigned n)
+{
+    struct hmm_index_node *leaf = path->node[0];
+    unsigned at = path->slot[0];
+
+    remove_pairs(leaf, at, n);
+    index->count -= n;
+    if (at == 0 && leaf->count > 0)
+        lowest_changed(index, path, 0);
+    refill(index, path);
+}
+
 int hmm_index_remove(struct hmm_index *index, uint64_t key, uint64_t *value)
 {
     struct hmm_index_node *leaf;
@@ -577,12 +597,36 @@ int hmm_index_remove(struct hmm_index *index, uint64_t key, uint64_t *value)
         return ENOENT;
     if (value != NULL)
         *value = leaf->slot[at].value;
-    remove_pair(leaf, at);
-    index->count--;
-    if (at == 0 && leaf->count > 0)
-        lowest_changed(index, &path, 0);
-    refill(index, &path);
+    remove_at(index, &path, 1);
     return 0;
+}
+
+unsigned hmm_index_take(struct hmm_index *index, uint64_t first, uint64_t last,
+                        struct hmm_index_pair *pairs)
+{
+    struct hmm_index_node *leaf;
+    struct path path;
+    unsigned n = 0;
+
+    if (index->root == NULL)
+        return 0;
+    locate(index, first, &path);
+    if (path.slot[0] == path.node[0]->count) {
+        if (path.node[0]->next == NULL)
+            return 0;
+        locate(index, path.node[0]->next->key[0], &path);
+    }
+    leaf = path.node[0];
+    for (unsigned at = path.slot[0]; at < leaf->count; at++) {
+        if (leaf->key[at] > last)
+            break;
+        hmm_assert(leaf->key[at] >= first);
+        pairs[n].key = leaf->key[at];
+        pairs[n++].value = leaf->slot[at].value;
+    }
+    if (n > 0)
+        remove_at(index, &path, n);
+    return n;
 }
 
 static void free_subtree(struct hmm_index *index, struct hmm_index_node *node,

@@ -52,6 +52,18 @@ int hmm_index_insert(struct hmm_index *index, uint64_t key, uint64_t value);
 /* Removes `key' and stores its value, where `value' is not NULL.  ENOENT. */
 int hmm_index_remove(struct hmm_index *index, uint64_t key, uint64_t *value);
 
+/* Removes up to HMM_INDEX_TAKE_MAX neighbouring keys of [first, last], the lowest
+   ones, and stores them with their values, in order.  Says how many: 0 when there
+   is none left, so that a range is emptied by asking again from the last key on.
+   It costs about as much as removing one. */
+#define HMM_INDEX_TAKE_MAX 31u
+struct hmm_index_pair {
+    uint64_t key;
+    uint64_t value;
+};
+unsigned hmm_index_take(struct hmm_index *index, uint64_t first, uint64_t last,
+                        struct hmm_index_pair *pairs);
+
 /* The value of the lowest key >= `key', which is stored in *found; or NULL. */
 uint64_t *hmm_index_next(const struct hmm_index *index, uint64_t key,
                          uint64_t *found);

@@ -253,6 +253,7 @@ static void zombify(struct hurdmm_store *store)
     hmm_list_append(&store->manager->zombies, &store->link);
     store->magic = 0; /* handles of it are stale */
     store->zombie = true;
+    store->cache.unread = true;
     store->manager->reap_due = true;
 }
 
@@ -282,14 +283,88 @@ static void unshadow(struct hurdmm_store *zombie)
     }
 }
 
+/* Frees the slots of a range that nobody reads: nothing is shown, pinned, filled
+ * or written, and no bond of this container's is in the way. */
+static void drop_slots(struct hurdmm_store *store, uint64_t first,
+                       uint64_t last)
+{
+    struct hurdmm *manager = store->manager;
+    struct hmm_index_pair slots[HMM_INDEX_TAKE_MAX];
+    unsigned n;
+
+    while ((n = hmm_container_take_some(&store->cache, first, last, slots)) >
+           0) {
+        for (unsigned i = 0; i < n; i++) {
+            hmm_assert(!(slots[i].value & (HMM_FILLING | HMM_WRITING)));
+            hmm_page_unrank(store, slots[i].key, &slots[i].value, false);
+            hmm_page_clean(store, &slots[i].value);
+        }
+        hmm_frames_drop_slots(&manager->physmem, slots, n);
+        first = slots[n - 1].key;
+    }
+    hmm_event_signal(&manager->progress, &manager->parker);
+}
+
+/* The same where rights may be noted in slots that nobody shows any more. */
+static void drop_unread(struct hurdmm_store *zombie, uint64_t first,
+                        uint64_t last)
+{
+    struct hmm_index_cursor cursor;
+    bool more = hmm_index_seek(&zombie->cache.index, &cursor, first);
+
+    for (; more && cursor.key <= last; more = hmm_index_step(&cursor))
+        *cursor.value &= ~HMM_LENT;
+    drop_slots(zombie, first, last);
+}
+
+/* Frees the pages of a zombie that no bond leads to. */
+static void drop_gaps(struct hurdmm_store *zombie)
+{
+    struct hmm_container *cache = &zombie->cache;
+    const struct hmm_bond *bond;
+    uint64_t page = 0, last = hmm_last_page(zombie);
+
+    hmm_assert(cache->mappings.count == 0);
+    while (page <= last) {
+        bond = hmm_dependent_in(cache, page, last);
+        if (!bond)
+            drop_unread(zombie, page, last);
+        else if (bond->by_source.first > page)
+            drop_unread(zombie, page, bond->by_source.first - 1);
+        page = bond ? bond->by_source.last + 1 : last + 1;
+    }
+}
+
+/* Frees the pages of a zombie that all who had a bond to them have a page of
+ * their own for. */
+static void drop_shadowed(struct hurdmm_store *zombie)
+{
+    struct hmm_container *cache = &zombie->cache;
+    const struct hmm_bond *bond =
+        hmm_dependent_in(cache, 0, hmm_last_page(zombie));
+    uint64_t page, *slot;
+
+    for (; bond; bond = hmm_dependent_next(bond, 0, hmm_last_page(zombie))) {
+        page = bond->by_target.first;
+        for (; hmm_index_next(&bond->target->index, page, &page) &&
+               page <= bond->by_target.last;
+             page++) {
+            uint64_t here = hmm_bond_source_page(bond, page);
+            slot = hmm_container_slot(cache, here);
+            if (slot && !hmm_depended_on(cache, here) &&
+                !hmm_take_back(cache, here, slot, HURDMM_NONE))
+                hmm_page_drop(zombie, here, slot, false);
+        }
+    }
+}
+
 /* Drops what nobody reads any more of a container that nobody has: its bonds
  * too, or zombies would keep each other for ever. */
 static void trim(struct hurdmm_store *zombie)
 {
-    uint64_t page = 0, found;
-    uint64_t *slot;
     struct hmm_bond *bond, *next;
 
+    zombie->cache.unread = false;
     unshadow(zombie);
     bond = hmm_bond_in(&zombie->cache, 0, UINT64_MAX);
     for (; bond; bond = next) {
@@ -297,13 +372,10 @@ static void trim(struct hurdmm_store *zombie)
         if (hmm_bond_trim(bond))
             zombie->manager->reap_due = true;
     }
-    while (zombie->container &&
-           (slot = hmm_index_next(&zombie->cache.index, page, &found))) {
-        page = found + 1;
-        if (!hmm_depended_on(&zombie->cache, found) &&
-            !hmm_take_back(&zombie->cache, found, slot, HURDMM_NONE))
-            hmm_page_drop(zombie, found, slot, false);
-    }
+    if (!zombie->container)
+        return;
+    drop_gaps(zombie);
+    drop_shadowed(zombie);
 }
 
 /* A zombie that has no page of its own in the way, and reads one bond there,
@@ -345,8 +417,10 @@ static bool reap_one(struct hurdmm *manager)
         struct hurdmm_store *zombie =
             HMM_CONTAINER_OF(link, struct hurdmm_store, link);
 
-        trim(zombie);
-        step_aside(zombie);
+        if (zombie->cache.unread) {
+            trim(zombie);
+            step_aside(zombie);
+        }
         if (!may_end(zombie))
             continue;
         hmm_unbond(zombie, 0, hmm_last_page(zombie));
@@ -410,9 +484,11 @@ static uint64_t count_slots(const struct hurdmm_store *store, uint64_t first,
                             uint64_t last)
 {
     struct hmm_index_cursor cursor;
-    bool more = hmm_index_seek(&store->cache.index, &cursor, first);
     uint64_t n = 0;
 
+    if (hmm_container_within(&store->cache, first, last))
+        return store->cache.index.count;
+    bool more = hmm_index_seek(&store->cache.index, &cursor, first);
     for (; more && cursor.key <= last; more = hmm_index_step(&cursor))
         n++;
     return n;
@@ -423,12 +499,14 @@ struct needs {
     uint64_t bonds, nodes;
 };
 
-/* What cutting a range out and moving it takes. */
+/* What cutting a range out and moving it takes; `whole`: to the same pages of
+ * an empty container. */
 static void need_shift(const struct hurdmm_store *store, uint64_t first,
-                       uint64_t last, struct needs *needs)
+                       uint64_t last, bool whole, struct needs *needs)
 {
     needs->bonds += 2 * hmm_bonds_cuts(&store->cache, first, last);
-    needs->nodes += count_slots(store, first, last) / 8 + 12;
+    if (!whole || !hmm_container_within(&store->cache, first, last))
+        needs->nodes += count_slots(store, first, last) / 8 + 12;
 }
 
 static int reserve(struct hurdmm *manager, const struct needs *needs)
@@ -438,19 +516,6 @@ static int reserve(struct hurdmm *manager, const struct needs *needs)
     return err ? err
                : hmm_slab_reserve(&manager->physmem.nodes,
                                   (size_t)needs->nodes);
-}
-
-static void drop_slots(struct hurdmm_store *store, uint64_t first,
-                       uint64_t last)
-{
-    uint64_t page, *slot;
-
-    while (first <= last &&
-           (slot = hmm_index_next(&store->cache.index, first, &page)) &&
-           page <= last) {
-        hmm_page_drop(store, page, slot, false);
-        first = page + 1;
-    }
 }
 
 /* What can fail of giving a range up, but for memory that `needs` says; *zombie
@@ -465,7 +530,7 @@ static int prepare_release(struct hurdmm_store *store, uint64_t first,
     int err = take_all(store, first, last);
     if (err)
         return err;
-    need_shift(store, first, last, needs);
+    need_shift(store, first, last, true, needs);
     if (store->container && hmm_dependent_in(&store->cache, first, last)) {
         *zombie = hmm_container_make(store->manager);
         if (!*zombie)
@@ -774,7 +839,7 @@ static int prepare(struct copy *copy, struct needs *needs)
             err = hmm_account_admit(copy->target, copy->count);
         if (!err)
             err = take_all(copy->source, copy->from, from_last);
-        need_shift(copy->source, copy->from, from_last, needs);
+        need_shift(copy->source, copy->from, from_last, false, needs);
     } else if (!(copy->flags & HURDMM_COPY_SHARED)) {
         err = revoke(copy->source, copy->from, from_last);
     }

@@ -97,6 +97,7 @@ void hmm_bond_tie(struct hmm_bond *bond, struct hmm_container *target,
 
 static void untie(struct hmm_bond *bond)
 {
+    bond->source->unread = true;
     hmm_span_remove(&bond->target->bonds, &bond->by_target);
     hmm_span_remove(&bond->source->dependents, &bond->by_source);
 }
@@ -241,19 +242,53 @@ uint64_t hmm_absent_length(const struct hmm_container *container, uint64_t page)
     }
 }
 
+/* Gives all slots to a container that has none: the index changes hands. */
+static void graft(struct hmm_container *from, struct hmm_container *to)
+{
+    struct hmm_index_cursor cursor;
+    bool more = hmm_index_seek(&from->index, &cursor, 0);
+    uint64_t frames = 0;
+
+    hmm_assert(to->index.count == 0 && to->physmem == from->physmem);
+    for (; more; more = hmm_index_step(&cursor)) {
+        uint32_t frame = HMM_SLOT_FRAME(*cursor.value);
+
+        hmm_assert(!(*cursor.value & HMM_LENT));
+        if (frame == HURDMM_FRAME_NONE)
+            continue;
+        from->physmem->table[frame].container = to;
+        frames++;
+    }
+    hmm_assert(from->payer->used >= frames);
+    from->payer->used -= frames;
+    from->payer->wired -= from->wired ? frames : 0;
+    to->payer->used += frames;
+    to->payer->wired += to->wired ? frames : 0;
+    hmm_index_clear(&to->index);
+    to->index = from->index;
+    hmm_index_init(&from->index, &from->physmem->nodes);
+}
+
 static void shift_slots(struct hmm_container *from, uint64_t first,
                         uint64_t last, struct hmm_container *to, uint64_t there)
 {
-    uint64_t page = first, found;
+    struct hmm_index_pair slots[HMM_INDEX_TAKE_MAX];
+    unsigned n;
 
-    while (page <= last && hmm_index_next(&from->index, page, &found) &&
-           found <= last) {
-        uint64_t slot = hmm_container_take(from, found);
-        int err = hmm_container_put(to, there + (found - first), slot);
-
-        hmm_assert(!err);
-        (void)err;
-        page = found + 1;
+    if (there == first && to->index.count == 0 &&
+        hmm_container_within(from, first, last)) {
+        graft(from, to);
+        return;
+    }
+    while ((n = hmm_container_take_some(from, first, last, slots)) > 0) {
+        for (unsigned i = 0; i < n; i++) {
+            int err = hmm_container_put(to, there + (slots[i].key - first),
+                                        slots[i].value);
+            hmm_assert(!err);
+            (void)err;
+        }
+        there += slots[n - 1].key - first;
+        first = slots[n - 1].key;
     }
 }
 

@@ -15,6 +15,7 @@ void hmm_container_init(struct hmm_container *container,
     hmm_span_tree_init(&container->mappings);
     hmm_span_tree_init(&container->bonds);
     hmm_span_tree_init(&container->dependents);
+    container->unread = false;
 }
 
 static void charge(struct hmm_container *container, uint32_t frame)
@@ -70,19 +71,11 @@ void hmm_container_charge(struct hmm_container *container,
 
 void hmm_container_clear(struct hmm_container *container)
 {
-    struct hmm_index_cursor cursor;
-    bool more = hmm_index_seek(&container->index, &cursor, 0);
+    struct hmm_index_pair slots[HMM_INDEX_TAKE_MAX];
+    unsigned n;
 
-    for (; more; more = hmm_index_step(&cursor)) {
-        uint32_t frame = HMM_SLOT_FRAME(*cursor.value);
-
-        hmm_assert(!(*cursor.value & HMM_LENT));
-        if (frame != HURDMM_FRAME_NONE) {
-            disown(container, frame);
-            hmm_frames_drop(container->physmem, frame, 1);
-        }
-    }
-    hmm_index_clear(&container->index);
+    while ((n = hmm_container_take_some(container, 0, UINT64_MAX, slots)) > 0)
+        hmm_frames_drop_slots(container->physmem, slots, n);
 }
 
 int hmm_container_put(struct hmm_container *container, uint64_t page,
@@ -90,9 +83,15 @@ int hmm_container_put(struct hmm_container *container, uint64_t page,
 {
     int err = hmm_index_insert(&container->index, page, slot);
 
-    if (!err)
-        own(container, page, HMM_SLOT_FRAME(slot));
-    return err;
+    if (err)
+        return err;
+    own(container, page, HMM_SLOT_FRAME(slot));
+    if (container->bonds.count > 0) {
+        struct hmm_bond *shadowed = hmm_bond_at(container, page);
+        if (shadowed)
+            shadowed->source->unread = true;
+    }
+    return 0;
 }
 
 uint64_t *hmm_container_slot(const struct hmm_container *container,
@@ -110,6 +109,30 @@ uint64_t hmm_container_take(struct hmm_container *container, uint64_t page)
     (void)err;
     disown(container, HMM_SLOT_FRAME(slot));
     return slot;
+}
+
+unsigned hmm_container_take_some(struct hmm_container *container,
+                                 uint64_t first, uint64_t last,
+                                 struct hmm_index_pair *slots)
+{
+    unsigned n = hmm_index_take(&container->index, first, last, slots);
+
+    for (unsigned i = 0; i < n; i++) {
+        hmm_assert(!(slots[i].value & HMM_LENT));
+        disown(container, HMM_SLOT_FRAME(slots[i].value));
+    }
+    return n;
+}
+
+bool hmm_container_within(const struct hmm_container *container, uint64_t first,
+                          uint64_t last)
+{
+    uint64_t lowest, highest;
+
+    return !hmm_index_next(&container->index, 0, &lowest) ||
+           (lowest >= first &&
+            hmm_index_prev(&container->index, UINT64_MAX, &highest) &&
+            highest <= last);
 }
 
 void hmm_container_swap(struct hmm_container *container, uint64_t page,

@@ -119,22 +119,58 @@ int hmm_frames_take_run(struct hmm_physmem *physmem, uint32_t count,
     return err;
 }
 
+/* Gives frames without references back to the zones. */
+static void end_use(struct hmm_physmem *physmem, uint32_t first, uint32_t count)
+{
+    if (count == 0)
+        return;
+    int err = hmm_zones_free(&physmem->zones, first, count);
+    hmm_assert(err == 0);
+    (void)err;
+    hmm_assert(physmem->used >= count);
+    physmem->used -= count;
+}
+
 void hmm_frames_drop(struct hmm_physmem *physmem, uint32_t first,
                      uint32_t count)
 {
+    uint32_t run = first; /* where the frames to free begin */
+
     for (uint32_t i = first; i < first + count; i++) {
         struct hmm_frame *frame = &physmem->table[i];
 
         hmm_assert(frame->refs > 0);
-        if (--frame->refs > 0)
+        if (--frame->refs > 0) {
+            end_use(physmem, run, i - run);
+            run = i + 1;
             continue;
+        }
         hmm_assert(!frame->pins_read && !frame->pins_write);
         frame->container = NULL;
-        int err = hmm_zones_free(&physmem->zones, i, 1);
-        hmm_assert(err == 0);
-        (void)err;
-        physmem->used--;
     }
+    end_use(physmem, run, first + count - run);
+}
+
+void hmm_frames_drop_slots(struct hmm_physmem *physmem,
+                           const struct hmm_index_pair *slots, unsigned n)
+{
+    uint32_t first = HURDMM_FRAME_NONE, count = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        uint32_t frame = HMM_SLOT_FRAME(slots[i].value);
+
+        if (count > 0 &&
+            hmm_frames_adjacent(physmem, first + count - 1, frame)) {
+            count++;
+            continue;
+        }
+        if (count > 0)
+            hmm_frames_drop(physmem, first, count);
+        first = frame;
+        count = frame != HURDMM_FRAME_NONE;
+    }
+    if (count > 0)
+        hmm_frames_drop(physmem, first, count);
 }
 
 int hmm_frames_window(struct hmm_physmem *physmem, uint32_t first,
@@ -161,7 +197,7 @@ uint64_t hmm_frame_address(const struct hmm_physmem *physmem, uint32_t frame)
 bool hmm_frames_adjacent(const struct hmm_physmem *physmem, uint32_t first,
                          uint32_t second)
 {
-    return second == first + 1 &&
+    return second == first + 1 && second < physmem->frames &&
            bank_of(physmem, first) == bank_of(physmem, second);
 }
 

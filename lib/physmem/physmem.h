@@ -54,6 +54,8 @@ struct hmm_container {
     struct hmm_span_tree mappings;   /* by byte offset; may overlap */
     struct hmm_span_tree bonds;      /* of which this is the target */
     struct hmm_span_tree dependents; /* bonds of which this is the source */
+    bool unread; /* since this was last reset, somebody stopped reading some of
+                  * it through a bond: it may have what nobody reads */
 };
 
 /* A run of a target's pages that are, where it has no slots, a source's pages:
@@ -121,6 +123,9 @@ int hmm_frames_take_run(struct hmm_physmem *physmem, uint32_t count,
 /* Drops one reference of each; a frame without references is free. */
 void hmm_frames_drop(struct hmm_physmem *physmem, uint32_t first,
                      uint32_t count);
+/* The same for the frames that slots name, neighbours at once. */
+void hmm_frames_drop_slots(struct hmm_physmem *physmem,
+                           const struct hmm_index_pair *slots, unsigned n);
 /* Where the library sees consecutive frames that are held (or, on an alias
  * port, lent to read).  ENOMEM. */
 int hmm_frames_window(struct hmm_physmem *physmem, uint32_t first,
@@ -148,6 +153,14 @@ uint64_t *hmm_container_slot(const struct hmm_container *container,
                              uint64_t page);
 /* Removes the slot of `page`; its frame is the caller's again. */
 uint64_t hmm_container_take(struct hmm_container *container, uint64_t page);
+/* The same for slots of [first, last], as many as go at once (at most
+ * HMM_INDEX_TAKE_MAX), the lowest first.  How many; 0: there are no more. */
+unsigned hmm_container_take_some(struct hmm_container *container,
+                                 uint64_t first, uint64_t last,
+                                 struct hmm_index_pair *slots);
+/* Does [first, last] have all slots of the container? */
+bool hmm_container_within(const struct hmm_container *container, uint64_t first,
+                          uint64_t last);
 /* Puts another frame (or HURDMM_FRAME_NONE) in a slot; the old one is the
  * caller's.  Nothing of the page is lent. */
 void hmm_container_swap(struct hmm_container *container, uint64_t page,
@@ -250,7 +263,8 @@ uint64_t hmm_absent_length(const struct hmm_container *container,
                            uint64_t page);
 /* Moves slots, bonds and dependents of [first, last] to another container's
  * pages from `there` on, which are empty.  Nothing of them is lent or pinned;
- * memory is reserved. */
+ * memory is reserved: no index nodes if all slots go to the same pages of a
+ * container that has none. */
 void hmm_container_shift(struct hmm_container *from, uint64_t first,
                          uint64_t last, struct hmm_container *to,
                          uint64_t there);

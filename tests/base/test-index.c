@@ -156,6 +156,37 @@ static void model_remove(struct model *model, uint64_t key)
         model->key[i] = model->key[i + 1];
 }
 
+/* Removes keys of [first, last] as many at a time as go at once. */
+static void model_take(struct model *model, uint64_t first, uint64_t last)
+{
+    struct hmm_index_pair pairs[HMM_INDEX_TAKE_MAX];
+    size_t at = model_at(model, first);
+    unsigned n = hmm_index_take(&fix.index, first, last, pairs);
+
+    ck_assert_uint_le(n, HMM_INDEX_TAKE_MAX);
+    ck_assert(n > 0 || at == model->count || model->key[at] > last);
+    for (unsigned i = 0; i < n; i++) {
+        ck_assert_uint_le(pairs[i].key, last);
+        ck_assert_uint_eq(pairs[i].key, model->key[at + i]);
+        ck_assert_uint_eq(pairs[i].value, value_of(pairs[i].key));
+    }
+    model->count -= n;
+    for (size_t i = at; i < model->count; i++)
+        model->key[i] = model->key[i + n];
+}
+
+/* From a key that is there on, or before it, for a few or for all. */
+static void model_take_some(struct model *model)
+{
+    uint64_t first = pick_there(model), length = pick(model);
+
+    first -= hmm_rand_below(&model->rand, 40);
+    if (hmm_rand_below(&model->rand, 2) == 0)
+        length = hmm_rand_below(&model->rand, 100);
+    model_take(model, first,
+               length > UINT64_MAX - first ? UINT64_MAX : first + length);
+}
+
 /* Whether find, next and prev of `key' are what the model says. */
 static bool same_at(const struct model *model, uint64_t key)
 {
@@ -215,7 +246,10 @@ static void model_run(struct model *model, uint64_t seed, int steps)
         bool growing = step / 400 % 2 == 0;
         uint64_t what = hmm_rand_below(&model->rand, 10);
 
-        if ((growing ? what < 8 : what < 2) && model->count < MODEL_MAX)
+        if (hmm_rand_below(&model->rand, growing ? 100 : 20) == 0 &&
+            model->count > 0)
+            model_take_some(model);
+        else if ((growing ? what < 8 : what < 2) && model->count < MODEL_MAX)
             model_insert(model, pick(model));
         else if (model->count > 0 && what != 8)
             model_remove(model, pick_there(model));
@@ -403,6 +437,23 @@ START_TEST(thinning_out_at_random_keeps_nodes_a_third_full)
 }
 END_TEST
 
+START_TEST(a_range_is_taken_by_whole_leaves)
+{
+    struct hmm_index_pair pairs[HMM_INDEX_TAKE_MAX];
+    unsigned calls = 0, n;
+
+    for (uint64_t key = 0; key < 31000; key++)
+        insert(key);
+    while ((n = hmm_index_take(&fix.index, 310, 30689, pairs)) > 0)
+        calls++;
+    ck_assert_uint_le(calls, 30380 / 31 + 1);
+    ck_assert_uint_eq(fix.index.count, 620);
+    ck_assert(hmm_index_check(&fix.index));
+    ck_assert_ptr_nonnull(hmm_index_find(&fix.index, 309));
+    ck_assert_ptr_nonnull(hmm_index_find(&fix.index, 30690));
+}
+END_TEST
+
 START_TEST(a_queue_of_keys_stays_small)
 {
     for (uint64_t key = 0; key < 50000; key++) {
@@ -512,6 +563,7 @@ int main(void)
     tcase_add_test(memory, keys_in_descending_order_fill_their_nodes);
     tcase_add_test(memory, sixteen_streams_in_order_fill_their_nodes);
     tcase_add_test(memory, thinning_out_at_random_keeps_nodes_a_third_full);
+    tcase_add_test(memory, a_range_is_taken_by_whole_leaves);
     tcase_add_test(memory, a_queue_of_keys_stays_small);
     tcase_add_test(memory, a_failed_insert_changes_nothing);
     tcase_add_test(memory, removing_needs_no_memory);
