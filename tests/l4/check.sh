@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: MIT
 # Boots images and judges what they say on the serial line.
 #
-#   check.sh [--silence SECONDS] --kernel DIRECTORY 'IMAGE MIB [MODULE...]'...
+#   check.sh [--silence SECONDS] --kernel DIRECTORY
+#            'IMAGE MIB [drive=SCRIPT] [MODULE...]'...
 #
 # DIRECTORY holds kernel, sigma0 and kickstart; or kernel alone, if sigma0 is in
 # it.  Images and modules lie in l4/ of the current directory, logs go beside
 # them.  An image has passed when it has counted no failure, said that it ends
 # and every line of l4/IMAGE.expected if there is one, and nothing panicked: "L4
-# PANIC", the kernel's debugger, or silence.
+# PANIC", the kernel's debugger, or silence.  `sh SCRIPT make FILE' makes the
+# first IDE disk of an image that has one, before each run; `sh SCRIPT check FILE'
+# says whether the image left on it what it should.
+. "$(dirname "$0")/machine.sh"
 silence=60
 kernel=
 while :; do
@@ -23,18 +27,18 @@ passed=0
 failed=0
 skipped=0
 
-ended='L4 IMAGE ENDS|L4 PANIC|KD#|--- KD|ASSERTION|unhandled page ?fault'
-
 boot()
 {
     if [ -f "$kernel/kickstart" ]; then
         set -- -kernel "$kernel/kickstart" \
-            -initrd "$kernel/kernel,$kernel/sigma0,$1" -m "$2"
+            -initrd "$kernel/kernel,$kernel/sigma0,$machine_files"
     else
-        set -- -kernel "$kernel/kernel" -initrd "$1" -m "$2"
+        set -- -kernel "$kernel/kernel" -initrd "$machine_files"
     fi
-    exec qemu-system-i386 -display none -nodefaults -serial stdio \
-        -monitor none -no-reboot $L4_QEMU "$@" < /dev/null
+    # shellcheck disable=SC2086
+    exec qemu-system-i386 -m "$machine_memory" -display none -nodefaults \
+        -serial stdio -monitor none -no-reboot $L4_QEMU $machine_disk_words \
+        "$@" < /dev/null
 }
 
 # Waits until the log says how it ended, or says nothing for too long.
@@ -43,7 +47,7 @@ watch()
     size=0
     quiet=0
     while kill -0 "$1" 2> /dev/null; do
-        if grep -aqE "$ended" "$2"; then
+        if grep -aqE "$machine_ended" "$2"; then
             sleep 0.2
             return 0
         fi
@@ -86,6 +90,8 @@ judge()
         fail "$1" 'it counted nothing' "$2"
     elif [ -f "l4/$1.expected" ] && ! says "l4/$1.expected" "$2"; then
         fail "$1" 'it did not say what the simulated machine says' "$2"
+    elif ! machine_disk_good "l4/$1.disk" >> "$2" 2>&1; then
+        fail "$1" 'what it left on its disk' "$2"
     else
         set -- "$1" "$2" $sums
         passed=$((passed + $3))
@@ -98,16 +104,14 @@ judge()
 
 run()
 {
-    image=$1
-    memory=$2
-    shift 2
-    files=l4/$image
-    for module in "$@"; do
-        files=$files,l4/$module
-    done
+    machine_words "$@"
+    image=$machine_image
     log=l4/$image.log
-    : > "$log"
-    (boot "$files" "$memory") > "$log" 2>&1 &
+    if ! machine_disk "l4/$image.disk" > "$log" 2>&1; then
+        fail "$image" 'no disk' "$log"
+        return
+    fi
+    (boot) > "$log" 2>&1 &
     pid=$!
     if watch $pid "$log"; then
         kill $pid 2> /dev/null

@@ -8,8 +8,9 @@ name=nucleus
 . "$top_srcdir/tests/support/report.sh"
 
 here=$top_srcdir/tests/l4
+. "$here/machine.sh"
 rules=21
-seconds=30
+seconds=60
 
 build()
 {
@@ -31,19 +32,7 @@ boot()
 {
     log=$1
     shift
-    : > "$log"
-    timeout $seconds qemu-system-i386 -m 64 -display none -nodefaults \
-        -serial "file:$log" -monitor none -no-reboot "$@" \
-        < /dev/null > /dev/null 2>&1 &
-    qemu=$!
-    while kill -0 $qemu 2> /dev/null; do
-        if grep -aqE 'L4 IMAGE ENDS|L4 PANIC|KD#|nobody minded' "$log"; then
-            kill $qemu 2> /dev/null
-            break
-        fi
-        sleep 0.1
-    done
-    wait $qemu 2> /dev/null
+    machine_run "$log" $seconds 64 "$@"
     tr -d '\r' < "$log" > "$log.text"
 }
 
@@ -53,7 +42,9 @@ on_nucleus()
     words=$2
     image=$3
     shift 3
-    boot "$log" -kernel "$work/nucleus" -append "$words" -initrd "$image" "$@"
+    # shellcheck disable=SC2086
+    boot "$log" $machine_exact -kernel "$work/nucleus" -append "$words" \
+        -initrd "$image" "$@"
 }
 
 answers()
@@ -110,8 +101,7 @@ while [ $rule -le $rules ]; do
 done
 
 for run in one two; do
-    on_nucleus "$work/$run" 'perturb=7 strict=0' "$work/probe" \
-        -icount shift=0,sleep=off -rtc clock=vm
+    on_nucleus "$work/$run" 'perturb=7 strict=0' "$work/probe"
 done
 expect 'a seed repeats' cmp "$work/one.text" "$work/two.text"
 finish

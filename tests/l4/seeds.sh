@@ -3,81 +3,104 @@
 # Boots images on the perturbing test kernel, with another seed each time: a
 # failure is one of the image, and can be repeated.
 #
-#   seeds.sh KERNEL FIRST COUNT 'IMAGE MIB [MODULE...]'...
+#   seeds.sh KERNEL FIRST COUNT 'IMAGE MIB [drive=SCRIPT] [MODULE...]'...
 #
-# Images and modules lie in l4/, as for check.sh. Each seed takes the next image;
-# two machines run at a time. L4_WORDS are more words for the kernel (check=1).
+# Images and modules lie in l4/, as for check.sh, where drive= is explained too.
+# Each seed takes the next image, so that all have their share. L4_JOBS machines
+# run at a time (as many as there are processors). L4_WORDS are more words for
+# the kernel (check=1); L4_SECONDS is what one run may take (120).
+here=$(dirname "$0")
+. "$here/machine.sh"
 kernel=$1
 first=$2
 count=$3
 shift 3
+jobs=${L4_JOBS:-$(nproc)}
+seconds=${L4_SECONDS:-120}
+
+if ! command -v qemu-system-i386 > /dev/null; then
+    echo 'FAIL: nothing was booted: there is no qemu-system-i386'
+    echo 'l4-seeds: 0 passed, 1 failed, 0 skipped'
+    exit 1
+fi
+if [ $# -eq 0 ] || ! [ -f "$kernel" ]; then
+    echo "FAIL: nothing was booted: no image, or no kernel $kernel"
+    echo 'l4-seeds: 0 passed, 1 failed, 0 skipped'
+    exit 1
+fi
 work=$(mktemp -d) || exit 99
 trap 'rm -rf "$work"' EXIT
-seconds=${L4_SECONDS:-60}
-ended='L4 IMAGE ENDS|L4 PANIC|KD#'
 
-# one SEED IMAGE MIB [MODULE...]
+failed()
+{
+    echo "FAIL: $machine_image with seed $1: $2"
+    tr -d '\r' < "$3" | tail -n 12 | sed 's/^/    | /'
+    echo "$1" >> "$work/failed"
+}
+
+# one SEED IMAGE MIB [WORD...]
 one()
 {
     seed=$1
-    image=$2
-    memory=$3
-    shift 3
-    files=l4/$image
-    for module in "$@"; do
-        files=$files,l4/$module
-    done
+    shift
+    machine_words "$@"
     log=$work/$seed
-    : > "$log"
-    timeout "$seconds" qemu-system-i386 -m "$memory" -display none \
-        -nodefaults -serial "file:$log" -monitor none -no-reboot \
-        -icount shift=0,sleep=off -rtc clock=vm -kernel "$kernel" \
-        -append "perturb=$seed ${L4_WORDS-check=1}" -initrd "$files" \
-        < /dev/null > /dev/null 2>&1 &
-    qemu=$!
-    while kill -0 $qemu 2> /dev/null && ! grep -aqE "$ended" "$log"; do
-        sleep 0.1
-    done
-    sleep 0.1
-    kill $qemu 2> /dev/null
-    wait $qemu 2> /dev/null
-    if grep -aq ' 0 failed, ' "$log" && grep -aq 'L4 IMAGE ENDS' "$log" &&
-        ! grep -aqE 'L4 PANIC|KD#' "$log"; then
-        echo pass >> "$work/passed"
-    else
-        echo "FAIL: $image with seed $seed"
-        tr -d '\r' < "$log" | tail -n 12 | sed 's/^/    | /'
-        echo fail >> "$work/failed"
+    disk=$work/$seed.disk
+    if ! machine_disk "$disk" > "$log" 2>&1; then
+        failed "$seed" 'no disk' "$log"
+        return
     fi
-    rm -f "$log"
+    # shellcheck disable=SC2086
+    machine_run "$log" "$seconds" "$machine_memory" $machine_exact \
+        -kernel "$kernel" -append "perturb=$seed ${L4_WORDS-check=1}" \
+        -initrd "$machine_files" $machine_disk_words
+    if ! grep -aq ' 0 failed, ' "$log" || ! grep -aq 'L4 IMAGE ENDS' "$log" ||
+        grep -aqE 'L4 PANIC|KD#' "$log"; then
+        failed "$seed" 'it did not pass' "$log"
+    elif ! machine_disk_good "$disk" > "$log" 2>&1; then
+        failed "$seed" 'what it left on its disk' "$log"
+    else
+        echo "$machine_image" >> "$work/passed"
+    fi
+    rm -f "$log" "$disk"
 }
 
-# Every second seed of the range, from the one that is given.
+# some SEED END SPEC...: every jobs-th seed of the range.
 some()
 {
-    seed=$1
+    at=$1
     end=$2
     shift 2
-    while [ "$seed" -lt "$end" ]; do
-        shifts=$((seed % $#))
+    while [ "$at" -lt "$end" ]; do
+        shifts=$((at % $#))
         for words in "$@"; do
             [ $shifts -gt 0 ] || break
             shifts=$((shifts - 1))
         done
-        next=$((seed + 2))
         # shellcheck disable=SC2086
-        one "$seed" $words
-        seed=$next
+        one "$at" $words
+        at=$((at + jobs))
     done
 }
 
 : > "$work/passed"
 : > "$work/failed"
-end=$((first + count))
-some "$first" $end "$@" &
-some $((first + 1)) $end "$@"
+job=0
+while [ $job -lt "$jobs" ]; do
+    some $((first + job)) $((first + count)) "$@" &
+    job=$((job + 1))
+done
 wait
 passed=$(wc -l < "$work/passed")
 failed=$(wc -l < "$work/failed")
+for words in "$@"; do
+    image=${words%% *}
+    echo "$image: $(grep -cx "$image" "$work/passed") seeds passed"
+    # One that had no seed was not tested.
+    if [ "$count" -ge $# ] && ! grep -qx "$image" "$work/passed"; then
+        echo "FAIL: $image passed with no seed"
+        failed=$((failed + 1))
+    fi
+done
 echo "l4-seeds: $passed passed, $failed failed, 0 skipped"
-[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+[ "$failed" -eq 0 ] && [ "$passed" -eq "$count" ]

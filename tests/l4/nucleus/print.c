@@ -126,9 +126,10 @@ void print_frame(const struct frame *frame)
 void *memset(void *to, int value, size_t length)
 {
     void *at = to;
-    __asm__ volatile("rep stosb"
-                     : "+D"(at), "+c"(length)
-                     : "a"(value)
+    size_t words = length / 4, rest = length % 4;
+    __asm__ volatile("rep stosl\n\tmovl %3, %%ecx\n\trep stosb"
+                     : "+D"(at), "+c"(words)
+                     : "a"((value & 0xff) * 0x01010101u), "r"(rest)
                      : "memory");
     return to;
 }
