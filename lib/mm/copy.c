@@ -943,6 +943,8 @@ static int hold_targets(struct copy *copies, size_t count, size_t *held)
 
 /* How often a copy makes room for itself before it gives up. */
 #define TRIES_MAX 8
+/* Taking rights back may need up to as many mappings as this has pages. */
+#define ROOM 1024u
 
 static int copy_all(struct hurdmm *manager, struct copy *copies, size_t count)
 {
@@ -959,8 +961,10 @@ static int copy_all(struct hurdmm *manager, struct copy *copies, size_t count)
         err = copy_now(manager, copies, count);
         if (err != ENOMEM || tries == TRIES_MAX - 1)
             break;
+        /* It may be frames that lack, or the port's mappings. */
+        bool room = hmm_space_make_room(manager->own, ROOM);
         err = hmm_reclaim(manager, manager->readahead);
-        err = err == EAGAIN ? 0 : err;
+        err = err == EAGAIN || room ? 0 : err;
     }
     for (size_t i = 0; i < held; i++) {
         if (copies[i].target->container)

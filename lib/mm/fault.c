@@ -332,17 +332,22 @@ static int look_up(struct hurdmm_space *space, const struct hurdmm_fault *fault,
     return 0;
 }
 
-/* The page itself is spared meanwhile, or it would have to be filled again. */
+/* Pages that lose their rights come back by a soft fault; pages that leave must
+ * be filled again, and may not be able to leave.  So those are next, and the
+ * page itself is spared. */
 int hmm_port_room(struct hmm_want *want)
 {
     struct hurdmm_store *store = want->store;
+    struct hurdmm_space *space =
+        want->region ? want->region->space : store->manager->own;
     const uint64_t *slot = hmm_container_slot(&store->cache, want->page);
 
     if (want->refused++ >= REFUSALS_MAX)
         return ENOMEM;
     if (hmm_resident(slot))
         hmm_note_recent(store->manager, slot);
-    hmm_reclaim_others(store->manager, store->manager->readahead);
+    if (!hmm_space_make_room(space, store->manager->readahead))
+        hmm_reclaim_others(store->manager, store->manager->readahead);
     return EAGAIN;
 }
 

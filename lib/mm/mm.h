@@ -192,6 +192,7 @@ struct hurdmm_space {
     struct hmm_span_tree arenas; /* what the port reserved for us */
     struct hmm_span_tree catchers;
     size_t arena_size; /* of the next one */
+    uintptr_t hand;    /* where hmm_space_make_room goes on */
 };
 
 struct hmm_region {
@@ -493,6 +494,9 @@ int hmm_store_settle(struct hurdmm_store *store, uint64_t offset,
 struct hmm_region *hmm_region_at(struct hurdmm_space *space, uintptr_t address);
 struct hmm_region *hmm_region_next(struct hmm_region *region);
 uint64_t hmm_region_page(const struct hmm_region *region, uintptr_t address);
+/* Takes rights back from about so many pages, which stay in memory, for the port
+ * to have mappings again.  Whether it took any. */
+bool hmm_space_make_room(struct hurdmm_space *space, uint32_t pages);
 int hmm_space_room(struct hurdmm_space *space, uintptr_t address, size_t length,
                    unsigned flags, uintptr_t *found);
 void hmm_space_shrink(struct hurdmm_space *space, uintptr_t address,

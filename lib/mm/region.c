@@ -312,6 +312,84 @@ static bool pinned_in(struct hurdmm_space *space, uint64_t first, uint64_t last,
     return false;
 }
 
+/* Room among the port's mappings.  Whole windows of addresses are taken back,
+ * because neighbours that show nothing melt into one mapping, whereas one page
+ * taken from the middle of a run makes two of it. */
+#define WINDOW 256u
+#define WINDOWS_MAX 64u
+
+/* Takes pages back from every address that shows them: else their LENT bits
+ * would stay, and who takes them back next would make mappings of nothing.
+ * Pinned pages stay. */
+static void take_pages(struct hurdmm_store *store, uint64_t first,
+                       uint64_t last)
+{
+    struct hmm_physmem *physmem = &store->manager->physmem;
+    struct hmm_batch batch;
+    int err = 0;
+
+    hmm_batch_begin(&batch, physmem, HURDMM_NONE);
+    for (uint64_t page = first; !err && page <= last; page++) {
+        struct hmm_place home = {.container = &store->cache, .page = page};
+
+        hmm_home(&home);
+        uint64_t *slot = hmm_container_slot(home.container, home.page);
+        if (!hmm_resident(slot))
+            continue;
+        const struct hmm_frame *frame = &physmem->table[HMM_SLOT_FRAME(*slot)];
+        if (!frame->pins_read && !frame->pins_write)
+            err = hmm_batch_add(&batch, home.container, home.page, slot);
+    }
+    /* What an error leaves lent is lent still, and that is all. */
+    if (!err)
+        (void)hmm_batch_end(&batch);
+}
+
+/* Takes the next window after the hand back.  Where nothing is present the hand
+ * moves on at once. */
+static void take_window(struct hurdmm_space *space)
+{
+    unsigned shift = space->manager->physmem.page_shift;
+    struct hmm_span *span =
+        hmm_span_first_overlap(&space->regions, space->hand, UINTPTR_MAX);
+    uint64_t from, to;
+
+    if (!span) {
+        space->hand = 0;
+        return;
+    }
+    struct hmm_region *region = region_of(span);
+    uint64_t start = hmm_max(space->hand, span->first);
+    space->hand = (uintptr_t)(span->last + 1); /* 0: the space begins again */
+    if (!region->store)
+        return;
+    part_of(region, start, span->last, &from, &to);
+    uint64_t absent = hmm_absent_length(&region->store->cache, from >> shift);
+    if (absent > (to - from) >> shift)
+        return;
+    from += absent << shift;
+    to = hmm_min(to, from + ((WINDOW << shift) - 1));
+    take_pages(region->store, from >> shift, to >> shift);
+    if (to < region->mapping.by_offset.last)
+        space->hand = hmm_mapping_address(&region->mapping, (to + 1) >> shift);
+}
+
+bool hmm_space_make_room(struct hurdmm_space *space, uint32_t pages)
+{
+    struct hurdmm *manager = space->manager;
+    uint64_t before = manager->physmem.reclaim_pages;
+
+    /* Where bytes move with the rights there is nothing to win by it. */
+    if (!(manager->info.features & HURDMM_PORT_ALIAS))
+        return false;
+    for (unsigned i = 0; i < WINDOWS_MAX; i++) {
+        take_window(space);
+        if (manager->physmem.reclaim_pages - before >= pages)
+            return true;
+    }
+    return manager->physmem.reclaim_pages != before;
+}
+
 /* Splits the region that spans `address` so that one begins there.  The memory
  * for it is reserved. */
 static void split_at(struct hurdmm_space *space, uint64_t address)

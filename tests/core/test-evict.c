@@ -541,6 +541,52 @@ START_TEST(mappings_that_run_out_are_survived)
 }
 END_TEST
 
+/* All pages are dirty and have nowhere to go: what runs out is not memory. */
+START_TEST(mappings_that_run_out_evict_nothing)
+{
+    struct world_options options = {.mappings = 6, .frames = 96};
+    restart(&options);
+    struct disk *disk = world_disk_of(&world, 64 * world.page, 0,
+                                      HURDMM_STORE_NO_STEAL, DISK_PLAIN);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    for (unsigned round = 0; round < 3; round++)
+        for (unsigned i = 0; i < 64; i++)
+            world_put(&world, at + i * 37 % 64 * world.page,
+                      (uint8_t)(i + round));
+    for (unsigned i = 0; i < 64; i++)
+        world_expect(&world, at + i * 37 % 64 * world.page, i + 2);
+    ck_assert_uint_eq(world_stats(&world).evictions, 0);
+    ck_assert_uint_eq(world_stats(&world).pages_out, 0);
+    ck_assert_uint_eq(disk->ins, 64);
+}
+END_TEST
+
+/* The same through a container that reads another's pages: nothing of what is
+ * mapped is its own. */
+START_TEST(mappings_that_run_out_are_taken_from_copies_too)
+{
+    struct world_options options = {.mappings = 6, .frames = 96};
+    struct hurdmm_container *c, *copy;
+    uint64_t done;
+    uintptr_t address = 0;
+    restart(&options);
+    ck_assert_int_eq(hurdmm_container_create(world.manager, &c), 0);
+    ck_assert_int_eq(hurdmm_container_create(world.manager, &copy), 0);
+    ck_assert_int_eq(hurdmm_container_allocate(c, 0, 64 * world.page, 0, &done),
+                     0);
+    ck_assert_int_eq(
+        hurdmm_container_copy(copy, 0, c, 0, 64 * world.page, 0, &done), 0);
+    struct hurdmm_bind_options bind = {.struct_size = sizeof bind,
+                                       .space = world.space,
+                                       .container = copy,
+                                       .length = 64 * world.page,
+                                       .rights = HURDMM_READ};
+    ck_assert_int_eq(hurdmm_bind(&bind, &address), 0);
+    for (unsigned i = 0; i < 192; i++)
+        world_expect(&world, address + i * 37 % 64 * world.page, 0);
+}
+END_TEST
+
 START_TEST(library_memory_does_not_grow_with_use)
 {
     struct disk *disk = world_disk(&world, 64 * world.page, 0);
@@ -575,6 +621,8 @@ static Suite *suite(void)
     tcase_add_test(leave, discardable_pages_are_dropped_and_made_again);
     tcase_add_test(leave, a_page_touched_on_trial_stays);
     tcase_add_test(leave, mappings_that_run_out_are_survived);
+    tcase_add_test(leave, mappings_that_run_out_evict_nothing);
+    tcase_add_test(leave, mappings_that_run_out_are_taken_from_copies_too);
     tcase_add_test(leave, library_memory_does_not_grow_with_use);
     suite_add_tcase(s, leave);
     TCase *stay = tcase_create("stay");
