@@ -19,6 +19,7 @@
 #ifndef HURDMM_L4_H
 #define HURDMM_L4_H
 
+#include <hurdmm/block.h>
 #include <hurdmm/types.h>
 
 #ifdef __cplusplus
@@ -91,6 +92,40 @@ struct hurdmm_l4_module {
 
 /* ENOENT: there are fewer.  EFAULT: sigma0 does not give its memory. */
 int hurdmm_l4_get_module(unsigned index, struct hurdmm_l4_module *module);
+
+/* Disks on the PC's two IDE channels: 0 or 1, each with drive 0 (master) and 1
+ * (slave).  *block is then good for block stores, partitions and swap; it does
+ * its work on the threads that wait for it, and from hurdmm_block_serve. */
+
+#define HURDMM_L4_DISK_POLL 1u   /* without interrupts */
+#define HURDMM_L4_DISK_NO_DMA 2u /* every word by the processor */
+
+/* Takes a disk.  The first of a channel resets it, and its flags and manager are
+ * those of the channel; the manager pays for 17 pages of tables and buffers
+ * (without them there is no DMA).  EINVAL, EBUSY (open already, or the channel
+ * belongs to another manager), ENODEV (no drive, or no medium in it), ENOTSUP
+ * (not a disk), ETIMEDOUT, EIO (it does not say what it is). */
+int hurdmm_l4_disk_open(struct hurdmm *manager, unsigned channel,
+                        unsigned drive, unsigned flags,
+                        struct hurdmm_block **block);
+/* Gives it back, before its manager goes; nobody uses it any more.  EINVAL, or
+ * why what the disk has cached could not be written to its medium. */
+int hurdmm_l4_disk_close(struct hurdmm_block *block);
+
+/* What the channel of a disk has done since it was opened. */
+struct hurdmm_l4_disk_stats {
+    size_t struct_size;
+    uint64_t commands;     /* of all kinds */
+    uint64_t dma_commands; /* of those */
+    uint64_t requests;
+    uint64_t sectors_read, sectors_written;
+    uint64_t bytes_copied; /* that DMA could not reach */
+    uint64_t retries;
+    uint64_t interrupts_missed;
+};
+/* EINVAL: not such a disk. */
+int hurdmm_l4_disk_get_stats(struct hurdmm_block *block,
+                             struct hurdmm_l4_disk_stats *stats);
 
 /* Writes to the console. */
 void hurdmm_l4_print(const char *text);

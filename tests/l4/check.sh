@@ -3,15 +3,15 @@
 # Boots images and judges what they say on the serial line.
 #
 #   check.sh [--silence SECONDS] --kernel DIRECTORY
-#            'IMAGE MIB [drive=SCRIPT] [MODULE...]'...
+#            'IMAGE MIB [MODULE...]'...
 #
 # DIRECTORY holds kernel, sigma0 and kickstart; or kernel alone, if sigma0 is in
 # it.  Images and modules lie in l4/ of the current directory, logs go beside
 # them.  An image has passed when it has counted no failure, said that it ends
 # and every line of l4/IMAGE.expected if there is one, and nothing panicked: "L4
-# PANIC", the kernel's debugger, or silence.  `sh SCRIPT make FILE' makes the
-# first IDE disk of an image that has one, before each run; `sh SCRIPT check FILE'
-# says whether the image left on it what it should.
+# PANIC", the kernel's debugger, or silence.  `l4/drives' makes the drives of an
+# image that has some, before each run, and says afterwards whether the image
+# left on them what it should (tests/l4/drives.c).
 . "$(dirname "$0")/machine.sh"
 silence=60
 kernel=
@@ -90,14 +90,16 @@ judge()
         fail "$1" 'it counted nothing' "$2"
     elif [ -f "l4/$1.expected" ] && ! says "l4/$1.expected" "$2"; then
         fail "$1" 'it did not say what the simulated machine says' "$2"
-    elif ! machine_disk_good "l4/$1.disk" >> "$2" 2>&1; then
+    elif ! machine_disk_good "l4/$1.drives" >> "$2" 2>&1; then
         fail "$1" 'what it left on its disk' "$2"
     else
+        drives=$(sed -n 's/^drives: \([0-9]*\) passed$/\1/p' "$2")
         set -- "$1" "$2" $sums
-        passed=$((passed + $3))
+        passed=$((passed + $3 + ${drives:-0}))
         failed=$((failed + $4))
         skipped=$((skipped + $5))
-        echo "$1: $3 passed, $4 failed, $5 skipped"
+        echo "$1: $3 passed, $4 failed, $5 skipped" \
+            "${drives:+and $drives on its drives}"
         tr -d '\r' < "$2" | grep -a '^SKIP: '
     fi
 }
@@ -107,7 +109,7 @@ run()
     machine_words "$@"
     image=$machine_image
     log=l4/$image.log
-    if ! machine_disk "l4/$image.disk" > "$log" 2>&1; then
+    if ! machine_disk "l4/$image.drives" > "$log" 2>&1; then
         fail "$image" 'no disk' "$log"
         return
     fi

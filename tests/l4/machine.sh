@@ -26,36 +26,30 @@ machine_run()
     rm -f "$run_log.pipe"
 }
 
-# machine_words IMAGE MIB [drive=SCRIPT] [MODULE...]: sets what the words mean:
-# machine_image, machine_memory, machine_drive (or nothing) and machine_files.
+# machine_words IMAGE MIB [MODULE...]: sets what the words mean: machine_image,
+# machine_memory and machine_files.
 machine_words()
 {
     machine_image=$1
     machine_memory=$2
-    machine_drive=
     machine_files=l4/$1
     shift 2
     for machine_word in "$@"; do
-        case $machine_word in
-        drive=*) machine_drive=${machine_word#drive=} ;;
-        *) machine_files=$machine_files,l4/$machine_word ;;
-        esac
+        machine_files=$machine_files,l4/$machine_word
     done
 }
 
-# machine_disk FILE: a fresh disk for the image that has one; machine_disk_words
-# are then what the emulator must be told of it.
+# machine_disk DIRECTORY: fresh drives for the image, if it has any, in files
+# there; machine_disk_words are then what the emulator must be told of them.
 machine_disk()
 {
-    machine_disk_words=
-    [ -n "$machine_drive" ] || return 0
-    machine_disk_words="-drive if=ide,index=0,format=raw,file=$1"
-    rm -f "$1"
-    sh "$machine_drive" make "$1"
+    mkdir -p "$1"
+    machine_disk_words=$(l4/drives make "$machine_image" "$1")
 }
 
-# machine_disk_good FILE: whether it holds what the image must have left there.
+# machine_disk_good DIRECTORY: whether they hold what the image must have left
+# there; how much was looked at is the last line.
 machine_disk_good()
 {
-    [ -z "$machine_drive" ] || sh "$machine_drive" check "$1"
+    l4/drives check "$machine_image" "$1"
 }

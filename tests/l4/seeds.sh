@@ -3,9 +3,9 @@
 # Boots images on the perturbing test kernel, with another seed each time: a
 # failure is one of the image, and can be repeated.
 #
-#   seeds.sh KERNEL FIRST COUNT 'IMAGE MIB [drive=SCRIPT] [MODULE...]'...
+#   seeds.sh KERNEL FIRST COUNT 'IMAGE MIB [MODULE...]'...
 #
-# Images and modules lie in l4/, as for check.sh, where drive= is explained too.
+# Images and modules lie in l4/, as for check.sh, and their drives come as there.
 # Each seed takes the next image, so that all have their share. L4_JOBS machines
 # run at a time (as many as there are processors). L4_WORDS are more words for
 # the kernel (check=1); L4_SECONDS is what one run may take (120).
@@ -45,7 +45,7 @@ one()
     shift
     machine_words "$@"
     log=$work/$seed
-    disk=$work/$seed.disk
+    disk=$work/$seed.drives
     if ! machine_disk "$disk" > "$log" 2>&1; then
         failed "$seed" 'no disk' "$log"
         return
@@ -62,7 +62,7 @@ one()
     else
         echo "$machine_image" >> "$work/passed"
     fi
-    rm -f "$log" "$disk"
+    rm -rf "$log" "$disk"
 }
 
 # some SEED END SPEC...: every jobs-th seed of the range.
