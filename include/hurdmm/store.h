@@ -79,7 +79,32 @@ struct hurdmm_store_ops {
                   uint64_t *start, uint64_t *length);
     /* Called once, after the last use of the store. */
     void (*destroy)(void *hook);
+
+    /* Memory is short, and the block at `offset` is dirty: must it be written?
+     * Answers HURDMM_VICTIM_WRITE or, when nothing in it is worth that,
+     * HURDMM_VICTIM_DROP.  From before the question until the answer has been
+     * acted on, the block cannot be written to where it is: who writes to it
+     * then, has it kept with what they wrote.  So a store that sees, under a
+     * lock of its own, that nobody uses the block, and that notes there that
+     * its contents are lost, may hand it out again at once.  After a drop the
+     * contents are what they were, until the block leaves memory unwritten; the
+     * next page_in is not told.
+     * Asked only before writes that nobody asked for, not by flush, return,
+     * sync and destroy, and not while copies depend on the block.  A store
+     * without page_out, or with NO_STEAL, is asked too: what it does not drop
+     * stays.  DISCARDABLE stores need not be asked. */
+    int (*victim)(struct hurdmm_store *store, void *hook, uint64_t offset,
+                  size_t length);
+    /* As page_in, for blocks that were discarded under pressure since they were
+     * last there (HURDMM_WHY_DISCARDED); all blocks of a call are.  NULL:
+     * page_in makes them too. */
+    int (*refill)(struct hurdmm_store *store, void *hook, uint64_t offset,
+                  void *buffer, size_t length, size_t *done);
 };
+
+/* Answers of victim. */
+#define HURDMM_VICTIM_WRITE 0
+#define HURDMM_VICTIM_DROP 1
 
 struct hurdmm_store_options {
     size_t struct_size;

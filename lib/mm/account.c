@@ -102,7 +102,8 @@ static int shed(struct hurdmm_store *store, uint64_t count)
     }
     if (count == 0)
         return 0;
-    if (dirty == UINT64_MAX || !store->ops.page_out)
+    if (dirty == UINT64_MAX || !store->ops.page_out ||
+        store->flags & HURDMM_STORE_NO_STEAL)
         return EDQUOT;
     int err = hmm_launder(store, dirty, 0, UINT64_MAX, 0, NULL);
     return err ? err : EAGAIN;

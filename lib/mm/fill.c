@@ -49,6 +49,41 @@ static uint64_t window_for(struct hmm_want *want)
     return hmm_min(most, hmm_max(2, (uint64_t)region->window * 2));
 }
 
+static bool marker(const uint64_t *slot)
+{
+    return slot && (*slot & (HMM_DISCARDED | HMM_OWN));
+}
+
+/* Was the block discarded, and is nothing else known of it? */
+static bool discarded_at(const struct hurdmm_store *store, uint64_t page,
+                         uint64_t block)
+{
+    bool some = false;
+
+    for (uint64_t i = page; i < page + block; i++) {
+        const uint64_t *slot = hmm_container_slot(&store->cache, i);
+
+        if (slot && !marker(slot))
+            return false;
+        some = some || (slot && *slot & HMM_DISCARDED);
+    }
+    return some;
+}
+
+/* Stores are told whether what they fill was discarded: of the blocks from
+ * `first` on, the first that is not as that one, or that is there. */
+static uint64_t alike_until(const struct hurdmm_store *store, uint64_t first,
+                            uint64_t block, uint64_t end)
+{
+    uint64_t page = first + block;
+
+    if (!discarded_at(store, first, block))
+        return hmm_index_next(&store->cache.index, page, &page) ? page : end;
+    while (page < end && discarded_at(store, page, block))
+        page += block;
+    return page;
+}
+
 /* Cuts a window at the region's end, the store's, its extent's, a hold, and the
  * first page that is there. */
 static uint64_t cut_window(struct hmm_want *want, uint64_t first,
@@ -57,25 +92,19 @@ static uint64_t cut_window(struct hmm_want *want, uint64_t first,
     struct hurdmm_store *store = want->store;
     unsigned shift = store->manager->physmem.page_shift;
     uint64_t block = store->block_pages;
-    uint64_t end = hmm_store_pages(store), found;
+    uint64_t end = hmm_store_pages(store);
 
     if (pattern_of(want))
         end = hmm_min(end, (want->region->mapping.by_offset.last >> shift) + 1);
     if (store->held && store->hold_first > first)
         end = hmm_min(end, store->hold_first);
-    if (hmm_index_next(&store->cache.index, first + block, &found))
-        end = hmm_min(end, found);
+    end = hmm_min(end, alike_until(store, first, block, end));
     const struct hmm_bond *bond =
         hmm_bond_in(&store->cache, first + block, UINT64_MAX);
     if (bond)
         end = hmm_min(end, bond->by_target.first);
     count = hmm_min(count, end > first ? end - first : 0);
     return hmm_max(count / block * block, block);
-}
-
-static bool marker(const uint64_t *slot)
-{
-    return slot && (*slot & (HMM_DISCARDED | HMM_OWN));
 }
 
 /* A page that was absent in spite of a bond must not read through it now. */
@@ -360,9 +389,12 @@ static int ask_simple(struct hurdmm_request *request, uint64_t behalf)
     struct hmm_call call;
 
     request->executor = hmm_thread_self(manager);
+    bool again = request->info.why == HURDMM_WHY_DISCARDED && store->ops.refill;
+
     hmm_call_begin(&call, store, behalf);
-    int err = store->ops.page_in(store, store->hook, request->info.offset,
-                                 request->buffer, request->length, &done);
+    int err = (again ? store->ops.refill : store->ops.page_in)(
+        store, store->hook, request->info.offset, request->buffer,
+        request->length, &done);
     hmm_call_end(&call);
     if (err && done == request->length)
         done = 0; /* it did not say how much: nothing, then */

@@ -8,6 +8,11 @@
  * gets a frame of its own (hmm_page_renew); the run keeps the old one and frees
  * it at the end.
  *
+ * A store with an opinion is asked, while the run is marked, about each block
+ * that nobody asked to be written.  A block that it drops ends as if it had been
+ * written: nothing can be lost that was written before the question, and what
+ * was written after it has made the page dirty again.
+ *
  * A page is marked clean when its write begins and dirty again when it fails:
  * so a page that is dirty at the end was dirtied meanwhile, or failed.  A
  * failed page stays, readable and dirty, and is left alone by background work
@@ -23,8 +28,12 @@ struct run {
     struct hmm_bounce *bounce; /* the bytes are put together there, or NULL */
     void *bytes;
     size_t length;
+    uint64_t asked;   /* a bit for each page that the store may drop */
+    uint64_t dropped; /* and for each that it did */
     uint32_t frame[HMM_RUN_MAX];
 };
+
+_Static_assert(HMM_RUN_MAX <= 64, "a run has more pages than a word has bits");
 
 /* May this page be written now? */
 static bool wanted(const struct hurdmm_store *store, const uint64_t *slot,
@@ -208,17 +217,34 @@ static int take_run(struct run *run)
     return hmm_batch_end(&batch);
 }
 
+/* Is the store asked about what it is to write? */
+static bool may_ask(const struct hurdmm_store *store, unsigned how)
+{
+    return store->ops.victim && !(how & HMM_LAUNDER_ASKED);
+}
+
+/* May the library write to the store, being asked or not? */
+static bool may_write(const struct hurdmm_store *store, unsigned how)
+{
+    return store->ops.page_out &&
+           (how & HMM_LAUNDER_ASKED || !(store->flags & HURDMM_STORE_NO_STEAL));
+}
+
 static void mark_run(struct run *run)
 {
     struct hurdmm_store *store = run->store;
     struct hurdmm *manager = store->manager;
     unsigned shift = manager->physmem.page_shift;
+    bool ask = may_ask(store, run->how);
 
     for (uint32_t i = 0; i < run->count; i++) {
         uint64_t *slot = hmm_container_slot(&store->cache, run->first + i);
 
         if (!manager->physmem.table[run->frame[i]].pins_write)
             hmm_page_clean(store, slot);
+        /* Copies must not lose what the store would not miss. */
+        if (ask && !hmm_depended_on(&store->cache, run->first + i))
+            run->asked |= UINT64_C(1) << i;
         *slot |= HMM_WRITING;
         store->writing++;
         manager->writing++;
@@ -267,6 +293,21 @@ static int gather(struct run *run)
     return 0;
 }
 
+/* The store does without the page's memory neither way: it stays. */
+static void keep_page(struct run *run, uint64_t *slot)
+{
+    struct hurdmm_store *store = run->store;
+    struct hurdmm *manager = store->manager;
+
+    hmm_page_dirty(store, slot);
+    if (!(*slot & HMM_RANKED))
+        return;
+    /* Or it would be named again at once. */
+    hmm_page_touched(store, slot);
+    manager->policy->kept(manager->policy_state, HMM_SLOT_FRAME(*slot));
+    manager->kept++;
+}
+
 static void end_bad_page(struct run *run, uint64_t *slot, int err)
 {
     struct hurdmm_store *store = run->store;
@@ -298,7 +339,17 @@ static void end_page(struct run *run, uint32_t i, int err)
         end_bad_page(run, slot, err);
         return;
     }
-    manager->stats.pages_out++;
+    if (!(run->dropped >> i & 1)) {
+        if (!may_write(store, run->how)) {
+            keep_page(run, slot);
+            return;
+        }
+        manager->stats.pages_out++;
+    } else {
+        manager->stats.discards++;
+        if (hmm_depended_on(&store->cache, page))
+            hmm_page_dirty(store, slot); /* a copy was taken meanwhile */
+    }
     if (!(run->how & HMM_LAUNDER_EVICT) || !(*slot & HMM_ON_TRIAL) ||
         *slot & (HMM_DIRTY | HMM_LENT) || hmm_page_pinned(manager, *slot) ||
         hmm_page_held(store, page))
@@ -339,6 +390,7 @@ static void take_leavers(struct run *run, uint32_t good)
         uint64_t *slot = hmm_container_slot(&store->cache, page);
 
         if (!(*slot & HMM_ON_TRIAL) || *slot & HMM_DIRTY ||
+            !(may_write(store, run->how) || run->dropped >> i & 1) ||
             hmm_page_pinned(store->manager, *slot) ||
             hmm_page_held(store, page) || hmm_depended_on(&store->cache, page))
             continue;
@@ -359,7 +411,6 @@ static void finish(struct run *run, size_t done, int err)
                               : good / store->block_pages * store->block_pages;
     if (good < run->count && !err)
         err = EIO;
-    manager->stats.bytes_out += hmm_min(done, run->length);
     take_leavers(run, (uint32_t)good);
     for (uint32_t i = 0; i < run->count; i++)
         end_page(run, i, i < good ? 0 : err);
@@ -375,24 +426,84 @@ static void finish(struct run *run, size_t done, int err)
     hmm_ready_run(manager);
 }
 
+/* Asks the store about each block, without the lock. */
+static void ask_run(struct run *run)
+{
+    struct hurdmm_store *store = run->store;
+    unsigned shift = store->manager->physmem.page_shift;
+    uint32_t block = store->block_pages;
+    uint64_t pages = UINT64_MAX >> (64 - block);
+
+    for (uint32_t i = 0; i < run->count; i += block) {
+        uint64_t at = (uint64_t)i << shift;
+
+        if ((run->asked >> i & pages) != pages)
+            continue;
+        if (store->ops.victim(
+                store, store->hook, (run->first << shift) + at,
+                (size_t)hmm_min((uint64_t)block << shift, run->length - at)) ==
+            HURDMM_VICTIM_DROP)
+            run->dropped |= pages << i;
+    }
+}
+
+/* The bytes of the run from `from` on that are to be dropped, or not. */
+static size_t piece_of(const struct run *run, size_t from, bool dropped)
+{
+    unsigned shift = run->store->manager->physmem.page_shift;
+    size_t at = from;
+
+    while (at < run->length && (run->dropped >> (at >> shift) & 1) == dropped)
+        at += (size_t)1 << shift;
+    return (size_t)hmm_min(at, run->length) - from;
+}
+
+/* Writes what the store has not dropped; *done is how far it got. */
+static int write_pieces(struct run *run, size_t *done, size_t *wrote)
+{
+    struct hurdmm_store *store = run->store;
+    uint64_t offset = run->first << store->manager->physmem.page_shift;
+    int err = 0;
+
+    *done = *wrote = 0;
+    while (!err && *done < run->length) {
+        size_t piece = piece_of(run, *done, false), part = piece;
+
+        if (piece > 0)
+            err = store->ops.page_out(store, store->hook, offset + *done,
+                                      (char *)run->bytes + *done, piece, &part);
+        if (err && part == piece)
+            part = 0; /* it did not say how much: nothing, then */
+        *done += part;
+        *wrote += part;
+        if (!err && part < piece)
+            err = EIO;
+        if (!err)
+            *done += piece_of(run, *done, true);
+    }
+    return err;
+}
+
 static int write_run(struct run *run)
 {
     struct hurdmm_store *store = run->store;
     struct hurdmm *manager = store->manager;
-    size_t done = run->length;
+    size_t done = run->length, wrote = 0;
     struct hmm_call call;
+    int err = 0;
 
     hmm_call_begin(&call, store, 0);
-    int err = gather(run);
-    if (!err)
-        err = store->ops.page_out(store, store->hook,
-                                  run->first << manager->physmem.page_shift,
-                                  run->bytes, run->length, &done);
-    if (err && done == run->length)
-        done = 0; /* it did not say how much: nothing, then */
+    if (run->asked)
+        ask_run(run);
+    if (may_write(store, run->how)) {
+        err = gather(run);
+        if (err)
+            done = 0;
+        else
+            err = write_pieces(run, &done, &wrote);
+    }
     hmm_call_end(&call);
-    if (!err && done < run->length)
-        err = EIO;
+    manager->stats.bytes_out += wrote;
     finish(run, done, err);
     if (err && !(run->how & HMM_LAUNDER_ASKED))
         hmm_log(manager, "hurdmm: a write-back failed; its pages are kept");
@@ -409,7 +520,7 @@ int hmm_launder(struct hurdmm_store *store, uint64_t page, uint64_t first,
     if (!block_wanted(store, page / store->block_pages * store->block_pages,
                       how))
         return 0;
-    if (!store->ops.page_out)
+    if (!may_write(store, how) && !may_ask(store, how))
         return 0; /* volatile or discardable: there is nowhere to write to */
     find_run(&run, page, first, last);
     int err = choose_bytes(&run, page);
@@ -435,7 +546,8 @@ int hmm_launder(struct hurdmm_store *store, uint64_t page, uint64_t first,
 }
 
 /* Waits for one page whose write is under way; says whether it must be looked
- * at again, since it was dirtied before we were asked. */
+ * at again, since it was dirtied before we were asked, or the store was asked
+ * about it and may have kept it. */
 static int wait_written(struct hurdmm_store *store, uint64_t page, bool *again)
 {
     struct hmm_want want = {
@@ -446,7 +558,8 @@ static int wait_written(struct hurdmm_store *store, uint64_t page, bool *again)
     };
     const uint64_t *slot = hmm_container_slot(&store->cache, page);
 
-    *again = (*slot & HMM_DIRTY) != 0 || *slot & HMM_UNLOCKING;
+    *again = *slot & (HMM_DIRTY | HMM_UNLOCKING) ||
+             (may_ask(store, 0) && !may_write(store, 0));
     int err = hmm_page_wait(&want, page);
     return err == EAGAIN ? 0 : err;
 }
@@ -496,8 +609,8 @@ int hmm_launder_any(struct hurdmm *manager)
         if (!(*slot & HMM_RANKED) || !(*slot & HMM_DIRTY))
             continue;
         struct hurdmm_store *store = hmm_frame_store(manager, frame);
-        if (store->flags & (HURDMM_STORE_NO_STEAL | HURDMM_STORE_DISCARDABLE) ||
-            !store->ops.page_out || !wanted(store, slot, 0))
+        if (store->flags & HURDMM_STORE_DISCARDABLE || !may_write(store, 0) ||
+            !wanted(store, slot, 0))
             continue;
         manager->dirty_hand = frame + 1;
         return hmm_launder(store, entry->page, 0, UINT64_MAX, 0, NULL);

@@ -135,6 +135,7 @@ struct hurdmm {
     uint32_t budget_max, readahead;
     uint32_t dirty, writing, filling, pinned, trial;
     uint32_t stuck;              /* of the dirty ones: could not be written */
+    uint64_t kept;               /* victims that their stores would keep */
     uint32_t dirty_hand;         /* where the search for dirty pages goes on */
     uint32_t recent[HMM_RECENT]; /* 1 + frames lent last to who faulted */
     unsigned recent_next;

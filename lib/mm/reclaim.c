@@ -141,11 +141,13 @@ static bool free_at_once(const struct hurdmm_store *store, uint64_t slot)
     return !(slot & HMM_DIRTY) || (store->flags & HURDMM_STORE_DISCARDABLE);
 }
 
-/* Could the laundry write it? */
+/* Could the laundry write it, or learn from the store that it need not? */
 static bool writable_back(const struct hurdmm_store *store, uint64_t slot)
 {
-    return store->ops.page_out && !(store->flags & HURDMM_STORE_NO_STEAL) &&
-           !(slot & HMM_WRITE_ERROR);
+    bool writes =
+        store->ops.page_out && !(store->flags & HURDMM_STORE_NO_STEAL);
+
+    return (writes || store->ops.victim) && !(slot & HMM_WRITE_ERROR);
 }
 
 /* Where taking a page back copies its bytes, one that must be written first is
@@ -431,7 +433,8 @@ static uint64_t work_done(const struct hurdmm *manager)
 {
     const struct hurdmm_stats *stats = &manager->stats;
 
-    return stats->evictions + stats->pages_out + stats->writes_failed;
+    return stats->evictions + stats->pages_out + stats->writes_failed +
+           stats->discards;
 }
 
 /* Frees up to `target` frames: 0, EAGAIN (the lock was dropped) or an error. */
@@ -442,6 +445,7 @@ static int reclaim(struct hurdmm *manager, uint32_t target, bool spare,
     uint32_t rounds =
         8 + 6 * (manager->ranked / batch_for(manager, target) + 1);
     struct sweep sweep = {.manager = manager, .spare = spare};
+    bool unlocked = false;
 
     while (sweep.freed < target && rounds-- > 0) {
         sweep.count =
@@ -457,7 +461,7 @@ static int reclaim(struct hurdmm *manager, uint32_t target, bool spare,
         bool told = sweep.notes > 0;
         deliver_notes(&sweep);
         if (sweep.dirty_count > 0) {
-            uint64_t before = work_done(manager);
+            uint64_t before = work_done(manager), kept = manager->kept;
             int failed = launder_victims(&sweep);
             hold_dirty(&sweep, (uint32_t)-1);
             /* What failed to be written is no victim any more, but what could
@@ -466,7 +470,10 @@ static int reclaim(struct hurdmm *manager, uint32_t target, bool spare,
                 return ENOMEM;
             if (work_done(manager) != before || sweep.freed > 0)
                 return EAGAIN;
-            break; /* nobody got anywhere: nor would the next round */
+            if (manager->kept == kept)
+                break;       /* nobody got anywhere: nor would the next round */
+            unlocked = true; /* but these will not be the next victims */
+            continue;
         }
         if (told)
             return EAGAIN;
@@ -474,7 +481,7 @@ static int reclaim(struct hurdmm *manager, uint32_t target, bool spare,
             return err;
     }
     *freed = sweep.freed;
-    return 0;
+    return unlocked && sweep.freed > 0 ? EAGAIN : 0;
 }
 
 /* Lets those run who have just got what they wanted. */

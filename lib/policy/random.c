@@ -157,10 +157,13 @@ static size_t random_select(void *state, struct hurdmm_victim *victims,
     return count;
 }
 
-/* It went to the end when it was named. */
+/* It went to the end when it was named, but may have been made cold since. */
 static void random_kept(void *state, uint32_t frame)
 {
-    random_touched(state, frame);
+    struct lots *lots = state;
+
+    hmm_assert(*place_of(lots, frame) != 0);
+    to_end(lots, *place_of(lots, frame) - 1);
 }
 
 static int random_check(const void *state, uint32_t resident)

@@ -130,6 +130,39 @@ static int disk_in(struct hurdmm_store *store, void *hook, uint64_t offset,
     return error;
 }
 
+static int disk_refill(struct hurdmm_store *store, void *hook, uint64_t offset,
+                       void *buffer, size_t length, size_t *done)
+{
+    struct disk *disk = hook;
+    disk->why_discarded++;
+    return disk_in(store, hook, offset, buffer, length, done);
+}
+
+static int disk_victim(struct hurdmm_store *store, void *hook, uint64_t offset,
+                       size_t length)
+{
+    struct disk *disk = hook;
+    if (store != disk->store)
+        complain(disk, "asked about another store's page");
+    check_range(disk, offset, length);
+    if (length > disk->block)
+        complain(disk, "asked about more than a block");
+    disk->asked++;
+    dawdle(disk, NULL);
+    uint64_t first = offset / disk->page;
+    uint64_t end = (offset + length + disk->page - 1) / disk->page;
+    for (uint64_t p = first; p < end; p++)
+        if (!disk->idle[p])
+            return HURDMM_VICTIM_WRITE;
+    for (uint64_t p = first; p < end; p++)
+        disk->lost[p] = true;
+    disk->dropped++;
+    /* Whoever finds it lost may use it before this has returned. */
+    announce(disk, DISK_VICTIM, offset, length);
+    dawdle(disk, NULL);
+    return HURDMM_VICTIM_DROP;
+}
+
 static int disk_out(struct hurdmm_store *store, void *hook, uint64_t offset,
                     const void *buffer, size_t length, size_t *done)
 {
@@ -327,8 +360,22 @@ static const struct hurdmm_store_ops full_ops = {
     .destroy = disk_destroy,
 };
 
+static const struct hurdmm_store_ops asked_ops = {
+    .struct_size = sizeof asked_ops,
+    .page_in = disk_in,
+    .page_out = disk_out,
+    .sync = disk_sync,
+    .evicted = disk_evicted,
+    .discarded = disk_discarded,
+    .destroy = disk_destroy,
+    .victim = disk_victim,
+    .refill = disk_refill,
+};
+
 static const struct hurdmm_store_ops *ops_for(enum disk_mode mode)
 {
+    if (mode == DISK_ASKED)
+        return &asked_ops;
     if (mode == DISK_PLAIN)
         return &plain_ops;
     return mode == DISK_SIMPLE ? &simple_ops : &full_ops;

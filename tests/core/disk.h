@@ -19,6 +19,7 @@
 #define DISK_OUT 2u
 #define DISK_SYNC 4u
 #define DISK_UNLOCK 8u
+#define DISK_VICTIM 16u /* never fails */
 
 #define DISK_PAGES_MAX 1024u
 
@@ -27,7 +28,8 @@ enum disk_mode {
     DISK_SIMPLE = 0,     /* by page_in */
     DISK_FULL_NOW = 1,   /* by a fault handler, before it returns */
     DISK_FULL_LATER = 2, /* by a fault handler, from another thread */
-    DISK_PLAIN = 3       /* by page_in; there are no notices and no unlock */
+    DISK_PLAIN = 3,      /* by page_in; there are no notices and no unlock */
+    DISK_ASKED = 4       /* by page_in and refill; it is asked about victims */
 };
 
 /* The nth call of `kinds' from when this was set fails with `error': all of
@@ -56,6 +58,7 @@ struct disk {
     unsigned evicted, discarded, advised;
     unsigned in_flight;
     unsigned why_discarded;  /* requests that said so */
+    unsigned asked, dropped; /* blocks, of DISK_ASKED */
     unsigned failures;       /* scripted ones that happened */
     unsigned write_failures; /* of those, page_out and sync */
     unsigned read_failures;
@@ -64,6 +67,8 @@ struct disk {
     uint64_t last_space_address;
     uint8_t busy[DISK_PAGES_MAX]; /* DISK_IN, DISK_OUT */
     int failed[DISK_PAGES_MAX];   /* the error its last fill ended with */
+    bool idle[DISK_PAGES_MAX];    /* of DISK_ASKED: nobody uses the page, */
+    bool lost[DISK_PAGES_MAX];    /* and the disk has said that it may go */
     const char *complaint;        /* NULL: none */
     void (*before)(struct disk *disk, unsigned kind, uint64_t offset,
                    size_t length); /* in each call; may be NULL */

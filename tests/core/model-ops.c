@@ -358,6 +358,24 @@ static struct model_catcher *find_catcher(struct model *model,
     return NULL;
 }
 
+/* Does it to what regions bind of [address, + length). */
+static void each_part(struct model *model, uintptr_t address, size_t length,
+                      void (*what)(struct model_store *store, uint64_t offset,
+                                   uint64_t length))
+{
+    while (length > 0) {
+        const struct model_region *region = model_find(model, address);
+        size_t part = model->page - address % model->page;
+        if (part > length)
+            part = length;
+        if (region != NULL && region->store >= 0)
+            what(&model->stores[region->store],
+                 region->offset + (address - region->address), part);
+        address += part;
+        length -= part;
+    }
+}
+
 /* One access of the application, inside a page. */
 static void access_page(struct model *model, uintptr_t address, uint8_t *bytes,
                         size_t length, bool write)
@@ -366,6 +384,8 @@ static void access_page(struct model *model, uintptr_t address, uint8_t *bytes,
     int hard = model_hard_error(model, address, access);
     struct model_catcher *catcher = find_catcher(model, address);
     uint8_t got[MODEL_PAGE_MAX];
+    if (write)
+        each_part(model, address, length, model_take);
     int result =
         write ? hurdmm_sim_write(model->port, NULL, address, bytes, length)
               : hurdmm_sim_read(model->port, NULL, address, got, length);
@@ -384,6 +404,8 @@ static void access_page(struct model *model, uintptr_t address, uint8_t *bytes,
         (hard != EFAULT && hard != EACCES))
         allow_access(model, &allow, address, access);
     model_expect(model, &allow, result, write ? "store" : "load");
+    if (result != 0 && write)
+        each_part(model, address, length, model_doubt);
     if (result != 0)
         return;
     const struct model_region *region = model_find(model, address);
@@ -511,8 +533,11 @@ static void do_store_write(struct model *model, const struct model_op *op)
         return;
     fill_bytes(transfer, length, op->arg[3]);
     size_t done = SIZE_MAX;
+    model_take(store, offset, length);
     int result =
         hurdmm_store_write(store->disk.store, offset, transfer, length, &done);
+    if (done < length)
+        model_doubt(store, offset + done, length - done);
     model_say(model, "store %d+%#llx length %#zx: %d, %zu", index,
               (unsigned long long)offset, length, result, done);
     check_store_done(model, index, offset, length, done, result, true);
@@ -628,7 +653,10 @@ static void do_write(struct model *model, const struct model_op *op)
     length = safe_write(model, address, length);
     fill_bytes(transfer, length, op->arg[5]);
     size_t done = SIZE_MAX;
+    each_part(model, address, length, model_take);
     int result = hurdmm_write(model->space, address, transfer, length, &done);
+    if (done < length)
+        each_part(model, address + done, length - done, model_doubt);
     model_say(model, "%#lx length %#zx: %d, %zu", (unsigned long)address,
               length, result, done);
     check_range_done(model, address, length, done, result, HURDMM_WRITE);
@@ -657,11 +685,9 @@ static void check_written(struct model *model, int index, uint64_t offset,
         store->stuck = false;
     if (length > store->size - offset)
         length = store->size - offset;
-    if (model_discardable(store)) {
-        memcpy(store->truth + offset, store->bytes + offset, (size_t)length);
-        return;
-    }
     for (uint64_t i = offset; i < offset + length; i++) {
+        if (model_loses(store, i))
+            store->truth[i] = store->bytes[i];
         if (store->truth[i] != store->bytes[i]) {
             model_fail(model, "%s: the disk of store %d has not %#llx", what,
                        index, (unsigned long long)i);
@@ -1169,6 +1195,10 @@ static void do_store_advise(struct model *model, const struct model_op *op)
     pick_blocks(store, op->arg[1], op->arg[2], &offset, &length);
     enum hurdmm_advice advice =
         op->arg[3] % 2 ? HURDMM_ADVICE_WILLNEED : HURDMM_ADVICE_DONTNEED;
+    if (advice == HURDMM_ADVICE_DONTNEED)
+        for (uint64_t at = offset; at < store->size && at - offset < length;
+             at += model->page)
+            store->disk.idle[at / model->page] = true;
     int result = hurdmm_store_advise(store->disk.store, offset, length, advice);
     model_say(model, "store %d+%#llx length %#llx advice %d: %d", index,
               (unsigned long long)offset, (unsigned long long)length,
@@ -1210,7 +1240,7 @@ int model_create_store(struct model *model, int index, unsigned number)
         fill_bytes(store->bytes, room, number);
     store->flags = pick_flags(number);
     store->block_pages = number % 3 == 0 ? model->config.block_pages : 1;
-    store->disk.mode = (enum disk_mode)(number / 7 % 4);
+    store->disk.mode = (enum disk_mode)(number / 7 % 5);
     store->disk.delay = model->config.delay;
     store->size = (4 + number % (MODEL_PAGES - 4)) * (uint64_t)model->page;
     if (number / 5 % 3 == 0)
@@ -1490,7 +1520,7 @@ static void inspect_store(struct model *model, int index)
         size_t part = store->size - at < model->page
                           ? (size_t)(store->size - at)
                           : model->page;
-        if (!(state & HURDMM_STATE_RESIDENT) && !model_discardable(store) &&
+        if (!(state & HURDMM_STATE_RESIDENT) && !model_loses(store, at) &&
             memcmp(store->truth + at, store->bytes + at, part) != 0)
             model_fail(model, "store %d+%#llx left memory unwritten (%u)",
                        index, (unsigned long long)at, state);

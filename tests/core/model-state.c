@@ -266,6 +266,27 @@ void model_excuse(struct model *model, struct model_allow *allow, int index,
     }
 }
 
+static void set_lost(struct model_store *store, uint64_t offset,
+                     uint64_t length, bool lost)
+{
+    size_t page = store->disk.page;
+    for (uint64_t p = offset / page;
+         p * page < offset + length && p < DISK_PAGES_MAX; p++) {
+        store->disk.lost[p] = lost;
+        store->disk.idle[p] = false;
+    }
+}
+
+void model_take(struct model_store *store, uint64_t offset, uint64_t length)
+{
+    set_lost(store, offset, length, false);
+}
+
+void model_doubt(struct model_store *store, uint64_t offset, uint64_t length)
+{
+    set_lost(store, offset, length, true);
+}
+
 static void compare_page(struct model *model, int index, uint64_t offset,
                          const uint8_t *bytes, size_t length, const char *what)
 {
@@ -273,7 +294,7 @@ static void compare_page(struct model *model, int index, uint64_t offset,
     if (memcmp(bytes, store->truth + offset, length) == 0)
         return;
     uint64_t start = offset - offset % model->page;
-    if (model_discardable(store) &&
+    if (model_loses(store, start) &&
         memcmp(bytes, store->bytes + offset, length) == 0) {
         memcpy(store->truth + start, store->bytes + start, model->page);
         return;

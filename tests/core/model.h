@@ -11,7 +11,9 @@
  * The rules.
  *   - `truth' is what must be read; the disk's bytes are what its store wrote.
  *     They differ only where a page is dirty.
- *   - Pages of a discardable store are truth or disk, whole pages.
+ *   - Pages of a discardable store are truth or disk, whole pages; those of a
+ *     store that is asked only from when it has said that they may go until
+ *     they are written to again.
  *   - An operation ends as the model says, or with an error that a scripted
  *     failure excuses, or with ENOMEM where something keeps memory from being
  *     freed; then it changed nothing beyond what it says was done.
@@ -224,10 +226,25 @@ void model_compare(struct model *model, int store, uint64_t offset,
 void model_note(struct model *model, int store, bool waits, int result,
                 const char *what);
 
+/* Whether it is written by whole pages only. */
 static inline bool model_discardable(const struct model_store *store)
 {
-    return (store->flags & HURDMM_STORE_DISCARDABLE) != 0;
+    return (store->flags & HURDMM_STORE_DISCARDABLE) != 0 ||
+           store->disk.mode == DISK_ASKED;
 }
+
+/* Whether the page at `offset' may be the disk's. */
+static inline bool model_loses(const struct model_store *store, uint64_t offset)
+{
+    return (store->flags & HURDMM_STORE_DISCARDABLE) != 0 ||
+           (store->disk.mode == DISK_ASKED &&
+            store->disk.lost[offset / store->disk.page]);
+}
+
+/* Whole pages are going to be written: from now on they are in use. */
+void model_take(struct model_store *store, uint64_t offset, uint64_t length);
+/* They could not be written: what they have is not known. */
+void model_doubt(struct model_store *store, uint64_t offset, uint64_t length);
 
 static inline bool model_read_only(const struct model_store *store)
 {

@@ -291,6 +291,233 @@ START_TEST(discardable_pages_are_dropped_and_made_again)
 }
 END_TEST
 
+static struct disk *asked_disk(unsigned pages, unsigned flags, uintptr_t *at)
+{
+    struct disk *disk =
+        world_disk_of(&world, pages * world.page, 0, flags, DISK_ASKED);
+    *at = world_bind(&world, disk, 0, pages * world.page);
+    return disk;
+}
+
+static void idle(struct disk *disk, unsigned first, unsigned count)
+{
+    for (unsigned i = first; i < first + count; i++)
+        disk->idle[i] = true;
+}
+
+START_TEST(a_victim_that_its_store_drops_is_not_written)
+{
+    uintptr_t at;
+    struct disk *disk = asked_disk(64, 0, &at);
+    idle(disk, 0, 64);
+    for (unsigned i = 0; i < 64; i++)
+        world_put(&world, at + i * world.page, 0xdd);
+    ck_assert_uint_eq(disk->outs, 0);
+    ck_assert_uint_eq(world_stats(&world).pages_out, 0);
+    ck_assert_uint_eq(world_stats(&world).bytes_out, 0);
+    ck_assert_uint_ge(disk->dropped, 32);
+    ck_assert_uint_ge(world_stats(&world).discards, 32);
+    world_expect(&world, at, world_byte(0)); /* as the disk has it */
+}
+END_TEST
+
+START_TEST(a_victim_that_its_store_wants_is_written)
+{
+    uintptr_t at;
+    struct disk *disk = asked_disk(64, 0, &at);
+    for (unsigned i = 0; i < 64; i++) {
+        disk->idle[i] = i % 2 != 0;
+        world_put(&world, at + i * world.page, 0xdd);
+    }
+    ck_assert_uint_gt(disk->outs, 0);
+    ck_assert_uint_gt(disk->dropped, 0);
+    for (unsigned i = 0; i < 64; i++)
+        world_expect(&world, at + i * world.page,
+                     disk->lost[i] ? world_byte(i * world.page) : 0xdd);
+}
+END_TEST
+
+START_TEST(nobody_is_asked_about_what_the_user_has_written)
+{
+    uintptr_t at;
+    struct disk *disk = asked_disk(8, 0, &at);
+    idle(disk, 0, 8);
+    for (unsigned i = 0; i < 8; i++)
+        world_put(&world, at + i * world.page, 0xdd);
+    ck_assert_int_eq(
+        hurdmm_store_flush(disk->store, 0, 2 * world.page, HURDMM_WAIT), 0);
+    ck_assert_int_eq(hurdmm_store_return(disk->store, 2 * world.page,
+                                         2 * world.page, HURDMM_WAIT),
+                     0);
+    ck_assert_int_eq(
+        hurdmm_store_sync(disk->store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    ck_assert_uint_eq(disk->asked, 0);
+    for (unsigned i = 0; i < 8; i++)
+        ck_assert_uint_eq(disk->bytes[i * world.page], 0xdd);
+}
+END_TEST
+
+static uintptr_t base;
+
+static void write_into_the_question(struct disk *disk, unsigned kind,
+                                    uint64_t offset, size_t length)
+{
+    struct world_access *access = disk->before_hook;
+    (void)length;
+    if (kind != DISK_VICTIM || access->world != NULL)
+        return;
+    *access = (struct world_access){.world = &world,
+                                    .address = base + (uintptr_t)offset,
+                                    .write = true,
+                                    .value = 0x77};
+    disk->idle[offset / world.page] = false;
+    disk->delay = 20;
+    world_access(access);
+}
+
+START_TEST(what_is_written_while_the_store_is_asked_stays)
+{
+    struct world_options options = {.hide = _i ? HURDMM_PORT_ALIAS : 0};
+    restart(&options);
+    static struct world_access access;
+    struct disk *disk = asked_disk(64, 0, &base);
+    idle(disk, 0, 64);
+    access = (struct world_access){0};
+    disk->before = write_into_the_question;
+    disk->before_hook = &access;
+    for (unsigned i = 0; i < 64; i++)
+        world_put(&world, base + i * world.page, 0xdd);
+    world_run(&world);
+    ck_assert_ptr_nonnull(access.world);
+    ck_assert_int_eq(access.error, 0);
+    ck_assert(disk->lost[(access.address - base) / world.page]);
+    for (unsigned round = 0; round < 2; round++)
+        for (unsigned i = 0; i < 64; i++) {
+            uintptr_t page = base + i * world.page;
+            if (page != access.address)
+                world_put(&world, page, 0xee);
+        }
+    world_expect(&world, access.address, 0x77);
+}
+END_TEST
+
+static int zeros(struct hurdmm_store *store, void *hook, uint64_t offset,
+                 void *buffer, size_t length, size_t *done)
+{
+    (void)store, (void)hook, (void)offset, (void)done;
+    memset(buffer, 0, length);
+    return 0;
+}
+
+static unsigned questions;
+
+/* Of every four pages one may go. */
+static int three_stay(struct hurdmm_store *store, void *hook, uint64_t offset,
+                      size_t length)
+{
+    (void)store, (void)hook, (void)length;
+    questions++;
+    return offset / world.page % 4 == 0 ? HURDMM_VICTIM_DROP
+                                        : HURDMM_VICTIM_WRITE;
+}
+
+START_TEST(without_page_out_what_is_not_dropped_stays)
+{
+    static const struct hurdmm_store_ops ops = {
+        .struct_size = sizeof ops, .page_in = zeros, .victim = three_stay};
+    struct hurdmm_store_options options = {.struct_size = sizeof options,
+                                           .size = 24 * world.page,
+                                           .flags = HURDMM_STORE_VOLATILE};
+    struct world_options with = {.policy = policies[_i]};
+    restart(&with);
+    struct disk *other = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at = world_bind(&world, other, 0, 64 * world.page);
+    struct hurdmm_store *store;
+    size_t done;
+    ck_assert_int_eq(hurdmm_store_create(world.manager, &ops, &options, &store),
+                     0);
+    for (unsigned i = 0; i < 24; i++)
+        ck_assert_int_eq(
+            hurdmm_store_write(store, i * world.page, &(char){9}, 1, &done), 0);
+    questions = 0;
+    load_all(at, 64);
+    load_all(at, 64);
+    ck_assert_uint_gt(questions, 0);
+    ck_assert_uint_lt(questions, 2000);
+    for (unsigned i = 0; i < 24; i++) {
+        char byte = 1;
+        ck_assert_int_eq(
+            hurdmm_store_read(store, i * world.page, &byte, 1, &done), 0);
+        ck_assert(byte == 9 || (byte == 0 && i % 4 == 0));
+    }
+    ck_assert_uint_gt(world_stats(&world).discards, 0);
+    ck_assert_int_eq(hurdmm_store_destroy(store, 0), 0);
+}
+END_TEST
+
+static bool told_before[64];
+static bool mixed;
+
+/* Notes which pages it was told of as discarded. */
+static int fill_again(struct hurdmm_store *store, void *hook, uint64_t offset,
+                      void *buffer, size_t length, size_t *done)
+{
+    for (uint64_t at = offset; at < offset + length; at += world.page)
+        told_before[at / world.page] = true;
+    return zeros(store, hook, offset, buffer, length, done);
+}
+
+static int fill_first(struct hurdmm_store *store, void *hook, uint64_t offset,
+                      void *buffer, size_t length, size_t *done)
+{
+    for (uint64_t at = offset; at < offset + length; at += world.page)
+        mixed |= told_before[at / world.page];
+    return zeros(store, hook, offset, buffer, length, done);
+}
+
+START_TEST(a_simple_store_is_told_of_what_was_discarded)
+{
+    static const struct hurdmm_store_ops ops = {
+        .struct_size = sizeof ops, .page_in = fill_first, .refill = fill_again};
+    struct world_options with = {.readahead_pages = 8};
+    restart(&with);
+    struct hurdmm_store_options options = {.struct_size = sizeof options,
+                                           .size = 64 * world.page,
+                                           .flags = HURDMM_STORE_DISCARDABLE};
+    struct hurdmm_store *store;
+    size_t done;
+    char byte;
+    ck_assert_int_eq(hurdmm_store_create(world.manager, &ops, &options, &store),
+                     0);
+    /* Odd ones are written, and so discarded; even ones are clean. */
+    for (unsigned i = 0; i < 64; i++)
+        ck_assert_int_eq(i % 4 < 2 ? hurdmm_store_write(store, i * world.page,
+                                                        &(char){9}, 1, &done)
+                                   : hurdmm_store_read(store, i * world.page,
+                                                       &byte, 1, &done),
+                         0);
+    unsigned gone = 0;
+    static char bytes[64 * 256];
+    for (unsigned i = 0; i < 64; i++) {
+        unsigned state;
+        ck_assert_int_eq(
+            hurdmm_store_state(store, i * world.page, &state, NULL), 0);
+        gone += i % 4 < 2 && !(state & HURDMM_STATE_RESIDENT);
+    }
+    ck_assert_uint_gt(gone, 8);
+    ck_assert_int_eq(hurdmm_store_read(store, 0, bytes, 64 * world.page, &done),
+                     0);
+    unsigned told = 0;
+    for (unsigned i = 0; i < 64; i++) {
+        ck_assert(!told_before[i] || i % 4 < 2);
+        told += told_before[i];
+    }
+    ck_assert_uint_ge(told, gone);
+    ck_assert(!mixed);
+    ck_assert_int_eq(hurdmm_store_destroy(store, 0), 0);
+}
+END_TEST
+
 START_TEST(pinned_pages_are_never_evicted)
 {
     struct disk *disk = world_disk(&world, 64 * world.page, 0);
@@ -619,6 +846,14 @@ static Suite *suite(void)
     tcase_add_test(leave, sequential_reading_is_read_ahead);
     tcase_add_test(leave, random_reading_is_not_read_ahead);
     tcase_add_test(leave, discardable_pages_are_dropped_and_made_again);
+    tcase_add_test(leave, a_victim_that_its_store_drops_is_not_written);
+    tcase_add_test(leave, a_victim_that_its_store_wants_is_written);
+    tcase_add_test(leave, nobody_is_asked_about_what_the_user_has_written);
+    tcase_add_loop_test(leave, what_is_written_while_the_store_is_asked_stays,
+                        0, 2);
+    tcase_add_loop_test(leave, without_page_out_what_is_not_dropped_stays, 0,
+                        3);
+    tcase_add_test(leave, a_simple_store_is_told_of_what_was_discarded);
     tcase_add_test(leave, a_page_touched_on_trial_stays);
     tcase_add_test(leave, mappings_that_run_out_are_survived);
     tcase_add_test(leave, mappings_that_run_out_evict_nothing);
