@@ -19,6 +19,7 @@
 #include <hurdmm/manager.h>
 #include <hurdmm/stores.h>
 
+#include "lib/stores/anonymous.h"
 #include "lib/stores/private.h"
 #include "lib/stores/slots.h"
 #include "lib/stores/swap.h"
@@ -323,23 +324,18 @@ static const struct hurdmm_store_ops resident_ops = {
     .destroy = anonymous_destroy,
 };
 
-int hurdmm_anonymous_create(struct hurdmm *manager, struct hurdmm_swap *swap,
-                            uint64_t size, unsigned flags,
-                            struct hurdmm_store **store)
+const struct hurdmm_store_ops *hmm_anonymous_ops(const struct hurdmm_swap *swap)
 {
-    struct hurdmm_store_options options = {
-        .struct_size = sizeof options,
-        .name = "anonymous",
-        .size = size,
-        .flags = flags | HURDMM_STORE_VOLATILE,
-    };
+    return swap ? &swapped_ops : &resident_ops;
+}
+
+int hmm_anonymous_make(struct hurdmm *manager, struct hurdmm_swap *swap,
+                       void **hook)
+{
     struct anonymous *anonymous;
     void *memory;
-    int error;
+    int error = hurdmm_allocate(manager, sizeof *anonymous, &memory);
 
-    if (!manager || !store || (flags & ~HURDMM_STORE_SHARED) != 0)
-        return EINVAL;
-    error = hurdmm_allocate(manager, sizeof *anonymous, &memory);
     if (error != 0)
         return error;
     anonymous = memory;
@@ -352,10 +348,30 @@ int hurdmm_anonymous_create(struct hurdmm *manager, struct hurdmm_swap *swap,
         hurdmm_deallocate(manager, anonymous, sizeof *anonymous);
         return error;
     }
-    options.hook = anonymous;
-    error = hurdmm_store_create(manager, swap ? &swapped_ops : &resident_ops,
-                                &options, store);
+    *hook = anonymous;
+    return 0;
+}
+
+int hurdmm_anonymous_create(struct hurdmm *manager, struct hurdmm_swap *swap,
+                            uint64_t size, unsigned flags,
+                            struct hurdmm_store **store)
+{
+    struct hurdmm_store_options options = {
+        .struct_size = sizeof options,
+        .name = "anonymous",
+        .size = size,
+        .flags = flags | HURDMM_STORE_VOLATILE,
+    };
+    int error;
+
+    if (!manager || !store || (flags & ~HURDMM_STORE_SHARED) != 0)
+        return EINVAL;
+    error = hmm_anonymous_make(manager, swap, &options.hook);
     if (error != 0)
-        anonymous_destroy(anonymous);
+        return error;
+    error =
+        hurdmm_store_create(manager, hmm_anonymous_ops(swap), &options, store);
+    if (error != 0)
+        anonymous_destroy(options.hook);
     return error;
 }
