@@ -78,11 +78,12 @@ static void halt_for(struct thread *thread, uint32_t code)
 {
     static const char *const what[] = {"", "page fault", "I/O fault",
                                        "exception", "start"};
+    struct thread *before = blamed;
     blamed = thread;
     strict("its %s at ip %x (%x) found no pager or handler %x, code %u",
            what[thread->purpose], thread->frame.eip, thread->message[1],
            thread->to, code);
-    blamed = NULL;
+    blamed = before;
     print("nucleus: thread %x halted: %s at ip %x (%x), nobody answers\n",
           thread->id, what[thread->purpose], thread->frame.eip,
           thread->message[1]);
@@ -195,6 +196,7 @@ static bool transfer(struct thread *from, struct thread *to)
     uint32_t tag = source[0] & ~0xe000u;
     unsigned untyped = tag & 0x3f, all = untyped + (tag >> 6 & 0x3f);
     bool good = all < 64;
+    struct thread *before = blamed;
     blamed = from;
     for (unsigned i = 1; i <= untyped; i++)
         target[i] = source[i];
@@ -211,7 +213,7 @@ static bool transfer(struct thread *from, struct thread *to)
         target[i + 1] = fpage;
         good = move_item(from, to, item, fpage);
     }
-    blamed = NULL;
+    blamed = before;
     target[0] = good ? tag : tag | TAG_ERROR;
     return good;
 }
@@ -230,7 +232,10 @@ static struct thread *sender_of(struct thread *thread, const struct thread *to)
     if (virtual != NULL &&
         (virtual->space == thread->space || thread->space == to->space))
         return virtual;
+    struct thread *before = blamed;
+    blamed = thread;
     strict("propagates for %x, which it may not", id);
+    blamed = before;
     thread->mr[0] &= ~0x1000u;
     return thread;
 }
@@ -512,6 +517,7 @@ static void receive_phase(struct thread *thread)
 static void begin(struct thread *thread)
 {
     thread->reply_ready = false;
+    blamed = thread;
     if (thread->to == NIL || send_phase(thread))
         receive_phase(thread);
     while (pending != NULL) {
@@ -519,8 +525,10 @@ static void begin(struct thread *thread)
         pending = next->next_sender;
         next->next_sender = NULL;
         next->deadline = 0;
+        blamed = next;
         receive_phase(next);
     }
+    blamed = NULL;
 }
 
 /* A thread of this space by local identifier becomes a global one. */

@@ -141,8 +141,11 @@ _Noreturn void stop(const char *format, ...)
 /* The caller (`blamed', if set, or the current thread) breaks a rule of X.2, or
  * relies on what it leaves undefined.  Stops if it is of the root task's space,
  * because clients may do what they like, or always where strict is 2, or never
- * where it is 0; otherwise returns. */
-void strict(const char *format, ...) __attribute__((format(printf, 1, 2)));
+ * where it is 0; otherwise returns.  Each place that says so is broken once by
+ * tests/l4/probe/rules.c. */
+#define strict(...) strict_at(__FILE_NAME__, __LINE__, __VA_ARGS__)
+void strict_at(const char *file, int line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 extern struct thread *blamed;
 void print_frame(const struct frame *frame);
 

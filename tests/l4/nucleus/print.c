@@ -94,7 +94,7 @@ void stop(const char *format, ...)
     halt(current);
 }
 
-void strict(const char *format, ...)
+void strict_at(const char *file, int line, const char *format, ...)
 {
     const struct thread *who = blamed != NULL ? blamed : current;
     va_list list;
@@ -106,7 +106,7 @@ void strict(const char *format, ...)
     if (who != NULL)
         print("thread %x: ", who->id);
     print_list(format, list);
-    put('\n');
+    print(" (%s:%u)\n", file, (unsigned)line);
     va_end(list);
     halt(who);
 }
