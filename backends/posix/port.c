@@ -187,7 +187,11 @@ static int port_core_map(struct hurdmm_port *base, size_t size, void **address)
     struct hmm_posix_port *port = hmm_posix_from(base);
     if (hmm_posix_stale(port))
         return ESTALE;
-    return hmm_posix_core_map(&port->memory, size, address);
+    int error = hmm_posix_core_map(&port->memory, size, address);
+    /* What lacks may be a mapping. */
+    while (error && hmm_posix_spare(port))
+        error = hmm_posix_core_map(&port->memory, size, address);
+    return error;
 }
 
 static int port_fault_wait(struct hurdmm_port *base,

@@ -234,6 +234,8 @@ struct hmm_posix_port;
 
 int hmm_posix_lends_open(struct hmm_posix_port *port);
 void hmm_posix_lends_close(struct hmm_posix_port *port);
+/* Gives a spare mapping up.  false: there is none. */
+bool hmm_posix_spare(struct hmm_posix_port *port);
 int hmm_posix_reserve(struct hurdmm_port *base, void *space, uintptr_t *address,
                       size_t size, unsigned flags);
 void hmm_posix_release(struct hurdmm_port *base, void *space, uintptr_t address,

@@ -16,8 +16,8 @@
  * take the place (mend).
  *
  * Reclaiming from the middle of a mapping makes two of it, just when there are
- * no more to be had.  So `spares' keeps some: reclaim spends them, and lend does
- * nothing before they are whole again.
+ * no more to be had.  So `spares' keeps some: reclaim spends them, and core_map
+ * does; lend does nothing before they are whole again.
  *
  * `slots' remembers what was lent where, hashed by address, because mprotect is
  * cheaper than mmap (3 us against 6) for more rights to the same frame.  A slot
@@ -141,7 +141,7 @@ static bool spares_fill(struct hmm_posix_port *port)
     return true;
 }
 
-static bool spares_spend(struct hmm_posix_port *port)
+bool hmm_posix_spare(struct hmm_posix_port *port)
 {
     struct hmm_posix_lends *lends = &port->lends;
     if (!lends->spares)
@@ -356,7 +356,7 @@ static int take(struct hmm_posix_port *port, uintptr_t address, size_t size,
     int error = take_once(port, address, size, keep_read);
     if (error)
         atomic_fetch_add(&port->lends.mappings_short, 1);
-    while (error && spares_spend(port))
+    while (error && hmm_posix_spare(port))
         error = take_once(port, address, size, keep_read);
     if (!keep_read)
         forget(port, address, size);
