@@ -301,6 +301,103 @@ bool hmm_index_step(struct hmm_index_cursor *cursor)
     return cursor_settle(cursor);
 }
 
+/* Are all keys from the lowest to the highest there?  Then that is known without
+   a walk. */
+static bool is_solid(const struct hmm_index *index, uint64_t *highest)
+{
+    const struct hmm_index_node *leaf = leaf_of(index, UINT64_MAX);
+
+    *highest = leaf->key[leaf->count - 1];
+    return *highest - index->root->key[0] == index->count - 1;
+}
+
+uint64_t hmm_index_run(const struct hmm_index *index, uint64_t key)
+{
+    struct hmm_index_cursor cursor;
+    uint64_t next = key, highest;
+
+    if (!hmm_index_seek(index, &cursor, key) || cursor.key != key)
+        return 0;
+    if (is_solid(index, &highest))
+        return highest - key + 1;
+    for (const struct hmm_index_node *leaf = cursor.leaf; leaf != NULL;
+         leaf = leaf->next) {
+        unsigned slot = leaf == cursor.leaf ? cursor.slot : 0;
+        uint64_t rest = leaf->count - slot;
+
+        if (leaf->key[slot] != next)
+            break;
+        if (leaf->key[leaf->count - 1] - next != rest - 1) {
+            while (leaf->key[slot] == next) /* there is a gap in this leaf */
+                slot++, next++;
+            break;
+        }
+        next += rest;
+    }
+    return next - key;
+}
+
+/* Moves the cursor on to a value with a bit of `mask', from where it is. */
+static bool cursor_settle_marked(struct hmm_index_cursor *cursor, uint64_t mask)
+{
+    struct hmm_index_node *leaf = cursor->leaf;
+    unsigned slot = cursor->slot;
+
+    for (;;) {
+        while (slot < leaf->count && !(leaf->slot[slot].value & mask))
+            slot++;
+        if (slot < leaf->count || leaf->next == NULL)
+            break;
+        leaf = leaf->next;
+        if (leaf->next != NULL)
+            fetch(leaf->next);
+        slot = 0;
+    }
+    cursor->leaf = leaf;
+    cursor->slot = slot;
+    return slot < leaf->count && cursor_settle(cursor);
+}
+
+bool hmm_index_seek_marked(const struct hmm_index *index,
+                           struct hmm_index_cursor *cursor, uint64_t key,
+                           uint64_t mask)
+{
+    cursor->leaf = leaf_of(index, key);
+    if (cursor->leaf == NULL)
+        return false;
+    cursor->slot = slot_at_or_above(cursor->leaf, key);
+    return cursor_settle_marked(cursor, mask);
+}
+
+bool hmm_index_step_marked(struct hmm_index_cursor *cursor, uint64_t mask)
+{
+    if (cursor->leaf == NULL)
+        return false;
+    if (cursor->slot < cursor->leaf->count)
+        cursor->slot++;
+    return cursor_settle_marked(cursor, mask);
+}
+
+void hmm_index_clear_bits(struct hmm_index *index, uint64_t first,
+                          uint64_t last, uint64_t bits)
+{
+    struct hmm_index_cursor cursor;
+
+    if (!hmm_index_seek(index, &cursor, first))
+        return;
+    for (struct hmm_index_node *leaf = cursor.leaf; leaf != NULL;
+         leaf = leaf->next) {
+        unsigned slot = leaf == cursor.leaf ? cursor.slot : 0;
+
+        for (; slot < leaf->count && leaf->key[slot] <= last; slot++)
+            leaf->slot[slot].value &= ~bits;
+        if (slot < leaf->count)
+            return;
+        if (leaf->next != NULL)
+            fetch(leaf->next);
+    }
+}
+
 /* ---- Inserting ---- */
 
 /* A node; after a reservation this does not fail. */

@@ -79,6 +79,20 @@ bool hmm_index_seek(const struct hmm_index *index,
 /* Moves to the next key; false at the end, where the cursor then stays. */
 bool hmm_index_step(struct hmm_index_cursor *cursor);
 
+/* How many keys there are in a row from `key' on: `key', `key' + 1 ... */
+uint64_t hmm_index_run(const struct hmm_index *index, uint64_t key);
+
+/* Seek and step for keys whose value has a bit of `mask': others cost next to
+   nothing. */
+bool hmm_index_seek_marked(const struct hmm_index *index,
+                           struct hmm_index_cursor *cursor, uint64_t key,
+                           uint64_t mask);
+bool hmm_index_step_marked(struct hmm_index_cursor *cursor, uint64_t mask);
+
+/* Takes bits out of the values of all keys of [first, last]. */
+void hmm_index_clear_bits(struct hmm_index *index, uint64_t first,
+                          uint64_t last, uint64_t bits);
+
 /* Removes every key. */
 void hmm_index_clear(struct hmm_index *index);
 

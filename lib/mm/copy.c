@@ -309,11 +309,7 @@ static void drop_slots(struct hurdmm_store *store, uint64_t first,
 static void drop_unread(struct hurdmm_store *zombie, uint64_t first,
                         uint64_t last)
 {
-    struct hmm_index_cursor cursor;
-    bool more = hmm_index_seek(&zombie->cache.index, &cursor, first);
-
-    for (; more && cursor.key <= last; more = hmm_index_step(&cursor))
-        *cursor.value &= ~HMM_LENT;
+    hmm_index_clear_bits(&zombie->cache.index, first, last, HMM_LENT);
     drop_slots(zombie, first, last);
 }
 
@@ -467,14 +463,11 @@ void hmm_bury(struct hurdmm_store *store)
 /* Takes every right on the range back, whoever reads it.  ENOMEM. */
 static int take_all(struct hurdmm_store *store, uint64_t first, uint64_t last)
 {
-    struct hmm_index_cursor cursor;
     struct hmm_batch batch;
-    int err = 0;
+    int err =
+        hmm_take_back_range(&store->cache, first, last, HURDMM_NONE, true);
 
     hmm_batch_begin(&batch, &store->manager->physmem, HURDMM_NONE);
-    bool more = hmm_index_seek(&store->cache.index, &cursor, first);
-    for (; !err && more && cursor.key <= last; more = hmm_index_step(&cursor))
-        err = hmm_batch_add(&batch, &store->cache, cursor.key, cursor.value);
     if (!err)
         err = take_views(store, &batch, first, last);
     return err ? err : hmm_batch_end(&batch);
@@ -589,24 +582,18 @@ struct copy {
 static uint64_t present_length(const struct hurdmm_store *store, uint64_t first,
                                uint64_t count)
 {
-    struct hmm_index_cursor cursor;
-    uint64_t page = first, end = first + count;
+    uint64_t page = first, end = first + count, run;
 
     if (!store->container)
         return hmm_min(end, hmm_max(first, hmm_store_pages(store))) - first;
-    bool more = hmm_index_seek(&store->cache.index, &cursor, first);
     while (page < end) {
-        if (more && cursor.key == page) {
-            page++;
-            more = hmm_index_step(&cursor);
-            continue;
-        }
         const struct hmm_bond *bond = hmm_bond_at(&store->cache, page);
-        if (!bond)
+
+        run = bond ? bond->by_target.last + 1 - page
+                   : hmm_index_run(&store->cache.index, page);
+        if (run == 0)
             break;
-        page = bond->by_target.last + 1;
-        if (more)
-            page = hmm_min(page, cursor.key);
+        page += run;
     }
     return hmm_min(page, end) - first;
 }
@@ -713,23 +700,10 @@ static int measure(struct copy *copy)
 /* Takes the write rights on a range back, through shared bonds too. */
 static int revoke(struct hurdmm_store *store, uint64_t first, uint64_t last)
 {
-    const struct hmm_physmem *physmem = &store->manager->physmem;
-    struct hmm_index_cursor cursor;
-    struct hmm_batch batch;
     const struct hmm_bond *bond;
-    int err = 0;
+    int err = hmm_take_back_range(&store->cache, first, last,
+                                  HURDMM_READ | HURDMM_EXECUTE, !store->pinned);
 
-    hmm_batch_begin(&batch, &store->manager->physmem,
-                    HURDMM_READ | HURDMM_EXECUTE);
-    bool more = hmm_index_seek(&store->cache.index, &cursor, first);
-    for (; !err && more && cursor.key <= last; more = hmm_index_step(&cursor)) {
-        if (*cursor.value & HMM_LENT_WRITE &&
-            !physmem->table[HMM_SLOT_FRAME(*cursor.value)].pins_write)
-            err =
-                hmm_batch_add(&batch, &store->cache, cursor.key, cursor.value);
-    }
-    if (!err)
-        err = hmm_batch_end(&batch);
     bond = hmm_bond_in(&store->cache, first, last);
     for (; !err && bond; bond = hmm_bond_next(bond, first, last)) {
         if (bond->shared)

@@ -194,6 +194,14 @@ uint64_t hmm_frame_address(const struct hmm_physmem *physmem, uint32_t frame)
            ((uint64_t)(frame - bank->first_frame) << physmem->page_shift);
 }
 
+uint32_t hmm_bank_end(const struct hmm_physmem *physmem, uint32_t frame)
+{
+    const struct hurdmm_bank *bank =
+        &physmem->info->banks[bank_of(physmem, frame)];
+
+    return bank->first_frame + bank->frames;
+}
+
 bool hmm_frames_adjacent(const struct hmm_physmem *physmem, uint32_t first,
                          uint32_t second)
 {

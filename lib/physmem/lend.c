@@ -7,6 +7,7 @@
  */
 #include "hurdmm/error.h"
 #include "lib/base/assert.h"
+#include "lib/base/math.h"
 #include "lib/physmem/physmem.h"
 
 static uint64_t lent_bits(unsigned rights)
@@ -214,6 +215,141 @@ int hmm_batch_end(struct hmm_batch *batch)
     batch->rows = 0;
     batch->pages = 0;
     return err;
+}
+
+/* ---- Ranges ---- */
+
+/* A range of pages that a single mapping shows and nothing else. */
+struct plain {
+    struct hmm_mapping *mapping;
+    uint64_t first, last; /* pages */
+};
+
+/* Finds the plain range that begins at `page`: false if there is none. */
+static bool find_plain(const struct hmm_container *container, uint64_t page,
+                       uint64_t last, struct plain *plain)
+{
+    unsigned shift = container->physmem->page_shift;
+    uint64_t offset = page << shift;
+    struct hmm_span *span =
+        hmm_span_first_overlap(&container->mappings, offset, offset);
+    const struct hmm_span *next;
+    const struct hmm_bond *bond;
+
+    if (!span)
+        return false;
+    last = hmm_min(last, span->last >> shift);
+    next = hmm_span_next_overlap(span, offset, span->last);
+    if (next && next->first <= offset)
+        return false;
+    if (next)
+        last = hmm_min(last, (next->first >> shift) - 1);
+    bond = hmm_dependent_in(container, page, last);
+    if (bond && bond->by_source.first <= page)
+        return false;
+    if (bond)
+        last = bond->by_source.first - 1;
+    plain->mapping = HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
+    plain->first = page;
+    plain->last = last;
+    return true;
+}
+
+/* Rows of pages in plain ranges, and the page that each begins with. */
+struct sweep {
+    struct hmm_container *container;
+    unsigned keep;
+    uint32_t rows;
+    struct hurdmm_reclaim row[HMM_BATCH_ROWS];
+    uint64_t page[HMM_BATCH_ROWS];
+    uint32_t bank_end; /* of the last row's: rows do not go beyond it */
+};
+
+/* Passes the rows on; what was taken is no longer noted as lent. */
+static int sweep_flush(struct sweep *sweep)
+{
+    struct hmm_physmem *physmem = sweep->container->physmem;
+    size_t done = 0;
+    int err = 0;
+
+    if (sweep->rows > 0) {
+        err = physmem->port->ops->reclaim(physmem->port, sweep->row,
+                                          sweep->rows, &done);
+        physmem->reclaims++;
+    }
+    hmm_assert(err || done == sweep->rows);
+    for (size_t i = 0; i < done; i++) {
+        uint64_t first = sweep->page[i];
+        uint32_t count = sweep->row[i].count;
+
+        hmm_index_clear_bits(&sweep->container->index, first,
+                             first + (count - 1),
+                             HMM_LENT & ~lent_bits(sweep->keep));
+        physmem->reclaim_pages += count;
+    }
+    sweep->rows = 0;
+    return err;
+}
+
+/* Adds a page of a plain range, to the last row if it follows that. */
+static int sweep_add(struct sweep *sweep, const struct plain *plain,
+                     uint64_t page, uint32_t frame)
+{
+    uint32_t n = sweep->rows;
+    struct hurdmm_reclaim *row = &sweep->row[n - (n > 0)];
+    int err = 0;
+
+    if (n > 0 && page > plain->first &&
+        sweep->page[n - 1] + row->count == page &&
+        row->frame + row->count == frame && frame < sweep->bank_end) {
+        row->count++;
+        return 0;
+    }
+    if (n == HMM_BATCH_ROWS)
+        err = sweep_flush(sweep);
+    if (err)
+        return err;
+    sweep->bank_end = hmm_bank_end(sweep->container->physmem, frame);
+    sweep->page[sweep->rows] = page;
+    sweep->row[sweep->rows++] = (struct hurdmm_reclaim){
+        .space = plain->mapping->space,
+        .address = hmm_mapping_address(plain->mapping, page),
+        .frame = frame,
+        .count = 1,
+        .rights = sweep->keep,
+    };
+    return 0;
+}
+
+int hmm_take_back_range(struct hmm_container *container, uint64_t first,
+                        uint64_t last, unsigned keep, bool pinned_too)
+{
+    const uint64_t taken = HMM_LENT & ~lent_bits(keep);
+    const struct hmm_frame *table = container->physmem->table;
+    struct sweep sweep = {.container = container, .keep = keep};
+    struct plain plain = {NULL, 1, 0};
+    struct hmm_batch rest; /* pages shown at several addresses, or at none */
+    struct hmm_index_cursor cursor;
+    int err = 0;
+
+    hmm_batch_begin(&rest, container->physmem, keep);
+    bool more = hmm_index_seek_marked(&container->index, &cursor, first, taken);
+    for (; !err && more && cursor.key <= last;
+         more = hmm_index_step_marked(&cursor, taken)) {
+        uint64_t page = cursor.key;
+        uint32_t frame = HMM_SLOT_FRAME(*cursor.value);
+
+        if (!pinned_too && table[frame].pins_write)
+            continue;
+        if ((page >= plain.first && page <= plain.last) ||
+            find_plain(container, page, last, &plain))
+            err = sweep_add(&sweep, &plain, page, frame);
+        else
+            err = hmm_batch_add(&rest, container, page, cursor.value);
+    }
+    if (!err)
+        err = sweep_flush(&sweep);
+    return err ? err : hmm_batch_end(&rest);
 }
 
 int hmm_take_back(struct hmm_container *container, uint64_t page,

@@ -136,6 +136,9 @@ uint64_t hmm_frame_address(const struct hmm_physmem *physmem, uint32_t frame);
 bool hmm_frames_adjacent(const struct hmm_physmem *physmem, uint32_t first,
                          uint32_t second);
 
+/* The frame after the last one of the bank that `frame` is in. */
+uint32_t hmm_bank_end(const struct hmm_physmem *physmem, uint32_t frame);
+
 void hmm_container_init(struct hmm_container *container,
                         struct hmm_physmem *physmem, struct hmm_payer *payer,
                         bool wired);
@@ -216,6 +219,12 @@ int hmm_batch_add_one(struct hmm_batch *batch, struct hmm_mapping *mapping,
  * was to be kept, and HMM_REFERENCED is set where the port saw use.  ENOMEM:
  * some pages keep what they had. */
 int hmm_batch_end(struct hmm_batch *batch);
+
+/* Takes back from every page of [first, last], in rows as long as they come; what
+ * the port saw of their use is forgotten.  Without `pinned_too` pages that are
+ * pinned for writing keep what they have.  ENOMEM as above. */
+int hmm_take_back_range(struct hmm_container *container, uint64_t first,
+                        uint64_t last, unsigned keep, bool pinned_too);
 
 /* One page: begin, add, end. */
 int hmm_take_back(struct hmm_container *container, uint64_t page,

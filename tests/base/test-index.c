@@ -225,6 +225,33 @@ static bool same_walk(const struct model *model, uint64_t key)
     return !more && (fix.index.root == NULL || !hmm_index_step(&cursor));
 }
 
+/* The same for keys whose values have a bit; every eighth has, or none. */
+static bool same_marked(const struct model *model, uint64_t key, uint64_t mask)
+{
+    struct hmm_index_cursor cursor;
+    bool more = hmm_index_seek_marked(&fix.index, &cursor, key, mask);
+
+    for (size_t i = model_at(model, key); i < model->count; i++) {
+        if (!(value_of(model->key[i]) & mask))
+            continue;
+        if (!more || cursor.key != model->key[i] ||
+            *cursor.value != value_of(cursor.key))
+            return false;
+        more = hmm_index_step_marked(&cursor, mask);
+    }
+    return !more;
+}
+
+static bool same_run(const struct model *model, uint64_t key)
+{
+    size_t at = model_at(model, key);
+    uint64_t n = 0;
+
+    while (at + n < model->count && model->key[at + n] == key + n)
+        n++;
+    return hmm_index_run(&fix.index, key) == n;
+}
+
 static bool same(struct model *model)
 {
     uint64_t key = pick(model);
@@ -232,7 +259,11 @@ static bool same(struct model *model)
     return hmm_index_check(&fix.index) && fix.index.count == model->count &&
            same_at(model, key) && same_at(model, key + 1) &&
            same_at(model, 0) && same_at(model, UINT64_MAX) &&
-           same_walk(model, key);
+           same_walk(model, key) && same_run(model, key) &&
+           (model->count == 0 || same_run(model, model->key[0])) &&
+           same_marked(model, key, 8) &&
+           same_marked(model, 0, UINT64_C(1) << 63) &&
+           same_marked(model, 0, UINT64_C(3) << 62);
 }
 
 /* Grows and shrinks in turns, so that nodes split, join and go. */
@@ -437,6 +468,17 @@ START_TEST(thinning_out_at_random_keeps_nodes_a_third_full)
 }
 END_TEST
 
+START_TEST(bits_are_cleared_in_a_range_and_nowhere_else)
+{
+    for (uint64_t key = 0; key < 4000; key += 2)
+        ck_assert_int_eq(hmm_index_insert(&fix.index, key, 7), 0);
+    hmm_index_clear_bits(&fix.index, 33, 3001, 2);
+    for (uint64_t key = 0; key < 4000; key += 2)
+        ck_assert_uint_eq(*hmm_index_find(&fix.index, key),
+                          key >= 33 && key <= 3001 ? 5 : 7);
+}
+END_TEST
+
 START_TEST(a_range_is_taken_by_whole_leaves)
 {
     struct hmm_index_pair pairs[HMM_INDEX_TAKE_MAX];
@@ -564,6 +606,7 @@ int main(void)
     tcase_add_test(memory, sixteen_streams_in_order_fill_their_nodes);
     tcase_add_test(memory, thinning_out_at_random_keeps_nodes_a_third_full);
     tcase_add_test(memory, a_range_is_taken_by_whole_leaves);
+    tcase_add_test(memory, bits_are_cleared_in_a_range_and_nowhere_else);
     tcase_add_test(memory, a_queue_of_keys_stays_small);
     tcase_add_test(memory, a_failed_insert_changes_nothing);
     tcase_add_test(memory, removing_needs_no_memory);
