@@ -74,6 +74,14 @@ int hurdmm_protect(struct hurdmm_space *space, uintptr_t address, size_t length,
 int hurdmm_advise(struct hurdmm_space *space, uintptr_t address, size_t length,
                   enum hurdmm_advice advice);
 
+/* WILLNEED for the pages at `count` addresses, in any order: what a program
+ * that knows where it goes next says a while before.  Where the store has
+ * fill_start all of them are under way together when this returns; nobody waits
+ * for them.  Addresses without a region are passed over, and so is what there
+ * is no memory for.  EINVAL, ESTALE. */
+int hurdmm_prefetch(struct hurdmm_space *space, const uintptr_t *addresses,
+                    size_t count);
+
 /* Fills and lends a range so that `access` will not fault now (it may be
  * evicted again later).  *done (may be NULL) is always written.  ENOENT,
  * EACCES, EINVAL, ESTALE, ENOMEM, EDEADLK, or the store's errors. */

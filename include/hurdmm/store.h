@@ -100,6 +100,20 @@ struct hurdmm_store_ops {
      * page_in makes them too. */
     int (*refill)(struct hurdmm_store *store, void *hook, uint64_t offset,
                   void *buffer, size_t length, size_t *done);
+
+    /* For stores with page_in that can have many transfers under way.
+     *
+     * Begins to fill what nobody waits for yet; page_in fills the rest.  The
+     * request is completed before this returns or later from any thread; with
+     * an error it may also just be returned.  EBUSY: there is enough under way,
+     * and the library leaves the rest of what it wanted for later.  Runs where
+     * page_in does, in a signal handler too if the store is SIGNAL_SAFE. */
+    int (*fill_start)(struct hurdmm_store *store, void *hook,
+                      struct hurdmm_request *request);
+    /* Whatever was begun is on its way when this returns; until then the store
+     * may keep it back, to start many at once.  Always called after fill_start,
+     * by the same thread. */
+    void (*submit)(struct hurdmm_store *store, void *hook);
 };
 
 /* Answers of victim. */
@@ -185,8 +199,10 @@ int hurdmm_store_populate(struct hurdmm_store *store, uint64_t offset,
                           size_t length, size_t *done);
 
 /* Advice for a page-aligned range, passed on to the store.  WILLNEED reads
- * ahead without waiting as far as memory is free; DONTNEED makes the pages the
- * next victims; the others set nothing here (regions carry them).  EINVAL. */
+ * ahead without waiting: as far as memory is free, in the background; or, where
+ * the store has fill_start, at once, and then up to an eighth of the budget is
+ * made free for it.  DONTNEED makes the pages the next victims; the others set
+ * nothing here (regions carry them).  EINVAL. */
 int hurdmm_store_advise(struct hurdmm_store *store, uint64_t offset,
                         uint64_t length, enum hurdmm_advice advice);
 
@@ -243,6 +259,10 @@ void *hurdmm_request_buffer(struct hurdmm_request *request);
  * or cached meanwhile is used; if nothing was, every waiter gets EIO.  With an
  * errno value every waiter gets that.  The request is gone.  Class: store. */
 void hurdmm_request_complete(struct hurdmm_request *request, int error);
+/* The same when only the first `done` bytes of the buffer are there: `error` (0
+ * counts as EIO) is for the first byte that is not.  Class: store. */
+void hurdmm_request_complete_part(struct hurdmm_request *request, size_t done,
+                                  int error);
 
 #ifdef __cplusplus
 }

@@ -391,6 +391,8 @@ static int answer(struct hurdmm *manager, const struct hurdmm_fault *fault,
             manager->stats.faults_soft++;
         if (want.filled)
             manager->stats.faults_fill++;
+        if (!err)
+            hmm_read_on(&want);
         return err;
     }
     return 0; /* let the thread fault again */

@@ -371,9 +371,11 @@ static int finish(struct hurdmm_request *request, size_t done, int err)
     }
     uint64_t first = request->first;
     uint32_t count = request->count, block = request->wanted;
+    bool unasked = request->unasked;
     request->magic = 0;
     hmm_slab_free(&manager->request_slab, request);
-    hmm_page_wake(store, first, block, wanted);
+    /* Who met a prefetch that failed asks for the page itself. */
+    hmm_page_wake(store, first, block, unasked ? 0 : wanted);
     if (count > block)
         hmm_page_wake(store, first + block, count - block, 0);
     hmm_event_signal(&manager->progress, &manager->parker);
@@ -401,7 +403,12 @@ static int ask_simple(struct hurdmm_request *request, uint64_t behalf)
     return finish(request, done, err);
 }
 
-static int ask_full(struct hurdmm_request *request, uint64_t behalf)
+typedef int start_call(struct hurdmm_store *store, void *hook,
+                       struct hurdmm_request *request);
+
+/* Asks by a call that may leave the answer for later. */
+static int ask_full(struct hurdmm_request *request, uint64_t behalf,
+                    start_call *start)
 {
     struct hurdmm_store *store = request->store;
     struct hurdmm *manager = store->manager;
@@ -411,7 +418,7 @@ static int ask_full(struct hurdmm_request *request, uint64_t behalf)
     request->executor = hmm_thread_self(manager);
     request->result = &result;
     hmm_call_begin(&call, store, behalf);
-    int err = store->ops.fault(store, store->hook, request);
+    int err = start(store, store->hook, request);
     hmm_call_end(&call);
     if (result.finished)
         return result.error;
@@ -460,9 +467,14 @@ int hmm_fill(struct hmm_want *want)
     if (err)
         return err;
     want->filled = true;
+    want->got = request->count;
     store->users++;
-    err = store->ops.fault ? ask_full(request, want->thread)
-                           : ask_simple(request, want->thread);
+    if (store->ops.fault)
+        err = ask_full(request, want->thread, store->ops.fault);
+    else if (want->prefetch && store->ops.fill_start)
+        err = ask_full(request, 0, store->ops.fill_start);
+    else
+        err = ask_simple(request, want->thread);
     store->users--;
     return err ? err : EAGAIN;
 }
@@ -499,32 +511,170 @@ int hmm_fill_blank(struct hmm_want *want)
     return 0;
 }
 
-void hmm_prefetch(struct hurdmm_store *store, uint64_t first, uint64_t last)
+/* How often room is made for one prefetch before it is given up. */
+#define ROOM_MAX 8u
+
+/* Fills up to `count` pages from `first` on that nobody waits for; *got says how
+ * many (0: one that need not be filled).  0, or why nothing more can be. */
+static int fill_ahead(struct hurdmm_store *store, uint64_t first,
+                      uint64_t count, uint32_t *got)
 {
-    struct hurdmm *manager = store->manager;
+    struct hmm_want want = {
+        .store = store,
+        .page = first,
+        .access = HURDMM_READ,
+        .thread = hmm_thread_self(store->manager),
+        .ahead = count,
+        .prefetch = true,
+    };
     int err = EAGAIN;
 
-    store->users++;
-    for (; first <= last && first < hmm_store_pages(store) && !store->dying;
-         first++) {
-        struct hmm_want want = {
-            .store = store,
-            .page = first,
-            .access = HURDMM_READ,
-            .thread = hmm_thread_self(manager),
-            .ahead = last - first + 1,
-            .prefetch = true,
-        };
+    *got = 0;
+    for (unsigned i = 0; i < ROOM_MAX && err == EAGAIN && !want.filled; i++) {
+        if (first >= hmm_store_pages(store) || store->dying)
+            return ENXIO;
         if (hmm_container_slot(&store->cache, first) ||
             hmm_bond_at(&store->cache, first) || hmm_page_held(store, first))
-            continue;
-        if (hmm_frames_free(manager) <= manager->high + manager->readahead)
-            break;
+            return 0;
         err = hmm_fill(&want);
-        if (err != EAGAIN)
+    }
+    *got = want.filled ? want.got : 0;
+    return want.filled && err == EAGAIN ? 0 : err;
+}
+
+/* May more be brought in unasked?  What is begun and not waited for may take
+ * the place of other pages, but not of many. */
+static bool room_ahead(const struct hurdmm_store *store)
+{
+    const struct hurdmm *manager = store->manager;
+
+    return hmm_frames_free(manager) > manager->high + manager->readahead ||
+           (store->ops.fill_start && manager->filling < manager->budget / 8);
+}
+
+/* Lets the store start what it has kept back. */
+static void submit(struct hurdmm_store *store)
+{
+    struct hmm_call call;
+
+    if (!store->ops.fill_start || !store->ops.submit)
+        return;
+    store->users++;
+    hmm_call_begin(&call, store, 0);
+    store->ops.submit(store, store->hook);
+    hmm_call_end(&call);
+    store->users--;
+}
+
+void hmm_prefetch(struct hurdmm_store *store, uint64_t first, uint64_t last)
+{
+    bool begun = false;
+    uint32_t got;
+
+    store->users++;
+    for (; first <= last && room_ahead(store); first += hmm_max(got, 1)) {
+        int err = fill_ahead(store, first, last - first + 1, &got);
+        begun = begun || got > 0;
+        if (err)
             break;
     }
+    if (begun)
+        submit(store);
     store->users--;
+}
+
+/* Pages at addresses of one store one after the other are begun together. */
+int hurdmm_prefetch(struct hurdmm_space *space, const uintptr_t *addresses,
+                    size_t count)
+{
+    struct hurdmm_store *store = NULL;
+    uint32_t got;
+    int err = !addresses && count ? EINVAL : hmm_enter_space(space);
+
+    if (err)
+        return err;
+    struct hurdmm *manager = space->manager;
+    void *token = space->token;
+    for (size_t i = 0; i < count; i++) {
+        space = hmm_space_by_token(manager, token);
+        struct hmm_region *region =
+            space ? hmm_region_at(space, addresses[i]) : NULL;
+        if (!region || !region->store || region->store->container)
+            continue;
+        uint64_t page = hmm_region_page(region, addresses[i]);
+        if (store && store != region->store) {
+            submit(store);
+            store->users--;
+            store = NULL;
+            i--; /* the lock was dropped: look again */
+            continue;
+        }
+        if (!store)
+            region->store->users++;
+        store = region->store;
+        if (!room_ahead(store) || fill_ahead(store, page, 1, &got))
+            break;
+    }
+    if (store) {
+        submit(store);
+        store->users--;
+    }
+    hmm_leave(manager);
+    return 0;
+}
+
+/* So many windows are on their way, or there, ahead of one that is read. */
+#define WINDOWS_AHEAD 4u
+
+/* How many pages to begin from the region's next_page on. */
+static uint64_t next_window(const struct hmm_want *want)
+{
+    const struct hmm_region *region = pattern_of(want);
+    const struct hurdmm_store *store = want->store;
+    const struct hurdmm *manager = store->manager;
+    uint64_t most = hmm_min(manager->readahead,
+                            manager->budget / (2 * (WINDOWS_AHEAD + 1)));
+
+    if (!store->ops.fill_start || !region || most < store->block_pages ||
+        region->advice == HURDMM_ADVICE_RANDOM ||
+        (region->advice == HURDMM_ADVICE_NORMAL &&
+         (most < 2 || region->window < manager->readahead)))
+        return 0;
+    /* Where it is read is a little behind what was asked for so far. */
+    uint64_t reach = want->page + (WINDOWS_AHEAD + 1) * most;
+    if (region->next_page <= want->page || region->next_page + most > reach)
+        return 0;
+    uint64_t end = hmm_min(
+        hmm_store_pages(store),
+        (region->mapping.by_offset.last >> manager->physmem.page_shift) + 1);
+    return region->next_page < end ? hmm_min(most, end - region->next_page) : 0;
+}
+
+void hmm_read_on(struct hmm_want *want)
+{
+    struct hurdmm_store *store = want->store;
+    struct hurdmm *manager = store->manager;
+    bool begun = false;
+    uint64_t count;
+    uint32_t got;
+
+    while ((count = next_window(want)) != 0) {
+        struct hmm_region *region = want->region;
+        void *token = region->space->token;
+        uint64_t first = region->next_page;
+        store->users++;
+        int err = fill_ahead(store, first, count, &got);
+        store->users--;
+        begun = begun || got > 0;
+        /* The lock was dropped: the region may have gone. */
+        struct hurdmm_space *space = hmm_space_by_token(manager, token);
+        if (!space || hmm_region_at(space, want->address) != region ||
+            region->store != store || err)
+            break;
+        region->next_page = first + hmm_max(got, 1);
+    }
+    if (begun)
+        submit(store);
 }
 
 /* What stores call. */
@@ -549,6 +699,17 @@ void hurdmm_request_complete(struct hurdmm_request *request, int error)
         return;
     finish(request, !error && request->buffer_used ? request->length : 0,
            error);
+    hmm_leave(manager);
+}
+
+void hurdmm_request_complete_part(struct hurdmm_request *request, size_t done,
+                                  int error)
+{
+    struct hurdmm *manager = request->store->manager;
+
+    if (request->magic != HMM_MAGIC_REQUEST || hmm_enter(manager))
+        return;
+    finish(request, done, error);
     hmm_leave(manager);
 }
 

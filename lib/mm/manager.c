@@ -126,8 +126,10 @@ struct hmm_bounce *hmm_bounce_get(struct hurdmm *manager, uint32_t pages)
     if (!bounce)
         return NULL;
     bounce->pages = pages;
+    /* Aligned, since that is what some devices want. */
     bounce->bytes =
-        hmm_core_alloc(&manager->core, pages * hmm_page_bytes(manager), 64);
+        hmm_core_alloc(&manager->core, pages * hmm_page_bytes(manager),
+                       hmm_page_bytes(manager));
     return bounce->bytes ? bounce : NULL;
 }
 

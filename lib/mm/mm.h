@@ -247,6 +247,7 @@ struct hmm_want {
     const struct hurdmm_fault *fault; /* set: may be answered later */
     uint64_t ahead;                   /* no region: pages of use, 0: one */
     bool prefetch;                    /* nobody waits for it */
+    uint32_t got;                     /* pages that the store was asked for */
     bool overwrite;                   /* the whole page will be written */
     bool blank;      /* it has been made for that, with zeros */
     bool raw;        /* read through bonds on any port */
@@ -427,6 +428,9 @@ int hmm_fill(struct hmm_want *want);
 int hmm_fill_blank(struct hmm_want *want);
 /* Brings a range in unasked, as far as memory is free.  Drops the lock. */
 void hmm_prefetch(struct hurdmm_store *store, uint64_t first, uint64_t last);
+/* The fault of `want' has been answered: if it goes straight on, begins to fill
+ * what comes next.  Drops the lock if there is something to begin. */
+void hmm_read_on(struct hmm_want *want);
 
 /* fault.c: what faults and accesses through the cache have in common. */
 /* Makes the page resident and, for writing, writable: dirty, unlocked, not read

@@ -718,7 +718,9 @@ int hurdmm_store_advise(struct hurdmm_store *store, uint64_t offset,
         return err == ENOENT ? 0 : err;
     struct hurdmm *manager = store->manager;
     unsigned shift = manager->physmem.page_shift;
-    if (advice == HURDMM_ADVICE_WILLNEED)
+    if (advice == HURDMM_ADVICE_WILLNEED && store->ops.fill_start)
+        hmm_prefetch(store, first, last);
+    else if (advice == HURDMM_ADVICE_WILLNEED)
         hmm_chore_add(manager, HMM_CHORE_PREFETCH, store, first, last);
     else if (advice == HURDMM_ADVICE_DONTNEED)
         hmm_cool_range(store, first, last);

@@ -262,6 +262,24 @@ static int disk_fault(struct hurdmm_store *store, void *hook,
     return 0;
 }
 
+static int disk_fill_start(struct hurdmm_store *store, void *hook,
+                           struct hurdmm_request *request)
+{
+    struct disk *disk = hook;
+    if (disk->starts_max != 0 && disk->in_flight >= disk->starts_max)
+        return EBUSY;
+    disk->starts++;
+    return disk_fault(store, hook, request);
+}
+
+static void disk_submit(struct hurdmm_store *store, void *hook)
+{
+    struct disk *disk = hook;
+    if (store != disk->store)
+        complain(disk, "submit of another store");
+    disk->submits++;
+}
+
 static int disk_sync(struct hurdmm_store *store, void *hook, uint64_t offset,
                      uint64_t length)
 {
@@ -372,10 +390,26 @@ static const struct hurdmm_store_ops asked_ops = {
     .refill = disk_refill,
 };
 
+static const struct hurdmm_store_ops ahead_ops = {
+    .struct_size = sizeof ahead_ops,
+    .page_in = disk_in,
+    .page_out = disk_out,
+    .sync = disk_sync,
+    .unlock = disk_unlock,
+    .evicted = disk_evicted,
+    .discarded = disk_discarded,
+    .advise = disk_advise,
+    .destroy = disk_destroy,
+    .fill_start = disk_fill_start,
+    .submit = disk_submit,
+};
+
 static const struct hurdmm_store_ops *ops_for(enum disk_mode mode)
 {
     if (mode == DISK_ASKED)
         return &asked_ops;
+    if (mode == DISK_AHEAD)
+        return &ahead_ops;
     if (mode == DISK_PLAIN)
         return &plain_ops;
     return mode == DISK_SIMPLE ? &simple_ops : &full_ops;

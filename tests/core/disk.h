@@ -29,7 +29,9 @@ enum disk_mode {
     DISK_FULL_NOW = 1,   /* by a fault handler, before it returns */
     DISK_FULL_LATER = 2, /* by a fault handler, from another thread */
     DISK_PLAIN = 3,      /* by page_in; there are no notices and no unlock */
-    DISK_ASKED = 4       /* by page_in and refill; it is asked about victims */
+    DISK_ASKED = 4,      /* by page_in and refill; it is asked about victims */
+    DISK_AHEAD = 5       /* by page_in; what nobody waits for by fill_start,
+                          * from another thread */
 };
 
 /* The nth call of `kinds' from when this was set fails with `error': all of
@@ -57,10 +59,12 @@ struct disk {
     unsigned ins, outs, syncs, unlocks, destroys; /* calls */
     unsigned evicted, discarded, advised;
     unsigned in_flight;
-    unsigned why_discarded;  /* requests that said so */
-    unsigned asked, dropped; /* blocks, of DISK_ASKED */
-    unsigned failures;       /* scripted ones that happened */
-    unsigned write_failures; /* of those, page_out and sync */
+    unsigned starts, submits; /* calls of fill_start and submit */
+    unsigned starts_max;      /* fill_start refuses above that; 0: never */
+    unsigned why_discarded;   /* requests that said so */
+    unsigned asked, dropped;  /* blocks, of DISK_ASKED */
+    unsigned failures;        /* scripted ones that happened */
+    unsigned write_failures;  /* of those, page_out and sync */
     unsigned read_failures;
     uint64_t bytes_in, bytes_out;
     uint64_t last_in_length, last_out_length, last_out_offset;

@@ -1240,7 +1240,7 @@ int model_create_store(struct model *model, int index, unsigned number)
         fill_bytes(store->bytes, room, number);
     store->flags = pick_flags(number);
     store->block_pages = number % 3 == 0 ? model->config.block_pages : 1;
-    store->disk.mode = (enum disk_mode)(number / 7 % 5);
+    store->disk.mode = (enum disk_mode)(number / 7 % 6);
     store->disk.delay = model->config.delay;
     store->size = (4 + number % (MODEL_PAGES - 4)) * (uint64_t)model->page;
     if (number / 5 % 3 == 0)

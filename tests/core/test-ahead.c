@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/* What nobody waits for yet: stores that begin many fills at once. */
+#include "tests/core/world.h"
+#include "tests/support/runner.h"
+
+static struct world world;
+static struct disk *disk;
+static uintptr_t at;
+
+#define PAGES 64u
+
+static void begin_with(unsigned readahead_pages, unsigned frames)
+{
+    struct world_options options = {.readahead_pages = readahead_pages,
+                                    .frames = frames};
+    world_begin(&world, &options);
+    disk = world_disk_of(&world, PAGES * world.page, 0, 0, DISK_AHEAD);
+    at = world_bind(&world, disk, 0, PAGES * world.page);
+}
+
+static void begin(void)
+{
+    begin_with(1, 0);
+}
+
+static void end(void)
+{
+    world_end(&world);
+}
+
+static uintptr_t address(unsigned page)
+{
+    return at + page * world.page;
+}
+
+/* Begins to fill every third page of so many. */
+static void prefetch(unsigned count)
+{
+    uintptr_t list[PAGES];
+    for (unsigned i = 0; i < count; i++)
+        list[i] = address(i * 3);
+    ck_assert_int_eq(hurdmm_prefetch(world.space, list, count), 0);
+}
+
+static void expect_page(unsigned page)
+{
+    world_expect(&world, address(page), world_byte(page * world.page));
+}
+
+static void settle(void)
+{
+    disk->hold_in = false;
+    hurdmm_sim_sleep(world.port, 10000000);
+    ck_assert_uint_eq(disk->in_flight, 0);
+}
+
+START_TEST(a_list_of_pages_is_under_way_at_once)
+{
+    disk->hold_in = true;
+    prefetch(4);
+    ck_assert_uint_eq(disk->in_flight, 4);
+    ck_assert_uint_eq(disk->starts, 4);
+    ck_assert_uint_eq(disk->submits, 1);
+    settle();
+    for (unsigned i = 0; i < 4; i++)
+        expect_page(i * 3);
+    ck_assert_uint_eq(disk->ins, 4);
+}
+END_TEST
+
+START_TEST(willneed_begins_a_range_by_clusters)
+{
+    end();
+    begin_with(2, 0);
+    disk->hold_in = true;
+    ck_assert_int_eq(
+        hurdmm_advise(world.space, at, 4 * world.page, HURDMM_ADVICE_WILLNEED),
+        0);
+    ck_assert_uint_eq(disk->in_flight, 2);
+    ck_assert_uint_eq(disk->submits, 1);
+    settle();
+    for (unsigned i = 0; i < 4; i++)
+        expect_page(i);
+    ck_assert_uint_eq(disk->ins, 2);
+}
+END_TEST
+
+START_TEST(who_comes_meanwhile_waits_for_what_was_begun)
+{
+    struct world_access access = {.world = &world, .address = address(3)};
+    disk->hold_in = true;
+    prefetch(2);
+    world_access(&access);
+    hurdmm_sim_sleep(world.port, 1000000);
+    ck_assert(!access.done);
+    disk->hold_in = false;
+    world_run(&world);
+    ck_assert_int_eq(access.error, 0);
+    ck_assert_uint_eq(access.value, world_byte(3 * world.page));
+    ck_assert_uint_eq(disk->ins, 2);
+    settle();
+}
+END_TEST
+
+/* The error is nobody's: who met it asks once more. */
+START_TEST(a_prefetch_that_fails_harms_nobody)
+{
+    struct world_access access = {.world = &world, .address = address(0)};
+    disk_fail(disk, DISK_IN, 1, EIO, false);
+    disk->hold_in = true;
+    prefetch(1);
+    world_access(&access);
+    hurdmm_sim_sleep(world.port, 1000000);
+    disk->hold_in = false;
+    world_run(&world);
+    ck_assert_uint_eq(disk->failures, 1);
+    ck_assert_int_eq(access.error, 0);
+    ck_assert_uint_eq(access.value, world_byte(0));
+}
+END_TEST
+
+START_TEST(an_error_is_said_to_who_reads_the_page)
+{
+    disk_fail(disk, DISK_IN, 1, EIO, true);
+    prefetch(1);
+    settle();
+    ck_assert_uint_eq(world_state(disk, 0) & HURDMM_STATE_FAILED, 0);
+    uint8_t value;
+    ck_assert_int_eq(world_load(&world, at, &value), EIO);
+    disk_fail(disk, DISK_IN, 0, 0, false);
+    ck_assert_int_eq(hurdmm_store_discard(disk->store, 0, world.page), 0);
+    expect_page(0);
+}
+END_TEST
+
+START_TEST(a_store_that_has_enough_to_do_is_left_alone)
+{
+    disk->starts_max = 2;
+    disk->hold_in = true;
+    prefetch(4);
+    ck_assert_uint_eq(disk->in_flight, 2);
+    settle();
+    for (unsigned i = 0; i < 4; i++)
+        expect_page(i * 3);
+}
+END_TEST
+
+START_TEST(an_eighth_of_full_memory_is_made_free)
+{
+    for (unsigned i = 0; i < 40; i++)
+        expect_page(PAGES - 1 - i);
+    disk->hold_in = true;
+    prefetch(8);
+    ck_assert_uint_ge(disk->in_flight, 2);
+    ck_assert_uint_le(disk->in_flight, 32 / 8);
+    settle();
+    for (unsigned i = 0; i < 8; i++)
+        expect_page(i * 3);
+}
+END_TEST
+
+START_TEST(what_is_there_is_not_begun)
+{
+    expect_page(0);
+    world_put(&world, address(3), 9);
+    prefetch(3);
+    ck_assert_uint_eq(disk->starts, 1);
+    settle();
+    world_expect(&world, address(3), 9);
+}
+END_TEST
+
+START_TEST(straight_reading_keeps_windows_under_way)
+{
+    end();
+    begin_with(2, 2 * PAGES);
+    ck_assert_int_eq(hurdmm_advise(world.space, at, PAGES * world.page,
+                                   HURDMM_ADVICE_SEQUENTIAL),
+                     0);
+    disk->delay = 1;
+    expect_page(0);
+    ck_assert_uint_ge(disk->starts, 1);
+    for (unsigned i = 1; i < PAGES; i++)
+        expect_page(i);
+    /* Only the first window was waited for from its beginning. */
+    ck_assert_uint_ge(disk->starts, PAGES / 2 - 1 - 2);
+    ck_assert_uint_le(disk->ins, PAGES / 2 + 2);
+    settle();
+}
+END_TEST
+
+START_TEST(scattered_reading_begins_nothing)
+{
+    end();
+    begin_with(4, 2 * PAGES);
+    for (unsigned i = 0; i < PAGES; i++)
+        expect_page(i * 29 % PAGES);
+    ck_assert_uint_eq(disk->starts, 0);
+}
+END_TEST
+
+START_TEST(a_region_may_go_while_its_pages_come)
+{
+    disk->hold_in = true;
+    prefetch(4);
+    ck_assert_int_eq(hurdmm_unbind(world.space, at, PAGES * world.page), 0);
+    settle();
+    at = world_bind(&world, disk, 0, PAGES * world.page);
+    for (unsigned i = 0; i < 4; i++)
+        expect_page(i * 3);
+    ck_assert_uint_eq(disk->ins, 4);
+}
+END_TEST
+
+START_TEST(a_store_that_ends_waits_for_what_it_began)
+{
+    disk->delay = 5;
+    prefetch(4);
+    ck_assert_uint_eq(disk->in_flight, 4);
+    ck_assert_int_eq(hurdmm_store_destroy(disk->store, HURDMM_DETACH), 0);
+    ck_assert_uint_eq(disk->in_flight, 0);
+    ck_assert_uint_eq(disk->destroys, 1);
+}
+END_TEST
+
+START_TEST(lists_that_mean_nothing_begin_nothing)
+{
+    uintptr_t list[2] = {1, at + PAGES * world.page};
+    ck_assert_int_eq(hurdmm_prefetch(world.space, NULL, 1), EINVAL);
+    ck_assert_int_eq(hurdmm_prefetch(world.space, NULL, 0), 0);
+    ck_assert_int_eq(hurdmm_prefetch(NULL, list, 1), EINVAL);
+    ck_assert_int_eq(hurdmm_prefetch(world.space, list, 2), 0);
+    ck_assert_uint_eq(disk->starts, 0);
+    ck_assert_uint_eq(disk->submits, 0);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("ahead");
+    TCase *t = tcase_create("ahead");
+    tcase_add_checked_fixture(t, begin, end);
+    tcase_add_test(t, a_list_of_pages_is_under_way_at_once);
+    tcase_add_test(t, willneed_begins_a_range_by_clusters);
+    tcase_add_test(t, who_comes_meanwhile_waits_for_what_was_begun);
+    tcase_add_test(t, a_prefetch_that_fails_harms_nobody);
+    tcase_add_test(t, an_error_is_said_to_who_reads_the_page);
+    tcase_add_test(t, a_store_that_has_enough_to_do_is_left_alone);
+    tcase_add_test(t, an_eighth_of_full_memory_is_made_free);
+    tcase_add_test(t, what_is_there_is_not_begun);
+    tcase_add_test(t, straight_reading_keeps_windows_under_way);
+    tcase_add_test(t, scattered_reading_begins_nothing);
+    tcase_add_test(t, a_region_may_go_while_its_pages_come);
+    tcase_add_test(t, a_store_that_ends_waits_for_what_it_began);
+    tcase_add_test(t, lists_that_mean_nothing_begin_nothing);
+    suite_add_tcase(s, t);
+    return s;
+}
+
+int main(void)
+{
+    Suite *const suites[] = {suite()};
+    return run_suites("tests/core/test-ahead", suites, 1);
+}
