@@ -2,14 +2,13 @@
 /*
  * Descriptors, reads and writes: see file_io.h.
  */
-#ifndef _POSIX_C_SOURCE
-#define _POSIX_C_SOURCE 200809L
-#endif
+#include "backends/posix/system.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "backends/posix/file_io.h"
 
@@ -55,7 +54,7 @@ static int examine(int fd, struct hmm_file *file)
 
 int hmm_file_open(int fd, struct hmm_file *file)
 {
-    struct hmm_file new;
+    struct hmm_file new = {.direct = -1};
     int saved = errno;
     int error = examine(fd, &new);
 
@@ -75,8 +74,106 @@ void hmm_file_close(struct hmm_file *file)
     int saved = errno;
 
     close(file->fd);
-    file->fd = -1;
+    if (file->direct >= 0)
+        close(file->direct);
+    file->fd = file->direct = -1;
     errno = saved;
+}
+
+#ifdef O_DIRECT
+
+/* Opens the file once more: how a descriptor goes is common to its duplicates,
+ * of which the caller has one. */
+static int reopen(const struct hmm_file *file, int how, int *fd)
+{
+    char name[64];
+
+    (void)snprintf(name, sizeof name, "/proc/self/fd/%d", file->fd);
+    *fd = open(name, how | (file->writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+    if (*fd >= 0)
+        return 0;
+    return errno == EINVAL || errno == ENOENT ? ENOTSUP : errno;
+}
+
+/* Some take the flag and then refuse, or want more than pages. */
+static int try_direct(int fd, size_t page)
+{
+    void *buffer;
+    int error = posix_memalign(&buffer, page, page);
+
+    if (error)
+        return error;
+    if (pread(fd, buffer, page, 0) < 0)
+        error = errno == EINVAL ? ENOTSUP : errno;
+    free(buffer);
+    return error;
+}
+
+int hmm_file_go_direct(struct hmm_file *file, size_t page)
+{
+    int saved = errno, fd;
+    bool was = fcntl(file->fd, F_GETFL) & O_DIRECT;
+    int error = reopen(file, was ? 0 : O_DIRECT, &fd);
+
+    if (error == 0) {
+        error = try_direct(was ? file->fd : fd, page);
+        if (error)
+            close(fd);
+    }
+    if (error == 0) {
+        file->direct = was ? file->fd : fd;
+        file->fd = was ? fd : file->fd;
+        file->align = page;
+    }
+    errno = saved;
+    return error;
+}
+
+#else
+
+int hmm_file_go_direct(struct hmm_file *file, size_t page)
+{
+    (void)file;
+    (void)page;
+    return ENOTSUP;
+}
+
+#endif
+
+int hmm_file_way(const struct hmm_file *file, uint64_t offset,
+                 const void *buffer, size_t length, size_t *part)
+{
+    size_t mask = file->align - 1;
+
+    *part = length < TRANSFER_MAX ? length : TRANSFER_MAX;
+    if (file->direct < 0 || length <= mask ||
+        ((offset | (uintptr_t)buffer) & mask))
+        return file->fd;
+    *part &= ~mask;
+    return file->direct;
+}
+
+/* One call.  Whether a part goes past the cache or not, *done counts on. */
+static ssize_t read_part(const struct hmm_file *file, uint64_t offset,
+                         char *buffer, size_t length, bool direct)
+{
+    size_t part;
+    int fd = hmm_file_way(file, offset, buffer, length, &part);
+
+    if (!direct)
+        fd = file->fd;
+    return pread(fd, buffer, part, (off_t)offset);
+}
+
+static ssize_t write_part(const struct hmm_file *file, uint64_t offset,
+                          const char *buffer, size_t length, bool direct)
+{
+    size_t part;
+    int fd = hmm_file_way(file, offset, buffer, length, &part);
+
+    if (!direct)
+        fd = file->fd;
+    return pwrite(fd, buffer, part, (off_t)offset);
 }
 
 int hmm_file_read(const struct hmm_file *file, uint64_t offset, void *buffer,
@@ -86,17 +183,17 @@ int hmm_file_read(const struct hmm_file *file, uint64_t offset, void *buffer,
     ssize_t got = 1;
     int saved = errno;
     int error = 0;
+    bool direct = file->direct >= 0;
 
     while (finished < length && got != 0 && error == 0) {
-        size_t rest = length - finished;
-
-        got = pread(file->fd, (char *)buffer + finished,
-                    rest < TRANSFER_MAX ? rest : TRANSFER_MAX,
-                    (off_t)(offset + finished));
-
+        got = read_part(file, offset + finished, (char *)buffer + finished,
+                        length - finished, direct);
         if (got > 0)
             finished += (size_t)got;
-        else if (got < 0 && errno != EINTR)
+        else if (direct && (got == 0 || errno != EINTR)) {
+            direct = false; /* the plain way has the last word */
+            got = 1;
+        } else if (got < 0 && errno != EINTR)
             error = errno;
     }
     *done = finished;
@@ -110,15 +207,16 @@ int hmm_file_write(const struct hmm_file *file, uint64_t offset,
     size_t finished = 0;
     int saved = errno;
     int error = 0;
+    bool direct = file->direct >= 0;
 
     while (finished < length && error == 0) {
-        size_t rest = length - finished;
-        ssize_t put = pwrite(file->fd, (const char *)buffer + finished,
-                             rest < TRANSFER_MAX ? rest : TRANSFER_MAX,
-                             (off_t)(offset + finished));
-
+        ssize_t put =
+            write_part(file, offset + finished, (const char *)buffer + finished,
+                       length - finished, direct);
         if (put > 0)
             finished += (size_t)put;
+        else if (direct && (put == 0 || errno != EINTR))
+            direct = false;
         else if (put == 0)
             error = EIO;
         else if (errno != EINTR)

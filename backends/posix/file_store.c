@@ -11,27 +11,50 @@
  * Between asking for the length and writing, a cut can still come: the system
  * has no call that does both.
  *
- * There are no locks.  page_in calls pread alone, and so may run in a signal
+ * Somebody who waits for a page reads it on the spot.  What nobody waits for is
+ * an engine's (file_engine.h), if one was asked for: it has `jobs', one for each
+ * transfer that can be under way; when all are busy, that is enough.
+ *
+ * There are no locks; a job belongs to who made it busy.  page_in calls pread
+ * alone, fill_start and submit nothing that waits, so they may run in a signal
  * handler.
  */
-#ifndef _POSIX_C_SOURCE
-#define _POSIX_C_SOURCE 200809L
-#endif
+#include "backends/posix/system.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <hurdmm/file.h>
 #include <hurdmm/manager.h>
 
+#include "backends/posix/file_engine.h"
 #include "backends/posix/file_io.h"
+
+#define DEPTH_DEFAULT 64u
+#define DEPTH_MAX 1024u
+#define THREADS_DEFAULT 4u
+
+struct job {
+    struct hmm_transfer transfer;
+    struct file_store *store;
+    struct hurdmm_request *request;
+    atomic_bool busy;
+};
 
 struct file_store {
     struct hurdmm *manager;
     size_t page_size;
+    size_t bytes; /* of this structure, with its jobs */
     struct hmm_file file;
+    bool running; /* there is an engine */
+    struct hmm_engine engine;
+    unsigned depth;
+    atomic_uint next; /* the job to look at first */
+    struct job job[];
 };
 
 static size_t round_up(size_t length, size_t page)
@@ -39,25 +62,89 @@ static size_t round_up(size_t length, size_t page)
     return (length + page - 1) & ~(page - 1);
 }
 
+/* What a read that got so much means for pages: the one in which the file ends
+ * is whole, those after it are not there. */
+static int end_read(const struct file_store *file, char *buffer, size_t length,
+                    size_t *done)
+{
+    size_t end = round_up(*done, file->page_size);
+
+    end = end < length ? end : length;
+    memset(buffer + *done, 0, end - *done);
+    *done = end;
+    return end < length ? EIO : 0;
+}
+
 static int file_page_in(struct hurdmm_store *store, void *hook, uint64_t offset,
                         void *buffer, size_t length, size_t *done)
 {
     struct file_store *file = hook;
-    size_t page = file->page_size;
-    size_t got, end;
-    int error;
+    int error = hmm_file_read(&file->file, offset, buffer, length, done);
 
     (void)store;
-    error = hmm_file_read(&file->file, offset, buffer, length, &got);
-    if (error == 0 && got < length) {
-        end = round_up(got, page) < length ? round_up(got, page) : length;
-        memset((char *)buffer + got, 0, end - got);
-        got = end;
-        if (got < length)
-            error = EIO;
+    return error ? error : end_read(file, buffer, length, done);
+}
+
+/* ---- What nobody waits for ---- */
+
+static struct job *take_job(struct file_store *file)
+{
+    unsigned first = atomic_load_explicit(&file->next, memory_order_relaxed);
+
+    for (unsigned i = 0; i < file->depth; i++) {
+        struct job *job = &file->job[(first + i) % file->depth];
+        if (atomic_load_explicit(&job->busy, memory_order_relaxed) ||
+            atomic_exchange(&job->busy, true))
+            continue;
+        atomic_store_explicit(&file->next, first + i + 1, memory_order_relaxed);
+        return job;
     }
-    *done = got;
-    return error;
+    return NULL;
+}
+
+static void end_fill(struct hmm_transfer *transfer)
+{
+    struct job *job = (struct job *)(void *)transfer;
+    struct hurdmm_request *request = job->request;
+    size_t done = transfer->done;
+    int error = transfer->error;
+
+    if (!error)
+        error = end_read(job->store, transfer->buffer, transfer->length, &done);
+    /* First, since the store may be gone when its last request is. */
+    atomic_store(&job->busy, false);
+    hurdmm_request_complete_part(request, done, error);
+}
+
+static int file_fill_start(struct hurdmm_store *store, void *hook,
+                           struct hurdmm_request *request)
+{
+    struct file_store *file = hook;
+    struct hurdmm_request_info info;
+    struct job *job = take_job(file);
+
+    (void)store;
+    if (!job)
+        return EBUSY;
+    hurdmm_request_get_info(request, &info);
+    job->request = request;
+    job->transfer = (struct hmm_transfer){
+        .file = &file->file,
+        .offset = info.offset,
+        .buffer = hurdmm_request_buffer(request),
+        .length = info.length,
+        .end = end_fill,
+    };
+    hmm_engine_start(&file->engine, &job->transfer);
+    return 0;
+}
+
+static void file_submit(struct hurdmm_store *store, void *hook)
+{
+    struct file_store *file = hook;
+
+    (void)store;
+    hmm_engine_submit(&file->engine);
 }
 
 static int file_page_out(struct hurdmm_store *store, void *hook,
@@ -106,7 +193,7 @@ static void file_advise(struct hurdmm_store *store, void *hook, uint64_t offset,
     struct file_store *file = hook;
 
     if (advice == HURDMM_ADVICE_WILLNEED && offset <= INT64_MAX &&
-        length <= INT64_MAX - offset)
+        length <= INT64_MAX - offset && !file->running && file->file.direct < 0)
         posix_fadvise(file->file.fd, (off_t)offset, (off_t)length,
                       POSIX_FADV_WILLNEED);
 #else
@@ -119,8 +206,10 @@ static void file_destroy(void *hook)
 {
     struct file_store *file = hook;
 
+    if (file->running)
+        hmm_engine_close(&file->engine);
     hmm_file_close(&file->file);
-    hurdmm_deallocate(file->manager, file, sizeof *file);
+    hurdmm_deallocate(file->manager, file, file->bytes);
 }
 
 static const struct hurdmm_store_ops file_ops = {
@@ -130,6 +219,17 @@ static const struct hurdmm_store_ops file_ops = {
     .sync = file_sync,
     .advise = file_advise,
     .destroy = file_destroy,
+};
+
+static const struct hurdmm_store_ops running_ops = {
+    .struct_size = sizeof running_ops,
+    .page_in = file_page_in,
+    .page_out = file_page_out,
+    .sync = file_sync,
+    .advise = file_advise,
+    .destroy = file_destroy,
+    .fill_start = file_fill_start,
+    .submit = file_submit,
 };
 
 /* Checks the file against what is asked of it, and gives it its length. */
@@ -146,54 +246,151 @@ static int prepare(const struct hmm_file *file, uint64_t size, unsigned flags)
     return hmm_file_truncate(file, size);
 }
 
-static int file_new(struct hurdmm *manager, int fd, struct file_store **file)
+/* The structure, with the file open as the options say. */
+static int file_new(struct hurdmm *manager,
+                    const struct hurdmm_file_options *options,
+                    struct file_store **result)
 {
+    bool async = options->how & HURDMM_FILE_ASYNC;
+    unsigned depth = !async           ? 0
+                     : options->depth ? options->depth
+                                      : DEPTH_DEFAULT;
+    size_t bytes =
+        offsetof(struct file_store, job) + depth * sizeof(struct job);
+    struct file_store *file;
     void *memory;
-    int error;
+    int error = hurdmm_allocate(manager, bytes, &memory);
 
-    error = hurdmm_allocate(manager, sizeof **file, &memory);
     if (error != 0)
         return error;
-    *file = memory;
-    (*file)->manager = manager;
-    (*file)->page_size = hurdmm_page_size(manager);
-    error = hmm_file_open(fd, &(*file)->file);
+    memset(memory, 0, bytes);
+    file = memory;
+    file->manager = manager;
+    file->page_size = hurdmm_page_size(manager);
+    file->bytes = bytes;
+    file->depth = depth;
+    for (unsigned i = 0; i < depth; i++)
+        file->job[i].store = file;
+    error = hmm_file_open(options->fd, &file->file);
+    if (error == 0 && (options->how & HURDMM_FILE_DIRECT)) {
+        error = hmm_file_go_direct(&file->file, file->page_size);
+        if (error != 0)
+            hmm_file_close(&file->file);
+    }
     if (error != 0)
-        hurdmm_deallocate(manager, *file, sizeof **file);
+        hurdmm_deallocate(manager, file, bytes);
+    else
+        *result = file;
+    return error;
+}
+
+static int start_engine(struct file_store *file,
+                        const struct hurdmm_file_options *options)
+{
+    unsigned threads = options->threads ? options->threads : THREADS_DEFAULT;
+    int error;
+
+    if (file->depth == 0)
+        return 0;
+    error = hmm_engine_open(&file->engine, file->depth, threads,
+                            !(options->how & HURDMM_FILE_NO_RING));
+    file->running = error == 0;
+    return error;
+}
+
+static int check_options(const struct hurdmm_file_options *options)
+{
+    const unsigned flags =
+        HURDMM_STORE_READ_ONLY | HURDMM_STORE_SHARED | HURDMM_STORE_NO_STEAL;
+    const unsigned how =
+        HURDMM_FILE_DIRECT | HURDMM_FILE_ASYNC | HURDMM_FILE_NO_RING;
+
+    if (!options || options->struct_size < sizeof *options ||
+        (options->flags & ~flags) || (options->how & ~how) ||
+        options->depth > DEPTH_MAX || options->threads > HMM_ENGINE_THREADS)
+        return EINVAL;
+    return 0;
+}
+
+int hurdmm_file_create_how(struct hurdmm *manager,
+                           const struct hurdmm_file_options *options,
+                           struct hurdmm_store **store)
+{
+    struct file_store *file;
+    int error = manager && store ? check_options(options) : EINVAL;
+
+    if (error == 0)
+        error = file_new(manager, options, &file);
+    if (error != 0)
+        return error;
+    struct hurdmm_store_options wanted = {
+        .struct_size = sizeof wanted,
+        .name = "file",
+        .hook = file,
+        .size = options->size != 0 ? options->size : file->file.length,
+        .block_size = options->block_size,
+        .flags = options->flags | HURDMM_STORE_SIGNAL_SAFE,
+    };
+    error = start_engine(file, options);
+    if (error == 0)
+        error = prepare(&file->file, options->size, options->flags);
+    if ((options->flags & HURDMM_STORE_READ_ONLY) != 0)
+        file->file.writable = false;
+    if (error == 0) {
+        error = hurdmm_store_create(
+            manager, file->running ? &running_ops : &file_ops, &wanted, store);
+        if (error != 0 && options->size > file->file.length)
+            (void)hmm_file_truncate(&file->file, file->file.length);
+    }
+    if (error != 0)
+        file_destroy(file);
     return error;
 }
 
 int hurdmm_file_create(struct hurdmm *manager, int fd, uint64_t size,
                        unsigned flags, struct hurdmm_store **store)
 {
-    const unsigned known =
-        HURDMM_STORE_READ_ONLY | HURDMM_STORE_SHARED | HURDMM_STORE_NO_STEAL;
-    struct hurdmm_store_options options = {
+    struct hurdmm_file_options options = {
         .struct_size = sizeof options,
-        .name = "file",
-        .flags = flags | HURDMM_STORE_SIGNAL_SAFE,
+        .fd = fd,
+        .size = size,
+        .flags = flags,
     };
-    struct file_store *file;
-    int error;
 
-    if (!manager || !store || (flags & ~known) != 0)
+    return hurdmm_file_create_how(manager, &options, store);
+}
+
+static struct file_store *file_of(struct hurdmm_store *store)
+{
+    return store && hurdmm_store_operations(store)->page_in == file_page_in
+               ? hurdmm_store_hook(store)
+               : NULL;
+}
+
+int hurdmm_file_describe(struct hurdmm_store *store, char *buffer, size_t size)
+{
+    const struct file_store *file = file_of(store);
+    const char *cache = "cached";
+    char reason[64];
+
+    if (!file || (!buffer && size > 0))
         return EINVAL;
-    error = file_new(manager, fd, &file);
-    if (error != 0)
-        return error;
-    error = prepare(&file->file, size, flags);
-    if ((flags & HURDMM_STORE_READ_ONLY) != 0)
-        file->file.writable = false;
-    if (error == 0) {
-        options.hook = file;
-        options.size = size != 0 ? size : file->file.length;
-        error = hurdmm_store_create(manager, &file_ops, &options, store);
-        if (error != 0 && size > file->file.length)
-            (void)hmm_file_truncate(&file->file, file->file.length);
+    if (file->file.direct >= 0)
+        cache = "direct";
+    if (!file->running) {
+        (void)snprintf(buffer, size, "%s, on the threads that ask", cache);
+    } else if (file->engine.ring) {
+        (void)snprintf(buffer, size, "%s, io_uring, %u at once", cache,
+                       file->depth);
+    } else {
+        reason[0] = '\0';
+        if (file->engine.why_no_ring)
+            (void)snprintf(reason, sizeof reason, " (io_uring: error %d)",
+                           file->engine.why_no_ring);
+        (void)snprintf(buffer, size, "%s, %u threads%s, %u at once", cache,
+                       file->engine.threads, reason, file->depth);
     }
-    if (error != 0)
-        file_destroy(file);
-    return error;
+    return 0;
 }
 
 /* Cutting: the store first, so that nothing is written past the new end. */
@@ -226,12 +423,11 @@ static int extend(struct hurdmm_store *store, const struct hmm_file *file,
 
 int hurdmm_file_resize(struct hurdmm_store *store, uint64_t size)
 {
-    const struct file_store *file;
+    const struct file_store *file = file_of(store);
     uint64_t old;
 
-    if (!store || hurdmm_store_operations(store)->page_in != file_page_in)
+    if (!file)
         return EINVAL;
-    file = hurdmm_store_hook(store);
     if (!file->file.writable)
         return EROFS;
     if (!file->file.regular)

@@ -24,6 +24,42 @@ extern "C" {
  * error of fstat, ftruncate. */
 int hurdmm_file_create(struct hurdmm *manager, int fd, uint64_t size,
                        unsigned flags, struct hurdmm_store **store);
+/* The same with more to choose. */
+#define HURDMM_FILE_DIRECT                                                     \
+    1u /* past the system's cache (O_DIRECT), but for the
+                              * page in which the file ends; ENOTSUP where the
+                              * file's place has no such thing */
+#define HURDMM_FILE_ASYNC                                                      \
+    2u /* has many reads and writes under way that
+                              * nobody waits for: prefetch, readahead and
+                              * write-back.  Takes a thread, which uses io_uring
+                              * where that is to be had, or several. */
+#define HURDMM_FILE_NO_RING                                                    \
+    4u /* does without io_uring, as where it is refused \
+                                */
+
+struct hurdmm_file_options {
+    size_t struct_size;
+    int fd;
+    uint64_t size;
+    unsigned flags;    /* HURDMM_STORE_..., as above */
+    unsigned how;      /* HURDMM_FILE_... */
+    size_t block_size; /* as for hurdmm_store_create: what is read and written
+                        * whole; 0: a page */
+    unsigned depth;    /* reads and writes under way at once that nobody waits
+                        * for, at most 1024; 0: 64 */
+    unsigned threads;  /* that make them without io_uring, at most 16; 0: 4 */
+};
+
+/* Also EAGAIN: no thread can be had. */
+int hurdmm_file_create_how(struct hurdmm *manager,
+                           const struct hurdmm_file_options *options,
+                           struct hurdmm_store **store);
+
+/* How a file store reads and writes, and why not by io_uring: a line without a
+ * newline, cut at size - 1 bytes.  EINVAL (not a file store). */
+int hurdmm_file_describe(struct hurdmm_store *store, char *buffer, size_t size);
+
 /* Changes the file's length and the store's size together.  EINVAL (not a file
  * store), EROFS, EBUSY, ESTALE, or the error of ftruncate. */
 int hurdmm_file_resize(struct hurdmm_store *store, uint64_t size);

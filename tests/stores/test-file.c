@@ -24,6 +24,7 @@ static struct hurdmm_port *port;
 static struct hurdmm *manager;
 static size_t page;
 static int fd;
+static unsigned how; /* HURDMM_FILE_... */
 
 static int temporary(void)
 {
@@ -50,6 +51,24 @@ static void begin(void)
 {
     start();
     fd = temporary();
+}
+
+static void begin_direct(void)
+{
+    how = HURDMM_FILE_DIRECT;
+    begin();
+}
+
+static void begin_ring(void)
+{
+    how = HURDMM_FILE_ASYNC;
+    begin();
+}
+
+static void begin_direct_pool(void)
+{
+    how = HURDMM_FILE_DIRECT | HURDMM_FILE_ASYNC | HURDMM_FILE_NO_RING;
+    begin();
 }
 
 static void end(void)
@@ -83,7 +102,14 @@ static struct hurdmm_store *make(uint64_t size, unsigned flags)
 {
     struct hurdmm_store *store;
 
-    ck_assert_int_eq(hurdmm_file_create(manager, fd, size, flags, &store), 0);
+    struct hurdmm_file_options options = {
+        .struct_size = sizeof options,
+        .fd = fd,
+        .size = size,
+        .flags = flags,
+        .how = how,
+    };
+    ck_assert_int_eq(hurdmm_file_create_how(manager, &options, &store), 0);
     return store;
 }
 
@@ -551,6 +577,7 @@ START_TEST(killed_while_writing_pages_are_old_or_new)
 {
     fd = temporary();
     page = (size_t)sysconf(_SC_PAGESIZE);
+    how = _i == 0 ? 0 : HURDMM_FILE_ASYNC | HURDMM_FILE_DIRECT;
     for (unsigned round = 0; round < 8; round++) {
         ck_assert_int_eq(ftruncate(fd, 0), 0);
         ck_assert_int_eq(ftruncate(fd, (off_t)(KILLED_PAGES * page)), 0);
@@ -565,28 +592,43 @@ START_TEST(killed_while_writing_pages_are_old_or_new)
 }
 END_TEST
 
-int main(void)
+/* What is the same in whatever way the file is read and written. */
+static void add_case(Suite *suite, const char *name, void (*first)(void))
 {
-    Suite *suite = suite_create("file");
-    TCase *tcase = tcase_create("file");
+    TCase *tcase = tcase_create(name);
 
-    tcase_add_checked_fixture(tcase, begin, end);
+    tcase_add_checked_fixture(tcase, first, end);
     tcase_set_timeout(tcase, 30);
     tcase_add_test(tcase, a_region_shows_the_file);
     tcase_add_test(tcase, what_a_region_is_told_reaches_the_file);
     tcase_add_test(tcase, the_rest_of_the_last_page_is_zeros_and_goes_nowhere);
-    tcase_add_test(tcase, the_descriptor_is_the_callers);
     tcase_add_test(tcase, a_size_extends_the_file);
     tcase_add_test(tcase, a_size_shows_a_part_of_the_file);
     tcase_add_test(tcase, a_read_only_store_is_not_written);
-    tcase_add_test(tcase, descriptors_that_will_not_do_are_refused);
     tcase_add_test(tcase, growing_adds_zeros);
     tcase_add_test(tcase, shrinking_cuts_and_growing_again_shows_zeros);
-    tcase_add_test(tcase, only_file_stores_are_resized);
     tcase_add_test(tcase, pages_that_others_cut_away_fail);
     tcase_add_test(tcase, a_cut_by_others_is_not_undone);
     tcase_add_test(tcase, signals_do_not_cut_transfers_short);
     tcase_add_test(tcase, errno_is_left_alone);
+    suite_add_tcase(suite, tcase);
+}
+
+int main(void)
+{
+    Suite *suite = suite_create("file");
+    TCase *tcase = tcase_create("files and devices");
+
+    add_case(suite, "cached", begin);
+    add_case(suite, "direct", begin_direct);
+    add_case(suite, "io_uring", begin_ring);
+    add_case(suite, "direct, pool", begin_direct_pool);
+
+    tcase_add_checked_fixture(tcase, begin, end);
+    tcase_set_timeout(tcase, 30);
+    tcase_add_test(tcase, the_descriptor_is_the_callers);
+    tcase_add_test(tcase, descriptors_that_will_not_do_are_refused);
+    tcase_add_test(tcase, only_file_stores_are_resized);
     tcase_add_test(tcase, a_block_device_reads_what_it_was_told);
     tcase_add_test(tcase, blocks_that_are_not_in_the_file_are_not_zeros);
     tcase_add_test(tcase, a_block_device_is_checked_when_it_is_made);
@@ -594,7 +636,7 @@ int main(void)
     suite_add_tcase(suite, tcase);
     tcase = tcase_create("killed");
     tcase_set_timeout(tcase, 30);
-    tcase_add_test(tcase, killed_while_writing_pages_are_old_or_new);
+    tcase_add_loop_test(tcase, killed_while_writing_pages_are_old_or_new, 0, 2);
     suite_add_tcase(suite, tcase);
     return run_suites("file", &suite, 1);
 }
