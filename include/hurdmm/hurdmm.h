@@ -11,6 +11,7 @@
 #include <hurdmm/policy.h>
 #include <hurdmm/port.h>
 #include <hurdmm/region.h>
+#include <hurdmm/slab.h>
 #include <hurdmm/space.h>
 #include <hurdmm/stats.h>
 #include <hurdmm/store.h>
