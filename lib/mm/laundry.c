@@ -230,6 +230,11 @@ static bool may_write(const struct hurdmm_store *store, unsigned how)
            (how & HMM_LAUNDER_ASKED || !(store->flags & HURDMM_STORE_NO_STEAL));
 }
 
+bool hmm_may_launder(const struct hurdmm_store *store)
+{
+    return may_write(store, 0) && !(store->flags & HURDMM_STORE_DISCARDABLE);
+}
+
 static void mark_run(struct run *run)
 {
     struct hurdmm_store *store = run->store;
@@ -596,7 +601,9 @@ int hmm_launder_any(struct hurdmm *manager)
 {
     const struct hmm_physmem *physmem = &manager->physmem;
 
-    if (manager->dirty == 0)
+    bool some = false;
+
+    if (manager->dirty == 0 || manager->dirty_stay)
         return ENOENT;
     for (uint32_t i = 0; i < physmem->frames; i++) {
         uint32_t frame = (manager->dirty_hand + i) % physmem->frames;
@@ -606,15 +613,18 @@ int hmm_launder_any(struct hurdmm *manager)
             continue;
         const uint64_t *slot =
             hmm_container_slot(entry->container, entry->page);
-        if (!(*slot & HMM_RANKED) || !(*slot & HMM_DIRTY))
+        if (!hmm_resident(slot) || !(*slot & HMM_DIRTY))
             continue;
         struct hurdmm_store *store = hmm_frame_store(manager, frame);
-        if (store->flags & HURDMM_STORE_DISCARDABLE || !may_write(store, 0) ||
-            !wanted(store, slot, 0))
+        if (!hmm_may_launder(store))
+            continue;
+        some = true;
+        if (!(*slot & HMM_RANKED) || !wanted(store, slot, 0))
             continue;
         manager->dirty_hand = frame + 1;
         return hmm_launder(store, entry->page, 0, UINT64_MAX, 0, NULL);
     }
+    manager->dirty_stay = !some;
     return ENOENT;
 }
 

@@ -134,9 +134,10 @@ struct hurdmm {
     uint32_t budget, reserve, low, high, dirty_limit, pin_limit;
     uint32_t budget_max, readahead;
     uint32_t dirty, writing, filling, pinned, trial;
-    uint32_t stuck;              /* of the dirty ones: could not be written */
-    uint64_t kept;               /* victims that their stores would keep */
-    uint32_t dirty_hand;         /* where the search for dirty pages goes on */
+    uint32_t stuck;      /* of the dirty ones: could not be written */
+    uint64_t kept;       /* victims that their stores would keep */
+    uint32_t dirty_hand; /* where the search for dirty pages goes on */
+    bool dirty_stay; /* no store has dirty pages that may be written unasked */
     uint32_t recent[HMM_RECENT]; /* 1 + frames lent last to who faulted */
     unsigned recent_next;
 
@@ -477,6 +478,8 @@ int hmm_launder(struct hurdmm_store *store, uint64_t page, uint64_t first,
                 uint64_t last, unsigned how, uint64_t *end);
 /* Writes what was dirty in [first, last] when called; waits. */
 int hmm_flush(struct hurdmm_store *store, uint64_t first, uint64_t last);
+/* May its dirty pages be written without being asked? */
+bool hmm_may_launder(const struct hurdmm_store *store);
 /* Writes some dirty page, any store's: 0, or ENOENT: there is none to write. */
 int hmm_launder_any(struct hurdmm *manager);
 /* Drops clean, unpinned pages of [first, last] without the lock being dropped;

@@ -154,6 +154,8 @@ void hmm_page_dirty(struct hurdmm_store *store, uint64_t *slot)
     *slot |= HMM_DIRTY;
     store->dirty++;
     store->manager->dirty++;
+    if (hmm_may_launder(store))
+        store->manager->dirty_stay = false;
 }
 
 void hmm_page_clean(struct hurdmm_store *store, uint64_t *slot)

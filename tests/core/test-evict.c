@@ -768,6 +768,29 @@ START_TEST(mappings_that_run_out_are_survived)
 }
 END_TEST
 
+/* Above the dirty limit with pages that have nowhere to go, writers go on; and
+ * pages that have are written as before. */
+START_TEST(dirty_pages_that_stay_throttle_nobody)
+{
+    struct world_options options = {.frames = 64, .dirty_pages = 8};
+    restart(&options);
+    struct disk *stays = world_disk_of(&world, 32 * world.page, 0,
+                                       HURDMM_STORE_NO_STEAL, DISK_PLAIN);
+    struct disk *goes = world_disk(&world, 16 * world.page, 0);
+    uintptr_t at = world_bind(&world, stays, 0, 32 * world.page);
+    uintptr_t beside = world_bind(&world, goes, 0, 16 * world.page);
+    for (unsigned i = 0; i < 32; i++)
+        world_put(&world, at + i * world.page, (uint8_t)i);
+    ck_assert_uint_eq(stays->outs + goes->outs, 0);
+    for (unsigned i = 0; i < 16; i++)
+        world_put(&world, beside + i * world.page, (uint8_t)i);
+    ck_assert_uint_gt(goes->outs, 0);
+    for (unsigned i = 0; i < 32; i++)
+        world_expect(&world, at + i * world.page, i);
+    ck_assert_uint_eq(stays->outs, 0);
+}
+END_TEST
+
 /* All pages are dirty and have nowhere to go: what runs out is not memory. */
 START_TEST(mappings_that_run_out_evict_nothing)
 {
@@ -856,6 +879,7 @@ static Suite *suite(void)
     tcase_add_test(leave, a_simple_store_is_told_of_what_was_discarded);
     tcase_add_test(leave, a_page_touched_on_trial_stays);
     tcase_add_test(leave, mappings_that_run_out_are_survived);
+    tcase_add_test(leave, dirty_pages_that_stay_throttle_nobody);
     tcase_add_test(leave, mappings_that_run_out_evict_nothing);
     tcase_add_test(leave, mappings_that_run_out_are_taken_from_copies_too);
     tcase_add_test(leave, library_memory_does_not_grow_with_use);
