@@ -128,16 +128,44 @@ static void map_run(const struct hmm_l4_thread *thread,
     reply(thread, l4_tag(0, 0, 2 * items));
 }
 
+/* Whether the page before or after it in the leaf may be mapped with the page,
+ * or may lie in another leaf. */
+static bool has_neighbour(const uint32_t *entry, uint32_t page)
+{
+    uint32_t place = page >> L4_PAGE_SHIFT & (L4_LEAF_ENTRIES - 1);
+    uint32_t bare = L4_ENTRY(L4_ENTRY_FRAME(*entry), L4_ENTRY_RIGHTS(*entry));
+    return place == 0 || place == L4_LEAF_ENTRIES - 1 ||
+           entry[1] == bare + L4_ENTRY_NEXT ||
+           entry[-1] == bare - L4_ENTRY_NEXT;
+}
+
+/* Maps one page. */
+static void map_page(const struct hmm_l4_thread *thread,
+                     const struct hmm_l4_space *space, uint32_t page,
+                     uint32_t *entry)
+{
+    volatile uint32_t *mr = utcb();
+    uint32_t physical =
+        hmm_l4_frame_address(space->port, L4_ENTRY_FRAME(*entry));
+    mr[1] = page | L4_ITEM_MAP;
+    mr[2] = l4_fpage(physical, L4_PAGE_SHIFT, L4_ENTRY_RIGHTS(*entry));
+    *entry |= L4_ENTRY_MAPPED;
+    reply(thread, l4_tag(0, 0, 2));
+}
+
 /* Lends the page if the table says so. */
 static bool answer(const struct hmm_l4_thread *thread,
                    const struct hmm_l4_space *space)
 {
-    uint32_t page = thread->address & ~L4_PAGE_MASK;
-    const uint32_t *entry = hmm_l4_entry(space, page);
-    unsigned need = thread->access == HURDMM_WRITE ? L4_WRITE : L4_READ;
+    uint32_t page = thread->fault.address & ~L4_PAGE_MASK;
+    uint32_t *entry = hmm_l4_entry(space, page);
+    unsigned need = thread->fault.access == HURDMM_WRITE ? L4_WRITE : L4_READ;
     if (entry == NULL || (*entry & need) == 0)
         return false;
-    map_run(thread, space, page, *entry);
+    if (has_neighbour(entry, page))
+        map_run(thread, space, page, *entry);
+    else
+        map_page(thread, space, page, entry);
     return true;
 }
 
@@ -145,11 +173,12 @@ static bool answer(const struct hmm_l4_thread *thread,
 static struct hmm_l4_space *space_of(const struct hmm_l4_thread *thread)
 {
     if (thread->space != NULL)
-        return hmm_l4_range_has(thread->space, thread->address) ? thread->space
-                                                                : NULL;
+        return hmm_l4_range_has(thread->space, thread->fault.address)
+                   ? thread->space
+                   : NULL;
     for (unsigned i = 0; i < L4_PORTS_MAX; i++)
         if (hmm_l4_ports[i].is_open &&
-            hmm_l4_range_has(&hmm_l4_ports[i].own, thread->address))
+            hmm_l4_range_has(&hmm_l4_ports[i].own, thread->fault.address))
             return &hmm_l4_ports[i].own;
     return NULL;
 }
@@ -175,8 +204,8 @@ static void report(const struct hmm_l4_thread *thread, int error)
 {
     hmm_l4_printf("L4 PANIC: thread %x: access %u to %08x at %08x fails: "
                   "error %d\n",
-                  thread->id, thread->access, thread->address,
-                  thread->instruction, error);
+                  thread->id, thread->fault.access, thread->fault.address,
+                  thread->fault.instruction, error);
 }
 
 /* The access fails, in the thread's own way. */
@@ -186,8 +215,8 @@ static void fail(struct hmm_l4_thread *thread, int error)
         struct hurdmm_l4_status status = {
             .state = HURDMM_L4_FAILED,
             .error = error,
-            .address = thread->address,
-            .instruction = thread->instruction,
+            .address = thread->fault.address,
+            .instruction = thread->fault.instruction,
         };
         thread->fault_state = L4_STOPPED;
         hmm_l4_task_over(thread->task, &status);
@@ -246,6 +275,44 @@ static uint32_t queue_fault(struct hmm_l4_port *port,
     return hmm_l4_rouse_later(&port->faults);
 }
 
+/* Has the core lend what is needed, if it can at once, without the lock
+ * meanwhile.  The port may be stopped then, and the thread gone: false.  (Its
+ * place may even be another's: then the core looks at a fault of nobody.) */
+static bool ask_core(struct hmm_l4_port *port, struct hmm_l4_thread *thread)
+{
+    uint64_t id = thread->fault.thread;
+    if (port->fault_soft == NULL)
+        return false;
+    port->asking = true;
+    hmm_l4_unlock();
+    int error = port->fault_soft(port->client, &thread->fault);
+    hmm_l4_lock();
+    port->asking = false;
+    return error == 0 && thread->id == id;
+}
+
+/* With the lock held.  Returns whom to wake. */
+static uint32_t serve_fault(struct hmm_l4_thread *thread)
+{
+    struct hmm_l4_space *space = space_of(thread);
+    uint32_t id = thread->id;
+    if (space == NULL) {
+        fail(thread, EFAULT);
+        return L4_NIL;
+    }
+    if (answer(thread, space))
+        return L4_NIL;
+    struct hmm_l4_port *port = space->port;
+    if (!port->stopped && ask_core(port, thread) && answer(thread, space))
+        return L4_NIL;
+    if (thread->id != id)
+        return L4_NIL; /* it has gone meanwhile */
+    if (!port->stopped)
+        return queue_fault(port, thread);
+    fail(thread, EFAULT);
+    return L4_NIL;
+}
+
 /* Returns whom to wake. */
 static uint32_t hear_fault(struct hmm_l4_thread *thread, uint32_t tag)
 {
@@ -255,16 +322,11 @@ static uint32_t hear_fault(struct hmm_l4_thread *thread, uint32_t tag)
     uint32_t woken = L4_NIL;
     hmm_l4_lock();
     if (thread->fault_state != L4_STOPPED) {
-        thread->address = address;
-        thread->instruction = instruction;
-        thread->access =
+        thread->fault.address = address;
+        thread->fault.instruction = instruction;
+        thread->fault.access =
             l4_tag_label(tag) & L4_WRITE ? HURDMM_WRITE : HURDMM_READ;
-        struct hmm_l4_space *space = space_of(thread);
-        bool answered = space != NULL && answer(thread, space);
-        if (!answered && (space == NULL || space->port->stopped))
-            fail(thread, EFAULT);
-        else if (!answered)
-            woken = queue_fault(space->port, thread);
+        woken = serve_fault(thread);
     }
     hmm_l4_unlock();
     return woken;
@@ -402,14 +464,7 @@ static size_t take(struct hmm_l4_port *port, struct hurdmm_fault *faults,
         if (thread->fault_state != L4_FAULT_QUEUED)
             continue;
         thread->fault_state = L4_FAULT_TAKEN;
-        faults[taken++] = (struct hurdmm_fault){
-            .space = thread->space,
-            .thread = thread->id,
-            .address = thread->address,
-            .instruction = thread->instruction,
-            .access = thread->access,
-            .token = (uintptr_t)thread,
-        };
+        faults[taken++] = thread->fault;
     }
     return taken;
 }
@@ -451,12 +506,22 @@ void hmm_l4_fault_done(struct hurdmm_port *base,
     hmm_l4_unlock();
 }
 
+void hmm_l4_fault_quiet(const struct hmm_l4_port *port)
+{
+    while (port->asking) {
+        hmm_l4_unlock();
+        hmm_l4_switch(L4_NIL);
+        hmm_l4_lock();
+    }
+}
+
 void hmm_l4_fault_stop(struct hurdmm_port *base)
 {
     struct hmm_l4_port *port = hmm_l4_from(base);
     struct hurdmm_fault fault;
     hmm_l4_lock();
     port->stopped = true;
+    hmm_l4_fault_quiet(port);
     while (take(port, &fault, 1) > 0)
         fail(hmm_l4_thread_by_id(fault.thread), EFAULT);
     hmm_l4_rouse(&port->faults, UINT32_MAX);

@@ -78,8 +78,7 @@ struct hmm_l4_thread {
 
     /* Its fault; the thread waits for the dispatcher's answer meanwhile. */
     enum hmm_l4_fault_state fault_state;
-    unsigned access;
-    uint32_t address, instruction;
+    struct hurdmm_fault fault;
     struct hmm_l4_thread *fault_next;
 
     /* Asleep: on this key. */
@@ -132,10 +131,12 @@ uint32_t hmm_l4_rouse_later(const void *key);
  * right to write when only that is taken from such a page, so that all is. */
 #define L4_ENTRY_WIDENED 16u
 #define L4_ENTRY(frame, rights) (((frame) + 1) << 8 | (rights))
+#define L4_ENTRY_NEXT 256u /* to that of the next frame */
 #define L4_ENTRY_FRAME(entry) (((entry) >> 8) - 1)
 #define L4_ENTRY_RIGHTS(entry) ((entry)&7u)
 #define L4_LEAF_ENTRIES 1024u
-#define L4_LEAVES (L4_USER_END >> 22)
+#define L4_LEAF_SHIFT 22u
+#define L4_LEAVES (L4_USER_END >> L4_LEAF_SHIFT)
 
 struct hmm_l4_range {
     uint32_t start, end; /* end is the first byte after it */
@@ -160,7 +161,14 @@ int hmm_l4_range_release(struct hmm_l4_space *space, uint32_t address,
                          uint32_t size);
 bool hmm_l4_range_has(const struct hmm_l4_space *space, uint32_t address);
 /* The entry of a page, NULL where there never was one. */
-uint32_t *hmm_l4_entry(const struct hmm_l4_space *space, uint32_t address);
+static inline uint32_t *hmm_l4_entry(const struct hmm_l4_space *space,
+                                     uint32_t address)
+{
+    uint32_t *leaf = space->leaves[address >> L4_LEAF_SHIFT];
+    return leaf == NULL
+               ? NULL
+               : &leaf[address >> L4_PAGE_SHIFT & (L4_LEAF_ENTRIES - 1)];
+}
 /* The same, but makes room for one.  NULL: no memory. */
 uint32_t *hmm_l4_entry_make(struct hmm_l4_space *space, uint32_t address);
 
@@ -175,6 +183,9 @@ struct hmm_l4_chunk {
 struct hmm_l4_port {
     struct hurdmm_port base; /* first */
     bool used, is_open, stopped;
+    bool asking; /* the dispatcher is in fault_soft */
+    int (*fault_soft)(void *client, const struct hurdmm_fault *fault);
+    void *client;
     size_t stack_size;
     struct hmm_l4_space own; /* and the first of the list */
     struct hmm_l4_space *spaces;
@@ -210,6 +221,8 @@ int hmm_l4_fault_wait(struct hurdmm_port *base, struct hurdmm_fault *faults,
 void hmm_l4_fault_done(struct hurdmm_port *base,
                        const struct hurdmm_fault *fault, int error);
 void hmm_l4_fault_stop(struct hurdmm_port *base);
+/* With the lock held: waits until the dispatcher is not in the core. */
+void hmm_l4_fault_quiet(const struct hmm_l4_port *port);
 void hmm_l4_pad_push(struct hmm_l4_pad *pad, uint32_t sp);
 int hmm_l4_pad_pop(struct hmm_l4_pad *pad);
 void hmm_l4_landing(void);

@@ -127,6 +127,11 @@ static int port_open(struct hurdmm_port *base,
     hmm_l4_space_init(&port->own, port, L4_WINDOW_END, space_end());
     port->spaces = &port->own;
     port->stopped = false;
+    port->client = config->client;
+    port->fault_soft = NULL;
+    if (config->struct_size >=
+        offsetof(struct hurdmm_port_config, fault_soft) + sizeof(void *))
+        port->fault_soft = config->fault_soft;
     port->faults = NULL;
     port->faults_end = &port->faults;
     int error = take_banks(port, wanted);
@@ -148,6 +153,7 @@ static void port_close(struct hurdmm_port *base)
     struct hmm_l4_port *port = hmm_l4_from(base);
     hmm_l4_lock();
     port->is_open = false;
+    hmm_l4_fault_quiet(port);
     hmm_l4_unlock();
     hmm_l4_space_clear(&port->own);
     give_banks(port);
@@ -238,11 +244,17 @@ struct batch {
     uint32_t frames[UNMAP_MAX];
 };
 
-/* Unmaps them and notes what was seen. */
-static void batch_flush(struct batch *batch)
+/* The frames are written as they are added, and not before: that would cost
+ * more than the rest of a lend. */
+static inline void batch_begin(struct batch *batch, struct hmm_l4_port *port)
 {
-    if (batch->count == 0)
-        return;
+    batch->port = port;
+    batch->count = 0;
+}
+
+/* Unmaps them and notes what was seen. */
+static void batch_unmap(struct batch *batch)
+{
     hmm_l4_unmap(batch->count - 1);
     for (unsigned i = 0; i < batch->count; i++) {
         uint32_t fpage = utcb()[i];
@@ -252,6 +264,12 @@ static void batch_flush(struct batch *batch)
                 (uint8_t)l4_fpage_rights(fpage);
     }
     batch->count = 0;
+}
+
+static inline void batch_flush(struct batch *batch)
+{
+    if (batch->count != 0)
+        batch_unmap(batch);
 }
 
 static void batch_add(struct batch *batch, uint32_t frame, unsigned log2,
@@ -300,6 +318,10 @@ static unsigned narrow(uint32_t *entry, unsigned keep)
 static void replace(struct batch *batch, uint32_t *entry, uint32_t new)
 {
     uint32_t old = *entry;
+    if (old == 0) {
+        *entry = new;
+        return;
+    }
     bool same = L4_ENTRY_FRAME(old) == L4_ENTRY_FRAME(new);
     unsigned keep = same ? L4_ENTRY_RIGHTS(new) : 0;
     unsigned take = NOT_MAPPED;
@@ -320,8 +342,9 @@ static int port_lend(struct hurdmm_port *base, void *token, uintptr_t address,
 {
     struct hmm_l4_port *port = hmm_l4_from(base);
     struct hmm_l4_space *space = space_from(port, token);
-    struct batch batch = {.port = port};
+    struct batch batch;
     uint32_t i = 0;
+    batch_begin(&batch, port);
     hmm_l4_lock();
     for (; i < count; i++) {
         uint32_t *entry =
@@ -395,7 +418,8 @@ static int port_reclaim(struct hurdmm_port *base,
                         size_t *done)
 {
     struct hmm_l4_port *port = hmm_l4_from(base);
-    struct batch batch = {.port = port};
+    struct batch batch;
+    batch_begin(&batch, port);
     hmm_l4_lock();
     for (size_t i = 0; i < count; i++)
         take_row(&batch, &rows[i]);

@@ -9,7 +9,6 @@
 
 #include "lib/base/string.h"
 
-#define LEAF_SHIFT 22u
 #define RANGES_IN_PAGE (L4_PAGE_SIZE / (uint32_t)sizeof(struct hmm_l4_range))
 
 void hmm_l4_space_init(struct hmm_l4_space *space, struct hmm_l4_port *port,
@@ -195,10 +194,11 @@ int hmm_l4_range_reserve(struct hmm_l4_space *space, uint32_t *address,
 /* Gives up the leaves of [start, end) around which nothing is reserved. */
 static void prune(struct hmm_l4_space *space, uint32_t start, uint32_t end)
 {
-    for (uint32_t i = start >> LEAF_SHIFT; i <= (end - 1) >> LEAF_SHIFT; i++) {
-        uint32_t range = search(space, i << LEAF_SHIFT);
+    for (uint32_t i = start >> L4_LEAF_SHIFT; i <= (end - 1) >> L4_LEAF_SHIFT;
+         i++) {
+        uint32_t range = search(space, i << L4_LEAF_SHIFT);
         if (range == space->range_count ||
-            space->ranges[range].start >> LEAF_SHIFT > i)
+            space->ranges[range].start >> L4_LEAF_SHIFT > i)
             leaf_free(space, i);
     }
 }
@@ -234,17 +234,9 @@ int hmm_l4_range_release(struct hmm_l4_space *space, uint32_t address,
 
 /* ---- Entries ---- */
 
-uint32_t *hmm_l4_entry(const struct hmm_l4_space *space, uint32_t address)
-{
-    uint32_t *leaf = space->leaves[address >> LEAF_SHIFT];
-    return leaf == NULL
-               ? NULL
-               : &leaf[address >> L4_PAGE_SHIFT & (L4_LEAF_ENTRIES - 1)];
-}
-
 uint32_t *hmm_l4_entry_make(struct hmm_l4_space *space, uint32_t address)
 {
-    uint32_t i = address >> LEAF_SHIFT;
+    uint32_t i = address >> L4_LEAF_SHIFT;
     uint32_t base;
     if (space->leaves[i] == NULL) {
         if (hmm_l4_pages_take(1, 0, &base) != 0)

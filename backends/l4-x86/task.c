@@ -76,6 +76,7 @@ int hurdmm_l4_task_create(struct hurdmm_port *base,
     }
     hmm_l4_space_init(&task->space, port, L4_CLIENT_LOW, port->own.end);
     task->thread->space = &task->space;
+    task->thread->fault.space = &task->space;
     task->thread->task = task;
     *result = (struct hurdmm_l4_task *)(void *)task;
     return 0;

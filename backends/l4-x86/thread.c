@@ -71,6 +71,8 @@ void hmm_l4_threads_init(void)
     first_number = l4_thread_number(l4_my_id());
     first_utcb = (uint32_t)(uintptr_t)utcb() & ~(L4_UTCB_SIZE - 1);
     threads[0].id = l4_my_id();
+    threads[0].fault.thread = threads[0].id;
+    threads[0].fault.token = (uintptr_t)&threads[0];
     versions[0] = 1;
     hmm_l4_schedule(l4_my_id(), L4_PRIORITY, ~0u, ~0u, ~0u);
 }
@@ -123,6 +125,8 @@ struct hmm_l4_thread *hmm_l4_thread_new(bool own)
         } while ((versions[i] & 0x3f) == 0);
         memset(found, 0, sizeof *found);
         found->id = l4_global_id(first_number + i, versions[i]);
+        found->fault.thread = found->id;
+        found->fault.token = (uintptr_t)found;
         break;
     }
     hmm_l4_unlock();

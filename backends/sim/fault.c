@@ -97,6 +97,10 @@ static int fault(struct hmm_sim *sim, void *space, uintptr_t address,
         return EFAULT;
     if ((sim->features & HURDMM_PORT_INLINE) && sim->config.fault != NULL)
         return sim->config.fault(sim->config.client, &found);
+    if ((sim->options.flags & HURDMM_SIM_SOFT) &&
+        sim->config.fault_soft != NULL &&
+        sim->config.fault_soft(sim->config.client, &found) == 0)
+        return 0;
     self->fault = found;
     self->fault_taken = false;
     struct hmm_sim_thread *waiter = hmm_sim_oldest(sim, THREAD_FAULT_WAIT);

@@ -79,6 +79,12 @@ struct hurdmm_port_config {
      * HURDMM_PORT_INLINE: 0, or the error that the access must end with. */
     int (*fault)(void *client, const struct hurdmm_fault *fault);
     void *client;
+    /* Answers a fault if that takes no waiting, no store and no lock that
+     * somebody has: 0, and what the access needs is lent.  EAGAIN: the fault
+     * goes the usual way, as if this had not been asked.  For ports whose
+     * faults come to one thread; called outside of critical sections, with no
+     * lock of the port that lend takes, and not after fault_stop. */
+    int (*fault_soft)(void *client, const struct hurdmm_fault *fault);
 };
 
 /* What a port tells the core; open fills it. */

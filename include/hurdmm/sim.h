@@ -48,6 +48,7 @@ enum hurdmm_sim_schedule {
 #define HURDMM_SIM_CHECK_FRAMES 1u /* detect library writes to lent frames */
 #define HURDMM_SIM_JUNK 2u  /* frames begin full of junk, not as it was */
 #define HURDMM_SIM_ABORT 4u /* abort at the first violation */
+#define HURDMM_SIM_SOFT 8u  /* faults are tried by fault_soft first */
 
 /* What a machine is.  A member that is 0 or NULL has the default named beside
  * it, so that a zeroed structure with its struct_size is a good machine. */

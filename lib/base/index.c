@@ -160,6 +160,22 @@ static void move_down(struct hmm_index_node *left, struct hmm_index_node *right,
 
 /* ---- Ways through the tree ---- */
 
+/* The same as slot_at_or_below right above the leaves: where pages lie in a row
+ * the leaves are full, and the first look finds it. */
+static inline unsigned slot_above_leaf(const struct hmm_index_node *node,
+                                       uint64_t key)
+{
+    uint64_t distance = key - node->key[0];
+
+    if (distance < CAPACITY * CAPACITY) {
+        unsigned slot = (unsigned)distance / CAPACITY;
+        if (slot < node->count && node->key[slot] <= key &&
+            (slot + 1 == node->count || key < node->key[slot + 1]))
+            return slot;
+    }
+    return slot_at_or_below(node, key);
+}
+
 /* The leaf where `key' is, or where it would be inserted. */
 static inline struct hmm_index_node *leaf_of(const struct hmm_index *index,
                                              uint64_t key)
@@ -167,7 +183,9 @@ static inline struct hmm_index_node *leaf_of(const struct hmm_index *index,
     struct hmm_index_node *node = index->root;
 
     for (unsigned level = index->height; level > 1; level--) {
-        node = node->slot[slot_at_or_below(node, key)].child;
+        unsigned slot = level == 2 ? slot_above_leaf(node, key)
+                                   : slot_at_or_below(node, key);
+        node = node->slot[slot].child;
         fetch(node);
     }
     return node;
@@ -237,6 +255,10 @@ uint64_t *hmm_index_find(const struct hmm_index *index, uint64_t key)
 
     if (leaf == NULL)
         return NULL;
+    /* Most leaves have a row of keys. */
+    uint64_t distance = key - leaf->key[0];
+    if (distance < leaf->count && leaf->key[distance] == key)
+        return &leaf->slot[distance].value;
     slot = slot_at_or_below(leaf, key);
     return leaf->key[slot] == key ? &leaf->slot[slot].value : NULL;
 }

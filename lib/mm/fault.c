@@ -254,9 +254,8 @@ static unsigned lend_rights(const struct hmm_region *region, bool write)
     return write ? region->rights : region->rights & ~(unsigned)HURDMM_WRITE;
 }
 
-/* May the page be lent to write although only a read was asked for?  It is
- * dirty already, and nothing hangs on its next write being noticed. */
-static bool write_too(const struct hmm_want *want, uint64_t slot)
+/* It is dirty already, and nothing hangs on its next write being noticed. */
+bool hmm_write_too(const struct hmm_want *want, uint64_t slot)
 {
     const struct hurdmm_store *store = want->store;
 
@@ -271,7 +270,7 @@ int hmm_lend_around(struct hmm_want *want, uint64_t *slot)
 {
     struct hmm_region *region = want->region;
     struct hmm_place home = {&want->store->cache, want->page, want->read_only};
-    bool write = want->access & HURDMM_WRITE || write_too(want, *slot);
+    bool write = want->access & HURDMM_WRITE || hmm_write_too(want, *slot);
     uint32_t done;
 
     /* Where a frame can be at one address only, it comes from the other. */
@@ -283,8 +282,8 @@ int hmm_lend_around(struct hmm_want *want, uint64_t *slot)
             return taken;
     }
     int err =
-        hmm_lend(&region->mapping, want->view, &home, neighbours(want, write),
-                 lend_rights(region, write), &done);
+        hmm_lend(&region->mapping, want->view, &home, slot,
+                 neighbours(want, write), lend_rights(region, write), &done);
     return done > 0 ? 0 : err;
 }
 

@@ -38,6 +38,20 @@ int hmm_enter(struct hurdmm *manager)
     return 0;
 }
 
+bool hmm_enter_try(struct hurdmm *manager)
+{
+    uintptr_t cookie;
+
+    if (manager->ops->critical_enter(manager->port, &cookie))
+        return false;
+    if (!hmm_lock_try(&manager->lock)) {
+        manager->ops->critical_leave(manager->port, cookie);
+        return false;
+    }
+    manager->cookie = cookie;
+    return true;
+}
+
 void hmm_enter_again(struct hurdmm *manager)
 {
     if (hmm_enter(manager))
@@ -305,6 +319,7 @@ static int open_port(struct hurdmm_port *port, size_t budget,
         .bytes = budget, /* the page size is not known yet */
         .fault = hmm_fault_inline,
         .client = port,
+        .fault_soft = hmm_fault_soft,
     };
 
     memset(info, 0, sizeof *info);

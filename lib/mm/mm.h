@@ -324,6 +324,8 @@ struct hmm_arena {
 
 /* manager.c: entering and leaving. */
 int hmm_enter(struct hurdmm *manager);
+/* The same without waiting; false: somebody is inside. */
+bool hmm_enter_try(struct hurdmm *manager);
 /* After a leave in the middle of something; cannot fail. */
 void hmm_enter_again(struct hurdmm *manager);
 void hmm_leave(struct hurdmm *manager);
@@ -441,6 +443,8 @@ int hmm_obtain(struct hmm_want *want, uint64_t **slot);
 /* After the port answered ENOMEM to a lend or reclaim for `want`: makes room.
  * EAGAIN, or ENOMEM: it was tried often enough. */
 int hmm_port_room(struct hmm_want *want);
+/* May the page be lent to write although only a read was asked for? */
+bool hmm_write_too(const struct hmm_want *want, uint64_t slot);
 /* Lends the page of a region, with neighbours that cost nothing. */
 int hmm_lend_around(struct hmm_want *want, uint64_t *slot);
 /* Answers a fault: 0, HMM_LATER or an error. */
@@ -448,6 +452,8 @@ int hmm_fault_answer(struct hurdmm *manager, const struct hurdmm_fault *fault);
 /* Enters, answers, leaves and tells the port. */
 void hmm_fault_serve(struct hurdmm *manager, const struct hurdmm_fault *fault);
 int hmm_fault_inline(void *client, const struct hurdmm_fault *fault);
+/* soft.c: see struct hurdmm_port_config. */
+int hmm_fault_soft(void *client, const struct hurdmm_fault *fault);
 /* Looks again at faults that were woken; the lock is held. */
 void hmm_ready_run(struct hurdmm *manager);
 

@@ -40,14 +40,13 @@ static uint32_t run_length(const struct hmm_container *container, uint64_t page,
 }
 
 int hmm_lend(struct hmm_mapping *mapping, uint64_t page,
-             const struct hmm_place *home, uint32_t count, unsigned rights,
-             uint32_t *done)
+             const struct hmm_place *home, uint64_t *slot, uint32_t count,
+             unsigned rights, uint32_t *done)
 {
     struct hmm_physmem *physmem = mapping->container->physmem;
     uint32_t n = count > 1 ? run_length(home->container, home->page, count) : 1;
-    uint64_t *slot = hmm_container_slot(home->container, home->page);
 
-    hmm_assert(slot && n > 0 && HMM_SLOT_FRAME(*slot) != HURDMM_FRAME_NONE);
+    hmm_assert(n > 0 && HMM_SLOT_FRAME(*slot) != HURDMM_FRAME_NONE);
     hmm_assert(!home->read_only || !(rights & HURDMM_WRITE)); /* B3 */
     int err = physmem->port->ops->lend(physmem->port, mapping->space,
                                        hmm_mapping_address(mapping, page),
@@ -60,6 +59,23 @@ int hmm_lend(struct hmm_mapping *mapping, uint64_t page,
         *slot |= lent_bits(rights);
     }
     return err;
+}
+
+int hmm_lend_page(const struct hmm_mapping *mapping, uintptr_t address,
+                  uint64_t *slot, unsigned rights)
+{
+    struct hmm_physmem *physmem = mapping->container->physmem;
+    uint32_t done;
+    int err = physmem->port->ops->lend(physmem->port, mapping->space, address,
+                                       HMM_SLOT_FRAME(*slot), 1, rights, &done);
+
+    hmm_assert(HMM_SLOT_FRAME(*slot) != HURDMM_FRAME_NONE);
+    physmem->lends++;
+    if (done == 0)
+        return err;
+    physmem->lend_pages++;
+    *slot |= lent_bits(rights);
+    return 0;
 }
 
 void hmm_batch_begin(struct hmm_batch *batch, struct hmm_physmem *physmem,

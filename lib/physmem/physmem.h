@@ -179,10 +179,15 @@ uintptr_t hmm_mapping_address(const struct hmm_mapping *mapping, uint64_t page);
 
 /* Lends the page at `home`, and those after it up to `count` as far as frames
  * follow each other, with `rights`, at the place where the mapping shows `page`;
- * *done says how many.  Every one has a frame.  ENOMEM. */
+ * *done says how many.  Every one has a frame; `slot` is the first one's.
+ * ENOMEM. */
 int hmm_lend(struct hmm_mapping *mapping, uint64_t page,
-             const struct hmm_place *home, uint32_t count, unsigned rights,
-             uint32_t *done);
+             const struct hmm_place *home, uint64_t *slot, uint32_t count,
+             unsigned rights, uint32_t *done);
+
+/* The same for one page, which is shown at `address`. */
+int hmm_lend_page(const struct hmm_mapping *mapping, uintptr_t address,
+                  uint64_t *slot, unsigned rights);
 
 /* Takes rights back from pages, any number, in few calls of the port. */
 #define HMM_BATCH_ROWS 64u

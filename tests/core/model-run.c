@@ -50,6 +50,7 @@ void model_config_make(struct model_config *config, uint64_t seed)
         /* There an exact bind also depends on who answers faults nearby. */
         config->offer &= ~HURDMM_PORT_INLINE;
     }
+    config->soft = seed % 4 == 1;
     config->no_threads = hmm_rand_below(&rand, 8) == 0;
     config->random_schedule = hmm_rand_below(&rand, 2) == 0;
     config->delay = (unsigned)hmm_rand_below(&rand, 3);
@@ -66,15 +67,16 @@ void model_config_make(struct model_config *config, uint64_t seed)
 
 void model_config_print(const struct model_config *config, FILE *file)
 {
-    fprintf(file,
-            "seed %#llx: page %zu, %u frames, blocks %u, readahead %u, hide "
-            "%u, offer %u,\n  threads %d, random schedule %d, delay %u, dirty "
-            "%u, policy %s, base %#lx\n",
-            (unsigned long long)config->seed, config->page, config->frames,
-            config->block_pages, config->readahead_pages, config->hide,
-            config->offer, !config->no_threads, config->random_schedule,
-            config->delay, config->dirty_pages, config->policy->name,
-            (unsigned long)config->base);
+    fprintf(
+        file,
+        "seed %#llx: page %zu, %u frames, blocks %u, readahead %u, hide "
+        "%u, offer %u, soft %d,\n  threads %d, random schedule %d, delay %u, dirty "
+        "%u, policy %s, base %#lx\n",
+        (unsigned long long)config->seed, config->page, config->frames,
+        config->block_pages, config->readahead_pages, config->hide,
+        config->offer, config->soft, !config->no_threads,
+        config->random_schedule, config->delay, config->dirty_pages,
+        config->policy->name, (unsigned long)config->base);
 }
 
 unsigned model_ops_make(struct model_op *ops, uint64_t seed, unsigned steps)
@@ -125,7 +127,8 @@ static int make_machine(struct model *model)
         .address_bits = config->address_bits,
         .offer = config->offer,
         .hide = config->hide,
-        .flags = HURDMM_SIM_CHECK_FRAMES | HURDMM_SIM_JUNK,
+        .flags = HURDMM_SIM_CHECK_FRAMES | HURDMM_SIM_JUNK |
+                 (config->soft ? HURDMM_SIM_SOFT : 0),
         .schedule =
             config->random_schedule ? HURDMM_SIM_RANDOM : HURDMM_SIM_FAIR,
         .stack_size = 64 * 1024,

@@ -91,6 +91,7 @@ struct model_config {
     unsigned block_pages;
     unsigned readahead_pages;
     unsigned hide, offer;
+    bool soft; /* faults are tried by fault_soft */
     bool no_threads;
     bool random_schedule;
     unsigned delay;

@@ -60,6 +60,101 @@ START_TEST(a_store_is_seen_by_a_later_load)
 }
 END_TEST
 
+/* A machine whose faults are tried where they come in, and a manager whose host
+ * serves none: what is answered was answered at once. */
+static void begin_soft(unsigned manager_flags)
+{
+    const struct world_options options = {.machine_flags = HURDMM_SIM_SOFT,
+                                          .manager_flags = manager_flags};
+    world_end(&world);
+    world_begin(&world, &options);
+}
+
+static struct world_access access_to(uintptr_t at, bool write)
+{
+    struct world_access access = {
+        .world = &world, .address = at, .write = write, .value = 99};
+    return access;
+}
+
+START_TEST(a_soft_fault_needs_no_pager)
+{
+    begin_soft(HURDMM_NO_THREADS);
+    struct disk *disk = world_disk_of(&world, 2 * world.page, 0, 0, DISK_PLAIN);
+    uintptr_t at = world_bind(&world, disk, 0, 2 * world.page);
+    size_t done;
+    ck_assert_int_eq(
+        hurdmm_store_populate(disk->store, 0, 2 * world.page, &done), 0);
+    struct world_access load = access_to(at, false);
+    struct world_access store = access_to(at + world.page, true);
+    world_access(&load);
+    world_access(&store);
+    hurdmm_sim_settle(world.port);
+    ck_assert(load.done && store.done);
+    ck_assert_uint_eq(world_stats(&world).faults_soft, 2);
+    ck_assert_uint_eq(world_state(disk, 0) & HURDMM_STATE_DIRTY, 0);
+    ck_assert_uint_ne(world_state(disk, world.page) & HURDMM_STATE_DIRTY, 0);
+}
+END_TEST
+
+START_TEST(what_is_not_there_waits_for_a_pager)
+{
+    begin_soft(HURDMM_NO_THREADS);
+    struct disk *disk = world_disk(&world, world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, world.page);
+    size_t served;
+    struct world_access load = access_to(at, false);
+    world_access(&load);
+    hurdmm_sim_settle(world.port);
+    ck_assert(!load.done);
+    ck_assert_uint_eq(world_stats(&world).faults, 0);
+    ck_assert_int_eq(hurdmm_process(world.manager, 1000, &served), 0);
+    hurdmm_sim_settle(world.port);
+    ck_assert(load.done);
+    ck_assert_uint_eq(served, 1);
+}
+END_TEST
+
+START_TEST(a_first_write_above_the_limit_is_not_soft)
+{
+    const struct world_options options = {.machine_flags = HURDMM_SIM_SOFT,
+                                          .manager_flags = HURDMM_NO_THREADS,
+                                          .dirty_pages = 1};
+    world_end(&world);
+    world_begin(&world, &options);
+    struct disk *disk = world_disk_of(&world, 2 * world.page, 0, 0, DISK_PLAIN);
+    uintptr_t at = world_bind(&world, disk, 0, 2 * world.page);
+    size_t done;
+    ck_assert_int_eq(
+        hurdmm_store_populate(disk->store, 0, 2 * world.page, &done), 0);
+    struct world_access first = access_to(at, true);
+    struct world_access second = access_to(at + world.page, true);
+    world_access(&first);
+    hurdmm_sim_settle(world.port);
+    world_access(&second);
+    hurdmm_sim_settle(world.port);
+    ck_assert(first.done && !second.done);
+    while (!second.done)
+        (void)hurdmm_process(world.manager, 1000, NULL);
+}
+END_TEST
+
+START_TEST(a_soft_fault_may_not_do_what_its_region_forbids)
+{
+    begin_soft(0);
+    struct disk *disk = world_disk(&world, world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, world.page);
+    world_expect(&world, at, world_byte(0));
+    ck_assert_int_eq(hurdmm_protect(world.space, at, world.page, HURDMM_READ),
+                     0);
+    struct world_access store = access_to(at, true);
+    world_access(&store);
+    world_run(&world);
+    ck_assert(store.done);
+    ck_assert_int_eq(store.error, EACCES);
+}
+END_TEST
+
 static void join_one_fill(enum disk_mode mode)
 {
     struct disk *disk =
@@ -720,6 +815,10 @@ static Suite *suite(void)
     tcase_add_test(fill, a_page_is_read_once);
     tcase_add_test(fill, offsets_of_a_region_count_from_its_binding);
     tcase_add_test(fill, a_store_is_seen_by_a_later_load);
+    tcase_add_test(fill, a_soft_fault_needs_no_pager);
+    tcase_add_test(fill, what_is_not_there_waits_for_a_pager);
+    tcase_add_test(fill, a_first_write_above_the_limit_is_not_soft);
+    tcase_add_test(fill, a_soft_fault_may_not_do_what_its_region_forbids);
     tcase_add_test(fill, waiters_join_one_fill);
     tcase_add_test(fill, waiters_join_one_request);
     tcase_add_test(fill, an_error_reaches_all_waiters);

@@ -30,7 +30,8 @@ static void make_machine(struct world *world,
         .offer = options->offer,
         .hide = options->hide,
         .mappings_max = options->mappings,
-        .flags = HURDMM_SIM_CHECK_FRAMES | HURDMM_SIM_JUNK,
+        .flags =
+            HURDMM_SIM_CHECK_FRAMES | HURDMM_SIM_JUNK | options->machine_flags,
         .schedule = options->seed != 0 ? HURDMM_SIM_RANDOM : HURDMM_SIM_FAIR,
     };
     ck_assert_int_eq(hurdmm_sim_create(&machine, &world->port), 0);

@@ -26,6 +26,7 @@ struct world_options {
     size_t page;
     unsigned frames; /* of the budget */
     unsigned offer, hide;
+    unsigned machine_flags; /* HURDMM_SIM_SOFT */
     unsigned manager_flags;
     unsigned dirty_pages, pin_pages;
     unsigned readahead_pages; /* 0: one, so that the calls can be counted */

@@ -93,7 +93,19 @@ static uint64_t lent(void)
     for (uint32_t i = 0; i < PAGES; i++) /* no two in a row */
         port->ops->lend(port, NULL, address + i * L4_PAGE_SIZE, i * 37 % PAGES,
                         1, HURDMM_READ | HURDMM_WRITE, &done);
-    return touch(address, true);
+    uint64_t cost = touch(address, true);
+    for (uint32_t i = 0; i < PAGES; i++) {
+        struct hurdmm_reclaim row = {.address = address + i * L4_PAGE_SIZE,
+                                     .frame = i * 37 % PAGES,
+                                     .count = 1,
+                                     .rights = HURDMM_NONE};
+        size_t rows;
+        l4_test_zero(port->ops->reclaim(port, &row, 1, &rows), "taken back");
+    }
+    port->ops->release(port, NULL, address, PAGES * L4_PAGE_SIZE);
+    port->ops->close(port);
+    l4_test_zero(hurdmm_l4_destroy(port), "the port goes");
+    return cost;
 }
 
 /* Resident pages of a store. */
