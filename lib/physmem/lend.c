@@ -279,6 +279,7 @@ struct sweep {
     struct hurdmm_reclaim row[HMM_BATCH_ROWS];
     uint64_t page[HMM_BATCH_ROWS];
     uint32_t bank_end; /* of the last row's: rows do not go beyond it */
+    bool skipped;      /* a page since then that must keep what it has */
 };
 
 /* Passes the rows on; what was taken is no longer noted as lent. */
@@ -307,21 +308,54 @@ static int sweep_flush(struct sweep *sweep)
     return err;
 }
 
-/* Adds a page of a plain range, to the last row if it follows that. */
+/* Pages that are taken into a row although they have no right to lose, because
+ * one request costs a port more than some pages. */
+#define GAP_MAX 16u
+
+/* Do the pages of [page, page + count) have the frames from `frame` on? */
+static bool has_run(const struct hmm_container *container, uint64_t page,
+                    uint64_t count, uint32_t frame)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        const uint64_t *slot = hmm_container_slot(container, page + i);
+
+        if (!slot || HMM_SLOT_FRAME(*slot) != frame + i)
+            return false;
+    }
+    return true;
+}
+
+/* Makes the page, which is of the same plain range as the last one, a part of the
+ * last row, with what lies between them if that can only lose what it has not.
+ * It has not: pages between lack the right, or they would be in a row. */
+static bool sweep_extend(struct sweep *sweep, uint64_t page, uint32_t frame)
+{
+    if (sweep->rows == 0)
+        return false;
+    struct hurdmm_reclaim *row = &sweep->row[sweep->rows - 1];
+    uint64_t first = sweep->page[sweep->rows - 1], distance = page - first;
+    uint64_t gap = distance - row->count;
+
+    if (gap > (sweep->keep ? GAP_MAX : 0) || row->frame + distance != frame ||
+        frame >= sweep->bank_end ||
+        !has_run(sweep->container, first + row->count, gap,
+                 row->frame + row->count))
+        return false;
+    row->count = (uint32_t)distance + 1;
+    return true;
+}
+
+/* Adds a page of a plain range. */
 static int sweep_add(struct sweep *sweep, const struct plain *plain,
                      uint64_t page, uint32_t frame)
 {
-    uint32_t n = sweep->rows;
-    struct hurdmm_reclaim *row = &sweep->row[n - (n > 0)];
     int err = 0;
 
-    if (n > 0 && page > plain->first &&
-        sweep->page[n - 1] + row->count == page &&
-        row->frame + row->count == frame && frame < sweep->bank_end) {
-        row->count++;
+    if (page > plain->first && !sweep->skipped &&
+        sweep_extend(sweep, page, frame))
         return 0;
-    }
-    if (n == HMM_BATCH_ROWS)
+    sweep->skipped = false;
+    if (sweep->rows == HMM_BATCH_ROWS)
         err = sweep_flush(sweep);
     if (err)
         return err;
@@ -355,8 +389,10 @@ int hmm_take_back_range(struct hmm_container *container, uint64_t first,
         uint64_t page = cursor.key;
         uint32_t frame = HMM_SLOT_FRAME(*cursor.value);
 
-        if (!pinned_too && table[frame].pins_write)
+        if (!pinned_too && table[frame].pins_write) {
+            sweep.skipped = true;
             continue;
+        }
         if ((page >= plain.first && page <= plain.last) ||
             find_plain(container, page, last, &plain))
             err = sweep_add(&sweep, &plain, page, frame);
