@@ -9,8 +9,8 @@ strict='-Wall -Wextra -Wshadow -Wconversion -Werror -pedantic'
 
 # The jobs of the make that runs us are none of ours.
 unset MAKEFLAGS MFLAGS MAKELEVEL TESTS
-prefix=$work/usr
-if ! $MAKE -C "$top_builddir" install prefix="$prefix" \
+root=$work/root
+if ! $MAKE -C "$top_builddir" install DESTDIR="$root" \
     > "$work/install.log" 2>&1; then
     cat "$work/install.log"
     fail 'make install'
@@ -18,9 +18,10 @@ if ! $MAKE -C "$top_builddir" install prefix="$prefix" \
 fi
 pass
 
-PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name hurdmm.pc)")
+PKG_CONFIG_PATH=$(dirname "$(find "$root" -name hurdmm.pc)")
 export PKG_CONFIG_PATH
-LD_LIBRARY_PATH=$(dirname "$(find "$prefix" -name 'libhurd-mm.la')")
+LD_LIBRARY_PATH=$(dirname "$(find "$root" -name 'libhurd-mm.la')")
+prefix=$(dirname "$LD_LIBRARY_PATH")
 export LD_LIBRARY_PATH
 
 cat > "$work/x.c" << 'END'
@@ -63,7 +64,38 @@ for header in $HMM_PUBLIC_HEADERS; do
     expect "$header alone in C++" alone "$header" "$CXX -std=c++11" cc
 done
 
-$MAKE -C "$top_builddir" uninstall prefix="$prefix" > /dev/null 2>&1
+# module NAME HEADER CALL : a program with the module, and one without knows
+# nothing of it.
+module()
+{
+    case " $HMM_MODULES " in *" $1 "*) ;; *) return ;; esac
+    printf '#include <hurdmm/hurdmm.h>\n#include <hurdmm/%s.h>\n' "$2" \
+        > "$work/x.c"
+    printf 'int main(void) { return %s == EINVAL ? 0 : 1; }\n' "$3" |
+        sed 's/EINVAL/22/' >> "$work/x.c"
+    for compiler in "$CC" "$CXX -x c++"; do
+        expect "a program with the $1 module, $compiler" \
+            outside_with "hurdmm-$1" "$compiler"
+    done
+    expect "hurdmm/$2.h alone in C" alone "hurdmm/$2.h" "$CC -std=c11" c
+    expect "hurdmm/$2.h alone in C++" alone "hurdmm/$2.h" "$CXX -std=c++11" cc
+    find "$LD_LIBRARY_PATH" -name 'libhurd-mm.so' \
+        -exec ldd {} + > "$work/needs" 2>&1
+    expect "the library does without the $1 module's package" \
+        sh -c '! grep -E "lib$0[.]" "$1"' "$1" "$work/needs"
+}
+
+outside_with()
+{
+    $2 "$work/x.c" -x none -o "$work/x" $HMM_LDFLAGS \
+        $(pkg-config --define-prefix --cflags --libs "$1") && "$work/x"
+}
+
+module lz4 compressed 'hurdmm_compressed_create(NULL, NULL, 0, 0, NULL)'
+module zstd zstd 'hurdmm_zstd_create(NULL, 0, NULL, 0, NULL)'
+module nbd nbd 'hurdmm_nbd_create(NULL, NULL)'
+
+$MAKE -C "$top_builddir" uninstall DESTDIR="$root" > /dev/null 2>&1
 expect 'uninstall leaves no file' \
-    test -z "$(find "$prefix" -type f -o -type l)"
+    test -z "$(find "$root" -type f -o -type l)"
 finish

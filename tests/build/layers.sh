@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Each folder includes only what stands above it: base, physmem, mm, policy;
-# stores, block devices and examples use the public headers alone.
+# stores, block devices, modules and examples use the public headers alone.
 name=layers
 . "$top_srcdir/tests/support/report.sh"
 
@@ -28,6 +28,10 @@ only lib/mm "^($free|lib/(base|physmem|mm)/[^/]+)$"
 only lib/policy "^($free|lib/(base|physmem|mm|policy)/[^/]+)$"
 only lib/stores "^($free|lib/stores/[^/]+)$"
 only lib/block "^($free|lib/block/[^/]+)$"
+only modules/lz4 "^($free|string\.h|lz4\.h|modules/lz4/[^/]+)$"
+host='[a-z]+\.h|sys/[a-z]+\.h'
+only modules/zstd "^($host|hurdmm/[a-z]+\.h|modules/zstd/[^/]+)$"
+only modules/nbd "^($host|hurdmm/[a-z]+\.h|modules/nbd/[^/]+)$"
 only examples '^([^/]+|(sys|hurdmm)/[a-z0-9_-]+)\.h$'
 
 if grep -rnE '^[[:space:]]*#[[:space:]]*(if|ifdef|elif).*(__linux|__APPLE|_WIN32|__unix|__L4)' \

@@ -72,11 +72,43 @@ else
     skip 'exported names' 'no shared library was built'
 fi
 
+# A module has what its header declares, and the library nothing of it.
+# module NAME HEADER
+module()
+{
+    shared=$top_builddir/.libs/libhurd-mm-$1.so
+    HMM_PUBLIC_HEADERS=include/hurdmm/$2.h
+    [ -f "$shared" ] || return
+    exported > "$work/all"
+    sed 's/@.*//' "$work/all" | sort -u > "$work/names"
+    grep -v "^hurdmm_$2_[a-z0-9_]*@@HURDMM_[0-9]*\$" "$work/all" \
+        > "$work/strange"
+    expect "$1 exports something" test -s "$work/names"
+    expect "$1 exports its own names only" none_left "$work/strange"
+    expect "each name of $1 is declared" all_declared
+    $CC -std=c11 -E -P -I "$top_srcdir/include" -include "hurdmm/$2.h" \
+        -x c /dev/null | grep -oE "\bhurdmm_$2_[a-z0-9_]+ ?\(" |
+        tr -d ' (' | sort -u | comm -23 - "$work/names" > "$work/undefined"
+    expect "each function of $1 is exported" none_left "$work/undefined"
+    $NM -u "$top_builddir/.libs/libhurd-mm.so" | grep -E "$3" > "$work/needed"
+    expect "the library needs nothing of $1" none_left "$work/needed"
+}
+module lz4 compressed ' LZ4_'
+module zstd zstd ' ZSTD_'
+module nbd nbd ' nbd_'
+
 if [ -f "$static" ]; then
     $NM -g --defined-only "$static" | awk 'NF == 3 { print $3 }' | own_names |
         grep -Ev '^(hurdmm|hmm)_' > "$work/strange"
     expect 'the static library keeps to its prefixes' \
         none_left "$work/strange"
+    for module in $HMM_MODULES; do
+        $NM -g --defined-only "${static%.a}-$module.a" |
+            awk 'NF == 3 { print $3 }' | own_names |
+            grep -Ev '^(hurdmm|hmm)_' > "$work/strange"
+        expect "the static $module module keeps to its prefixes" \
+            none_left "$work/strange"
+    done
 else
     skip 'prefixes' 'no static library was built'
 fi
