@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A client in an address space of its own, paged by the root task: a region on
- * a disk (in memory), a copy on write of it, a page that both share; eviction
+ * the disk, a copy on write of it, a page that both share; eviction
  * under all of them.  Then clients that behave badly: each is stopped with its
  * error, and the next one works.
  */
@@ -21,7 +21,7 @@
 
 static struct hurdmm *manager;
 static struct hurdmm_port *port;
-static struct hurdmm_ramdisk disk;
+static struct hurdmm_block *disk;
 static struct hurdmm_store *disk_store, *shared_store, *slow_store;
 static uintptr_t shared; /* in our own space */
 static struct program program;
@@ -49,18 +49,13 @@ static int fill_slowly(void *hook, uint64_t offset, void *buffer, size_t length)
     return 0;
 }
 
-static void make_disk(void)
+/* Made by tests/l4/drives.c, which looks at it in the end. */
+static void open_disk(void)
 {
-    void *memory;
-    l4_test_zero(hurdmm_allocate(manager, CLIENT_DISK_SIZE, &memory),
-                 "memory for the disk");
-    for (uint32_t page = 0; page < DISK_PAGES; page++)
-        for (uint32_t i = 0; i < CLIENT_PAGE / 4; i++)
-            ((uint32_t *)memory)[page * (CLIENT_PAGE / 4) + i] =
-                client_word(page);
-    l4_test_zero(hurdmm_ramdisk_init(&disk, memory, CLIENT_DISK_SIZE, 512, 0),
-                 "a disk");
-    l4_test_zero(hurdmm_block_store_create(manager, &disk.block, 0, 0,
+    l4_test_zero(hurdmm_l4_disk_open(manager, 0, 0, 0, &disk), "a disk");
+    l4_test_equal((long long)disk->size, CLIENT_DISK_SIZE, "it has its size",
+                  __FILE__, __LINE__);
+    l4_test_zero(hurdmm_block_store_create(manager, disk, 0, 0,
                                            HURDMM_STORE_SHARED, &disk_store),
                  "a store on it");
 }
@@ -73,7 +68,7 @@ static void make_all(void)
                                        .length = CLIENT_PAGE,
                                        .rights = HURDMM_READ | HURDMM_WRITE};
     l4_test_zero(hurdmm_create(&options, &manager), "a manager");
-    make_disk();
+    open_disk();
     l4_test_zero(hurdmm_anonymous_create(manager, NULL, CLIENT_PAGE,
                                          HURDMM_STORE_SHARED, &shared_store),
                  "a shared page");
@@ -220,6 +215,9 @@ void hurdmm_l4_main(void)
                   stats.faults, stats.pages_in, stats.pages_out,
                   stats.evictions);
     l4_test_check(stats.evictions > DISK_PAGES, "there was eviction");
+    l4_test_zero(hurdmm_store_destroy(disk_store, HURDMM_DETACH),
+                 "the disk's store goes");
+    l4_test_zero(hurdmm_l4_disk_close(disk), "and the disk");
     l4_test_zero(hurdmm_destroy(manager, HURDMM_DETACH), "all goes");
     l4_test_zero(hurdmm_l4_destroy(port), "the port goes");
     l4_tests_end();
