@@ -184,6 +184,18 @@ int hurdmm_store_discard(struct hurdmm_store *store, uint64_t offset,
 int hurdmm_store_sync(struct hurdmm_store *store, uint64_t offset,
                       uint64_t length, unsigned flags);
 
+/* Which discardable pages go first when memory is short: those of the lowest
+ * priority, whichever store they are of.  (How many discardable pages go, beside
+ * others, is the policy's to say.)  Of the whole store (offset 0,
+ * HURDMM_WHOLE), those included that have had another, or of a page-aligned
+ * range, which may reach past the store's end.  At first it is 0.
+ * EINVAL (the range, the priority, or the store is not DISCARDABLE), ENOMEM
+ * (nothing was changed), ESTALE.  Class: store. */
+#define HURDMM_PRIORITY_MIN (-64)
+#define HURDMM_PRIORITY_MAX 63
+int hurdmm_store_set_priority(struct hurdmm_store *store, uint64_t offset,
+                              uint64_t length, int priority);
+
 /* Reads and writes through the cache, any bytes, coherent with all regions of
  * the store.  `buffer` must not be memory of this store.  *done is always
  * written: the error is for the first byte not done.  EINVAL, ESTALE, ENXIO

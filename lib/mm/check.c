@@ -157,7 +157,7 @@ static const char *check_slabs(const struct hurdmm *manager)
         &manager->region_slab,   &manager->physmem.bonds,
         &manager->request_slab,  &manager->waiter_slab,
         &manager->catcher_slab,  &manager->arena_slab,
-        &manager->physmem.nodes,
+        &manager->physmem.nodes, &manager->grade_slab,
     };
 
     for (size_t i = 0; i < sizeof slabs / sizeof slabs[0]; i++) {
@@ -196,6 +196,8 @@ const char *hmm_check(struct hurdmm *manager)
                : check_space(HMM_CONTAINER_OF(link, struct hurdmm_space, link));
     if (!what)
         what = check_sums(manager, &sums);
+    if (!what && !hmm_shelves_check(manager))
+        what = "the shelves of discardable pages";
     if (!what)
         what = check_accounts(manager);
     if (!what && !hmm_physmem_check(&manager->physmem))

@@ -194,6 +194,7 @@ static void init_slabs(struct hurdmm *manager)
                   "catcher");
     hmm_slab_init(&manager->arena_slab, core, sizeof(struct hmm_arena), 16,
                   "arena");
+    hmm_grades_init(manager);
     for (unsigned i = 0; i < HMM_SIZE_CLASSES; i++)
         hmm_slab_init(&manager->size_slab[i], core, (size_t)64 << i, 16,
                       "allocate");

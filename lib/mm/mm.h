@@ -112,6 +112,7 @@ struct hurdmm {
     struct hmm_slab space_slab, store_slab, region_slab;
     struct hmm_slab account_slab, grant_slab;
     struct hmm_slab request_slab, waiter_slab, catcher_slab, arena_slab;
+    struct hmm_slab grade_slab;
     struct hmm_slab size_slab[HMM_SIZE_CLASSES];
     struct hmm_large *large_free; /* larger pieces of hurdmm_allocate */
 
@@ -129,6 +130,7 @@ struct hurdmm {
     const struct hurdmm_policy_ops *policy;
     void *policy_state;
     uint32_t ranked;
+    struct hmm_shelves *shelves; /* NULL: nobody has set a priority */
 
     /* In frames. */
     uint32_t budget, reserve, low, high, dirty_limit, pin_limit;
@@ -223,6 +225,8 @@ struct hurdmm_store {
     unsigned flags;
     struct hurdmm_account *account; /* that pays for the cache */
     struct hmm_container cache;
+    struct hmm_span_tree grades; /* ranges of pages with other priorities */
+    int priority;
     uint32_t users;    /* calls that will come back to it */
     uint32_t requests; /* fills being answered */
     uint64_t dirty, writing;
@@ -571,6 +575,23 @@ void hmm_bury(struct hurdmm_store *store);
 /* Gives a container's range up: what others depend on stays with them. */
 int hmm_container_release(struct hurdmm_store *store, uint64_t first,
                           uint64_t last);
+
+/* priority.c */
+/* A page of the store was ranked, in this frame; it is not any more. */
+void hmm_shelf_put(struct hurdmm_store *store, uint64_t page, uint32_t frame);
+void hmm_shelf_take(struct hurdmm *manager, uint32_t frame);
+/* A discardable page with a lower priority than that in `frame`, of which
+ * `may_go` approves; `chosen` is how many it may turn down because they were
+ * chosen before.  HURDMM_FRAME_NONE. */
+uint32_t hmm_shelf_lower(const struct hurdmm *manager, uint32_t frame,
+                         bool (*may_go)(void *hook, uint32_t frame), void *hook,
+                         uint32_t chosen);
+void hmm_grades_init(struct hurdmm *manager);
+/* ENOMEM: nothing was changed. */
+int hmm_store_grade(struct hurdmm_store *store, uint64_t first, uint64_t last,
+                    int priority);
+void hmm_grades_drop(struct hurdmm_store *store);
+bool hmm_shelves_check(struct hurdmm *manager);
 
 /* account.c */
 int hmm_account_make(struct hurdmm *manager, struct hurdmm_account *parent,

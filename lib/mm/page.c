@@ -106,6 +106,7 @@ void hmm_page_rank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
         return;
     manager->policy->insert(manager->policy_state, HMM_SLOT_FRAME(*slot),
                             page_key(store, page), how);
+    hmm_shelf_put(store, page, HMM_SLOT_FRAME(*slot));
     manager->ranked++;
     *slot |= HMM_RANKED;
 }
@@ -128,6 +129,7 @@ void hmm_page_unrank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
         return;
     manager->policy->remove(manager->policy_state, HMM_SLOT_FRAME(*slot),
                             page_key(store, page), evicted);
+    hmm_shelf_take(manager, HMM_SLOT_FRAME(*slot));
     manager->ranked--;
     *slot &= ~HMM_RANKED;
 }

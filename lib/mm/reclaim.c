@@ -164,6 +164,39 @@ static bool leaves_alone(const struct hurdmm_store *store, uint64_t page)
            !hmm_depended_on(&store->cache, page);
 }
 
+/* May the page go instead of one that the policy named? */
+static bool may_replace(void *hook, uint32_t frame)
+{
+    const struct sweep *sweep = hook;
+    struct hurdmm_store *store;
+    uint64_t page;
+    const uint64_t *slot = victim_slot(sweep->manager, frame, &store, &page);
+
+    for (size_t i = 0; i < sweep->count; i++)
+        if (sweep->victim[i].frame == frame)
+            return false;
+    return eligible(sweep, store, page, *slot);
+}
+
+/* Of discardable pages, those of the lowest priority go first. */
+static void prefer_lowest(struct sweep *sweep)
+{
+    struct hurdmm *manager = sweep->manager;
+
+    for (size_t i = 0; manager->shelves && i < sweep->count; i++) {
+        uint32_t frame = sweep->victim[i].frame, other;
+
+        if (sweep->victim[i].verdict == HURDMM_TRIAL)
+            continue;
+        other = hmm_shelf_lower(manager, frame, may_replace, sweep,
+                                (uint32_t)sweep->count);
+        if (other == HURDMM_FRAME_NONE)
+            continue;
+        manager->policy->kept(manager->policy_state, frame);
+        sweep->victim[i].frame = other;
+    }
+}
+
 /* Takes the victims back from the application.  With status bits, those seen in
  * use are given back to the policy. */
 static int take_victims(struct sweep *sweep)
@@ -455,6 +488,7 @@ static int reclaim(struct hurdmm *manager, uint32_t target, bool spare,
             break;
         sweep.dirty_count = 0;
         sweep.dirty_most = hmm_frames_stay(manager) ? 1 : BATCH;
+        prefer_lowest(&sweep);
         int err = take_victims(&sweep);
         judge(&sweep);
         hold_dirty(&sweep, 1);

@@ -72,6 +72,7 @@ int hurdmm_store_create(struct hurdmm *manager,
                 (uint32_t)(options->block_size / hmm_page_bytes(manager));
         store->id = ++manager->next_id;
         copy_name(store->name, sizeof store->name, options->name);
+        hmm_span_tree_init(&store->grades);
         store->account = manager->account;
         hmm_container_init(&store->cache, &manager->physmem,
                            &manager->account->payer, false);
@@ -113,6 +114,7 @@ void hmm_store_end(struct hurdmm_store *store)
     hmm_drop_range(store, 0, hmm_last_page(store), true);
     hmm_assert(store->cache.index.count == 0);
     hmm_chore_forget(store);
+    hmm_grades_drop(store);
     hmm_list_remove(&store->link);
     store->magic = 0;
     void (*destroy)(void *) = store->ops.destroy;
@@ -704,6 +706,28 @@ int hurdmm_store_state(struct hurdmm_store *store, uint64_t offset,
     if (error)
         *error = slot ? (int)(*slot >> HMM_ERROR_SHIFT) : 0;
     return leave_with(store, 0);
+}
+
+int hurdmm_store_set_priority(struct hurdmm_store *store, uint64_t offset,
+                              uint64_t length, int priority)
+{
+    int err = hmm_enter_store(store);
+
+    if (err)
+        return err;
+    unsigned shift = store->manager->physmem.page_shift;
+    uint64_t last = hmm_last_page(store);
+    if (!(store->flags & HURDMM_STORE_DISCARDABLE) ||
+        priority < HURDMM_PRIORITY_MIN || priority > HURDMM_PRIORITY_MAX ||
+        offset & (hmm_page_bytes(store->manager) - 1))
+        err = EINVAL;
+    else if (length != HURDMM_WHOLE)
+        err = hmm_range_check(store->manager, offset, length);
+    if (!err && length != HURDMM_WHOLE)
+        last = (offset + (length - 1)) >> shift;
+    if (!err)
+        err = hmm_store_grade(store, offset >> shift, last, priority);
+    return leave_with(store, err);
 }
 
 int hurdmm_store_advise(struct hurdmm_store *store, uint64_t offset,

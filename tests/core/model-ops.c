@@ -1199,6 +1199,12 @@ static void do_store_advise(struct model *model, const struct model_op *op)
         for (uint64_t at = offset; at < store->size && at - offset < length;
              at += model->page)
             store->disk.idle[at / model->page] = true;
+    if (store->flags & HURDMM_STORE_DISCARDABLE) {
+        int set = hurdmm_store_set_priority(store->disk.store, offset, length,
+                                            op->arg[4] % 128 - 64);
+        if (set != 0 && set != ENOMEM)
+            model_fail(model, "set_priority ended with %d", set);
+    }
     int result = hurdmm_store_advise(store->disk.store, offset, length, advice);
     model_say(model, "store %d+%#llx length %#llx advice %d: %d", index,
               (unsigned long long)offset, (unsigned long long)length,

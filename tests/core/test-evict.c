@@ -305,6 +305,100 @@ static void idle(struct disk *disk, unsigned first, unsigned count)
         disk->idle[i] = true;
 }
 
+static unsigned resident_from(struct disk *disk, unsigned first, unsigned count)
+{
+    unsigned there = 0;
+    for (unsigned i = first; i < first + count; i++)
+        there +=
+            (world_state(disk, i * world.page) & HURDMM_STATE_RESIDENT) != 0;
+    return there;
+}
+
+/* Whatever was touched last. */
+START_TEST(of_discardable_pages_the_lowest_go_first)
+{
+    struct world_options options = {.policy = policies[_i % 3]};
+    restart(&options);
+    const unsigned flags = HURDMM_STORE_DISCARDABLE;
+    struct disk *low = world_disk(&world, 32 * world.page, flags);
+    struct disk *high = world_disk(&world, 64 * world.page, flags);
+    bool later = _i >= 3; /* it is set when the pages are there */
+    if (!later)
+        ck_assert_int_eq(
+            hurdmm_store_set_priority(low->store, 0, HURDMM_WHOLE, -64), 0);
+    uintptr_t a = world_bind(&world, high, 0, 64 * world.page);
+    uintptr_t b = world_bind(&world, low, 0, 32 * world.page);
+    for (unsigned i = 0; i < 10; i++)
+        world_put(&world, a + i * world.page, 1);
+    for (unsigned round = 0; round < 3; round++)
+        for (unsigned i = 0; i < 10; i++)
+            world_put(&world, b + i * world.page, 1);
+    if (later)
+        ck_assert_int_eq(
+            hurdmm_store_set_priority(high->store, 0, HURDMM_WHOLE, 63), 0);
+    ck_assert_uint_eq(resident_from(low, 0, 10), 10);
+    for (unsigned i = 10; resident_from(low, 0, 10) > 2; i++) {
+        ck_assert_uint_lt(i, 60);
+        world_put(&world, a + i * world.page, 1);
+        ck_assert_uint_eq(resident_from(high, 0, i), i);
+    }
+}
+END_TEST
+
+START_TEST(a_range_can_have_a_priority_of_its_own)
+{
+    struct disk *disk =
+        world_disk(&world, 64 * world.page, HURDMM_STORE_DISCARDABLE);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    struct hurdmm_store *store = disk->store;
+    size_t page = world.page;
+    /* Of the first 24: 8 at 5, 4 at -3, 4 at 5, 8 at 0. */
+    ck_assert_int_eq(hurdmm_store_set_priority(store, 0, 16 * page, 5), 0);
+    ck_assert_int_eq(hurdmm_store_set_priority(store, 8 * page, 4 * page, -3),
+                     0);
+    ck_assert_int_eq(hurdmm_store_set_priority(store, 24 * page, 40 * page, 63),
+                     0);
+    for (unsigned i = 0; i < 20; i++)
+        world_put(&world, at + i * page, 1);
+    unsigned i = 24;
+    for (; resident_from(disk, 8, 4) > 0; i++) {
+        world_put(&world, at + i * page, 1);
+        ck_assert_uint_lt(i, 40);
+        if (resident_from(disk, 8, 4) > 1)
+            ck_assert_uint_eq(resident_from(disk, 0, 8), 8);
+    }
+    for (; resident_from(disk, 16, 4) > 0; i++) {
+        world_put(&world, at + i * page, 1);
+        ck_assert_uint_lt(i, 60);
+        if (resident_from(disk, 16, 4) > 1)
+            ck_assert_uint_eq(
+                resident_from(disk, 0, 8) + resident_from(disk, 12, 4), 12);
+    }
+}
+END_TEST
+
+START_TEST(wrong_priorities_are_refused)
+{
+    struct disk *disk =
+        world_disk(&world, 8 * world.page, HURDMM_STORE_DISCARDABLE);
+    struct disk *plain = world_disk(&world, 8 * world.page, 0);
+    size_t page = world.page;
+    struct hurdmm_store *store = disk->store;
+    ck_assert_int_eq(
+        hurdmm_store_set_priority(plain->store, 0, HURDMM_WHOLE, 1), EINVAL);
+    ck_assert_int_eq(hurdmm_store_set_priority(store, 0, HURDMM_WHOLE, 64),
+                     EINVAL);
+    ck_assert_int_eq(hurdmm_store_set_priority(store, 0, HURDMM_WHOLE, -65),
+                     EINVAL);
+    ck_assert_int_eq(hurdmm_store_set_priority(store, 1, page, 1), EINVAL);
+    ck_assert_int_eq(hurdmm_store_set_priority(store, page, 1, 1), EINVAL);
+    ck_assert_int_eq(hurdmm_store_set_priority(store, page, 0, 1), EINVAL);
+    ck_assert_int_eq(
+        hurdmm_store_set_priority(store, -(uint64_t)page, 2 * page, 1), EINVAL);
+    ck_assert_int_eq(hurdmm_store_set_priority(store, 0, 64 * page, 1), 0);
+}
+END_TEST
+
 START_TEST(a_victim_that_its_store_drops_is_not_written)
 {
     uintptr_t at;
@@ -869,6 +963,9 @@ static Suite *suite(void)
     tcase_add_test(leave, sequential_reading_is_read_ahead);
     tcase_add_test(leave, random_reading_is_not_read_ahead);
     tcase_add_test(leave, discardable_pages_are_dropped_and_made_again);
+    tcase_add_loop_test(leave, of_discardable_pages_the_lowest_go_first, 0, 6);
+    tcase_add_test(leave, a_range_can_have_a_priority_of_its_own);
+    tcase_add_test(leave, wrong_priorities_are_refused);
     tcase_add_test(leave, a_victim_that_its_store_drops_is_not_written);
     tcase_add_test(leave, a_victim_that_its_store_wants_is_written);
     tcase_add_test(leave, nobody_is_asked_about_what_the_user_has_written);
