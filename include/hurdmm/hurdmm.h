@@ -6,6 +6,7 @@
 #include <hurdmm/account.h>
 #include <hurdmm/block.h>
 #include <hurdmm/container.h>
+#include <hurdmm/discardable.h>
 #include <hurdmm/manager.h>
 #include <hurdmm/partition.h>
 #include <hurdmm/policy.h>
