@@ -13,6 +13,8 @@
  *     called; others too unless they would need a page of this same store that
  *     is not there: that is detected and gives EDEADLK.
  *   - A store sees private memory only, never a region's bytes.
+ *   - A signal handler that runs in the middle of a callback is a part of it:
+ *     if it touches an absent page of the same store, that is EDEADLK.
  */
 #ifndef HURDMM_STORE_H
 #define HURDMM_STORE_H
