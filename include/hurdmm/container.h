@@ -166,9 +166,11 @@ int hurdmm_grant_create(struct hurdmm_container *container, uint64_t offset,
                         uint64_t length, unsigned rights,
                         struct hurdmm_grant **grant);
 /* Takes everything back at once: what was mapped through the grant is unbound,
- * and the handle is stale.  While the holder has a hold on it that is not over,
- * waits for it, at most until its deadline.  EBUSY (pages pinned through it),
- * ESTALE. */
+ * and the handle is stale.  Calls of the holder that are under way are waited
+ * for: when it returns, nothing more is read or written by them.  While the
+ * holder has a hold on it that is not over, waits for that too, at most until
+ * its deadline.  EBUSY (pages pinned through it), ESTALE, EDEADLK (from a
+ * callback, while a call of the holder is under way). */
 int hurdmm_grant_revoke(struct hurdmm_grant *grant);
 /* The holder's: nothing is taken from him before he drops the hold or
  * `timeout_ns` has passed, one second at most.  EBUSY (held already), ESTALE,

@@ -125,6 +125,22 @@ static void wait_hold(struct hurdmm_grant *grant)
     }
 }
 
+/* Waits for calls that found the grant good: new ones do not. */
+static void wait_users(struct hurdmm_grant *grant)
+{
+    struct hurdmm *manager = grant->manager;
+
+    hmm_assert(grant->revoking);
+    while (grant->users > 0) {
+        uint32_t ticket = hmm_event_ticket(&manager->progress);
+
+        hmm_leave(manager);
+        hmm_event_wait(&manager->progress, ticket, &manager->parker,
+                       HURDMM_FOREVER);
+        hmm_enter_again(manager);
+    }
+}
+
 int hurdmm_grant_revoke(struct hurdmm_grant *grant)
 {
     if (!grant)
@@ -135,12 +151,18 @@ int hurdmm_grant_revoke(struct hurdmm_grant *grant)
     int err = hmm_enter(manager);
     if (err)
         return err;
-    if (grant->magic != HMM_MAGIC_GRANT || grant->revoking) {
+    if (grant->magic != HMM_MAGIC_GRANT || grant->revoking)
+        err = ESTALE;
+    else if (grant->users > 0 &&
+             hmm_in_callback(manager, hmm_thread_self(manager)))
+        err = EDEADLK;
+    if (err) {
         hmm_leave(manager);
-        return ESTALE;
+        return err;
     }
     grant->revoking = true;
     wait_hold(grant);
+    wait_users(grant);
     err = unmap_all(grant);
     grant->revoking = false;
     if (!err) {
@@ -198,8 +220,9 @@ static bool holds(const struct hurdmm_grant *grant)
            manager->ops->clock(manager->port) < grant->held_until;
 }
 
-/* Checks a use and says where it is in the container. */
-static int use(struct hurdmm_grant *grant, uint64_t offset, size_t length,
+/* Begins a use: says where it is in the container, which stays until the use has
+ * ended, as the grant does. */
+static int use_begin(struct hurdmm_grant *grant, uint64_t offset, size_t length,
                unsigned rights, struct hurdmm_container **container,
                uint64_t *place)
 {
@@ -215,8 +238,24 @@ static int use(struct hurdmm_grant *grant, uint64_t offset, size_t length,
         err = ENXIO;
     *container = (struct hurdmm_container *)(void *)grant->container;
     *place = grant->offset + offset;
+    if (!err) {
+        grant->users++;
+        grant->container->users++;
+    }
     hmm_leave(grant->manager);
     return err;
+}
+
+static void use_end(struct hurdmm_grant *grant)
+{
+    struct hurdmm *manager = grant->manager;
+
+    hmm_enter_again(manager);
+    hmm_assert(grant->users > 0 && grant->container->users > 0);
+    grant->container->users--;
+    grant->users--;
+    hmm_event_signal(&manager->progress, &manager->parker);
+    hmm_leave(manager);
 }
 
 int hurdmm_grant_read(struct hurdmm_grant *grant, uint64_t offset, void *buffer,
@@ -228,9 +267,12 @@ int hurdmm_grant_read(struct hurdmm_grant *grant, uint64_t offset, void *buffer,
     if (!done)
         return EINVAL;
     *done = 0;
-    int err = use(grant, offset, length, HURDMM_READ, &container, &place);
-    return err ? err
-               : hurdmm_container_read(container, place, buffer, length, done);
+    int err = use_begin(grant, offset, length, HURDMM_READ, &container, &place);
+    if (err)
+        return err;
+    err = hurdmm_container_read(container, place, buffer, length, done);
+    use_end(grant);
+    return err;
 }
 
 int hurdmm_grant_write(struct hurdmm_grant *grant, uint64_t offset,
@@ -242,9 +284,13 @@ int hurdmm_grant_write(struct hurdmm_grant *grant, uint64_t offset,
     if (!done)
         return EINVAL;
     *done = 0;
-    int err = use(grant, offset, length, HURDMM_WRITE, &container, &place);
-    return err ? err
-               : hurdmm_container_write(container, place, buffer, length, done);
+    int err =
+        use_begin(grant, offset, length, HURDMM_WRITE, &container, &place);
+    if (err)
+        return err;
+    err = hurdmm_container_write(container, place, buffer, length, done);
+    use_end(grant);
+    return err;
 }
 
 /* Ties the region that was just bound to the grant, if that still stands. */
@@ -279,15 +325,18 @@ int hurdmm_grant_map(struct hurdmm_grant *grant, uint64_t offset, size_t length,
 
     if (!address || !rights)
         return EINVAL;
-    int err = use(grant, offset, length, rights, &bind.container, &bind.offset);
-    if (!err)
-        err = hurdmm_bind(&bind, &where);
+    int err = use_begin(grant, offset, length, rights, &bind.container,
+                        &bind.offset);
     if (err)
         return err;
-    err = tie(grant, space, where);
-    if (err)
-        hurdmm_unbind(space, where, length);
-    else
+    err = hurdmm_bind(&bind, &where);
+    if (!err) {
+        err = tie(grant, space, where);
+        if (err)
+            hurdmm_unbind(space, where, length);
+    }
+    use_end(grant);
+    if (!err)
         *address = where;
     return err;
 }

@@ -180,6 +180,7 @@ struct hurdmm_grant {
     struct hurdmm_store *container; /* NULL: it has gone */
     uint64_t offset, length;
     unsigned rights;
+    uint32_t users; /* calls of holders that are under way */
     bool held;
     bool revoking;
     uint64_t held_until; /* by the port's clock */

@@ -245,6 +245,85 @@ START_TEST(revoking_does_not_wait_for_ever)
 }
 END_TEST
 
+/* ---- A use that takes its time ---- */
+
+struct slow {
+    struct hurdmm_grant *grant;
+    int revoked; /* what revoking said from the callback, -1: not tried */
+    bool done;
+    int error;
+};
+
+static int slow_page_in(struct hurdmm_store *store, void *hook, uint64_t offset,
+                        void *buffer, size_t length, size_t *done)
+{
+    struct slow *slow = hook;
+    (void)store;
+    (void)offset;
+    (void)done;
+    if (slow->revoked == -1)
+        slow->revoked = hurdmm_grant_revoke(slow->grant);
+    hurdmm_sim_sleep(world.port, 1000000);
+    memset(buffer, 's', length);
+    return 0;
+}
+
+static void slow_body(void *argument)
+{
+    struct slow *slow = argument;
+    char byte = 0;
+    size_t done;
+    slow->error = hurdmm_grant_read(slow->grant, 0, &byte, 1, &done);
+    if (slow->error == 0)
+        slow->error = byte == 's' ? 0 : EIO;
+    slow->done = true;
+}
+
+/* A grant on a container that has a promise of a slow store's page. */
+static void slow_begin(struct slow *slow)
+{
+    static const struct hurdmm_store_ops ops = {.struct_size = sizeof ops,
+                                                .page_in = slow_page_in};
+    struct hurdmm_store_options options = {.struct_size = sizeof options,
+                                           .hook = slow,
+                                           .size = world.page,
+                                           .flags = HURDMM_STORE_VOLATILE};
+    struct hurdmm_store *store;
+    struct hurdmm_container *copy = rig_container(&world);
+    ck_assert_int_eq(hurdmm_store_create(world.manager, &ops, &options, &store),
+                     0);
+    rig_copied(&world, copy, 0, hurdmm_store_container(store), 0, 1, 0);
+    ck_assert_int_eq(hurdmm_grant_create(copy, 0, world.page,
+                                         HURDMM_READ | HURDMM_WRITE,
+                                         &slow->grant),
+                     0);
+}
+
+START_TEST(revoking_waits_for_what_is_under_way)
+{
+    struct slow slow = {.error = -1};
+    slow_begin(&slow);
+    world_spawn(&world, slow_body, &slow);
+    hurdmm_sim_sleep(world.port, 1000);
+    ck_assert(!slow.done);
+    ck_assert_int_eq(hurdmm_grant_revoke(slow.grant), 0);
+    ck_assert(slow.done);
+    ck_assert_int_eq(slow.error, 0);
+    world_run(&world);
+}
+END_TEST
+
+START_TEST(revoking_by_a_callback_of_the_use_is_edeadlk)
+{
+    struct slow slow = {.revoked = -1};
+    slow_begin(&slow);
+    slow_body(&slow);
+    ck_assert_int_eq(slow.revoked, EDEADLK);
+    ck_assert_int_eq(slow.error, 0);
+    ck_assert_int_eq(hurdmm_grant_revoke(slow.grant), 0);
+}
+END_TEST
+
 START_TEST(a_hold_is_one_second_at_most)
 {
     struct hurdmm_grant *grant = granted(0, 4, HURDMM_READ);
@@ -277,6 +356,8 @@ int main(void)
     tcase_add_test(cases, revoking_waits_for_a_hold_that_is_dropped);
     tcase_add_test(cases, revoking_does_not_wait_for_ever);
     tcase_add_test(cases, a_hold_is_one_second_at_most);
+    tcase_add_test(cases, revoking_waits_for_what_is_under_way);
+    tcase_add_test(cases, revoking_by_a_callback_of_the_use_is_edeadlk);
     suite_add_tcase(suite, cases);
     return run_suites("tests/physmem/test-grant", &suite, 1);
 }
