@@ -103,6 +103,11 @@ int hurdmm_container_write(struct hurdmm_container *container, uint64_t offset,
  * The target is a container, or the container of a store that is
  * HURDMM_STORE_VOLATILE; the source of a move is a container.  Source and target
  * may be destroyed in any order.  Holes end a copy: ENOENT for the first one.
+ * A page of a store that cannot be read stays a promise as long as the store may
+ * yet give it; when its contents go (discard, truncation, a write of the whole
+ * page) the copy has the error for its own, until it is released or wholly
+ * written.  A shared copy of a store sees its truncation: ENXIO past the end, and
+ * after growth what the store then has.
  * Who pays: the owner of the frame, which is the source until a page is written
  * on either side; the page that then gets a frame of its own pays for it.
  *

@@ -141,6 +141,22 @@ int hmm_materialize(struct hmm_want *want, struct hurdmm_store *store,
     return 0;
 }
 
+/* A page that cannot be read, for good, is read through a bond: if that is why
+ * materializing it failed, the page gets the error for its own, and who changes
+ * the one that it was to be copied from can go on.  Else `err` stands. */
+static int put_error(struct hurdmm_store *store, uint64_t page, int err)
+{
+    struct hmm_want home = {.store = store, .page = page};
+    const uint64_t *slot = hmm_home_slot(&home);
+
+    if (!slot || !(*slot & HMM_FAILED))
+        return err;
+    hmm_assert(home.store != store || home.page != page);
+    return hmm_container_put(&store->cache, page,
+                             HURDMM_FRAME_NONE | HMM_FAILED |
+                                 (*slot & HMM_ERROR_MASK));
+}
+
 int hmm_settle_page(struct hmm_want *want, struct hurdmm_store *store,
                     uint64_t page)
 {
@@ -148,8 +164,13 @@ int hmm_settle_page(struct hmm_want *want, struct hurdmm_store *store,
     int err = 0;
 
     while (!err && store->cache.dependents.count > 0 &&
-           hmm_unsettled(&store->cache, page, &place))
-        err = hmm_materialize(want, hmm_store_of(place.container), place.page);
+           hmm_unsettled(&store->cache, page, &place)) {
+        struct hurdmm_store *target = hmm_store_of(place.container);
+
+        err = hmm_materialize(want, target, place.page);
+        if (err && err != EAGAIN && err != HMM_LATER)
+            err = put_error(target, place.page, err);
+    }
     return err;
 }
 
@@ -460,8 +481,7 @@ void hmm_bury(struct hurdmm_store *store)
 
 /* Giving up pages of a container. */
 
-/* Takes every right on the range back, whoever reads it.  ENOMEM. */
-static int take_all(struct hurdmm_store *store, uint64_t first, uint64_t last)
+int hmm_take_all(struct hurdmm_store *store, uint64_t first, uint64_t last)
 {
     struct hmm_batch batch;
     int err =
@@ -520,7 +540,7 @@ static int prepare_release(struct hurdmm_store *store, uint64_t first,
     *zombie = NULL;
     if (hmm_pinned_in(store, first, last))
         return EBUSY;
-    int err = take_all(store, first, last);
+    int err = hmm_take_all(store, first, last);
     if (err)
         return err;
     need_shift(store, first, last, true, needs);
@@ -812,7 +832,7 @@ static int prepare(struct copy *copy, struct needs *needs)
         if (copy->target->account != copy->source->account)
             err = hmm_account_admit(copy->target, copy->count);
         if (!err)
-            err = take_all(copy->source, copy->from, from_last);
+            err = hmm_take_all(copy->source, copy->from, from_last);
         need_shift(copy->source, copy->from, from_last, false, needs);
     } else if (!(copy->flags & HURDMM_COPY_SHARED)) {
         err = revoke(copy->source, copy->from, from_last);

@@ -162,11 +162,18 @@ static int follow(struct hmm_want *want)
 static int obtain_absent(struct hmm_want *want, const uint64_t *slot,
                          uint64_t **result)
 {
-    if (want->store->container)
+    struct hurdmm_store *store = want->store;
+    bool failed = slot && *slot & HMM_FAILED;
+
+    if (store->container && !failed)
         return ENOENT;
-    if (want->overwrite && !hmm_depended_on(&want->store->cache, want->page))
+    if (want->overwrite && !hmm_depended_on(&store->cache, want->page))
         return obtain_blank(want, result);
-    if (slot && *slot & HMM_FAILED)
+    if (want->overwrite && failed) {
+        int err = hmm_settle_page(want, store, want->page);
+        return err ? err : EAGAIN;
+    }
+    if (failed)
         return (int)(*slot >> HMM_ERROR_SHIFT);
     return hmm_fill(want);
 }

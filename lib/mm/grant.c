@@ -223,8 +223,8 @@ static bool holds(const struct hurdmm_grant *grant)
 /* Begins a use: says where it is in the container, which stays until the use has
  * ended, as the grant does. */
 static int use_begin(struct hurdmm_grant *grant, uint64_t offset, size_t length,
-               unsigned rights, struct hurdmm_container **container,
-               uint64_t *place)
+                     unsigned rights, struct hurdmm_container **container,
+                     uint64_t *place)
 {
     int err = enter(grant);
 
@@ -325,8 +325,8 @@ int hurdmm_grant_map(struct hurdmm_grant *grant, uint64_t offset, size_t length,
 
     if (!address || !rights)
         return EINVAL;
-    int err = use_begin(grant, offset, length, rights, &bind.container,
-                        &bind.offset);
+    int err =
+        use_begin(grant, offset, length, rights, &bind.container, &bind.offset);
     if (err)
         return err;
     err = hurdmm_bind(&bind, &where);

@@ -562,11 +562,14 @@ bool hmm_pinned_for(const struct hurdmm_store *store, uint64_t first,
 int hmm_materialize(struct hmm_want *want, struct hurdmm_store *store,
                     uint64_t page);
 /* Gives every page that depends on this one its own contents, before it
- * changes.  As above. */
+ * changes; or its own error, where there are none to be had for good.  As
+ * above. */
 int hmm_settle_page(struct hmm_want *want, struct hurdmm_store *store,
                     uint64_t page);
 /* The same for a range; may drop the lock.  0 or an error. */
 int hmm_settle_range(struct hurdmm_store *store, uint64_t first, uint64_t last);
+/* Takes every right on the range back, whoever reads it.  ENOMEM. */
+int hmm_take_all(struct hurdmm_store *store, uint64_t first, uint64_t last);
 /* Drops the bonds of a target's range.  ENOMEM: nothing was dropped. */
 int hmm_unbond(struct hurdmm_store *store, uint64_t first, uint64_t last);
 /* Ends what nobody depends on any more; may drop the lock. */

@@ -381,20 +381,6 @@ static int hold_tail(struct hurdmm_store *store, uint64_t size)
     }
 }
 
-/* Takes all that is lent of the range back, so that dropping it cannot fail. */
-static int take_all(struct hurdmm_store *store, uint64_t first, uint64_t last)
-{
-    struct hmm_index_cursor cursor;
-    struct hmm_batch batch;
-    int err = 0;
-
-    hmm_batch_begin(&batch, &store->manager->physmem, HURDMM_NONE);
-    bool more = hmm_index_seek(&store->cache.index, &cursor, first);
-    for (; !err && more && cursor.key <= last; more = hmm_index_step(&cursor))
-        err = hmm_batch_add(&batch, &store->cache, cursor.key, cursor.value);
-    return err ? err : hmm_batch_end(&batch);
-}
-
 static int shrink(struct hurdmm_store *store, uint64_t size)
 {
     unsigned shift = store->manager->physmem.page_shift;
@@ -411,12 +397,13 @@ static int shrink(struct hurdmm_store *store, uint64_t size)
         return err;
     if (hmm_pinned_in(store, first, last))
         err = EBUSY;
-    if (!err)
-        err = hmm_unbond(store, keep, last);
+    /* What can fail of losing the pages comes before the first is lost. */
     if (!err)
         err = zero_tail(store, size, keep, windows, false);
     if (!err)
-        err = take_all(store, keep, last);
+        err = hmm_take_all(store, keep, last);
+    if (!err)
+        err = hmm_unbond(store, keep, last);
     if (!err)
         err = hmm_drop_range(store, keep, last, true);
     if (!err)

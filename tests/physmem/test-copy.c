@@ -494,6 +494,112 @@ START_TEST(a_copy_whose_store_cannot_be_read_says_so)
 }
 END_TEST
 
+/* A copy of a disk whose first page cannot be read. */
+static struct disk *unreadable(struct hurdmm_container **copy)
+{
+    struct disk *disk = promised(copy, 0);
+    char byte;
+    size_t done;
+    disk_fail(disk, DISK_IN, 1, EIO, false);
+    ck_assert_int_eq(hurdmm_container_read(*copy, 0, &byte, 1, &done), EIO);
+    return disk;
+}
+
+/* The copy has the error of its own, until it is written over. */
+static void expect_error_kept(struct hurdmm_container *copy)
+{
+    char page[4096], byte;
+    size_t done;
+    ck_assert_int_eq(hurdmm_container_read(copy, 0, &byte, 1, &done), EIO);
+    ck_assert_int_eq(hurdmm_container_write(copy, 3, "x", 1, &done), EIO);
+    memset(page, 'X', world.page);
+    ck_assert_int_eq(hurdmm_container_write(copy, 0, page, world.page, &done),
+                     0);
+    rig_expect(&world, copy, "Xbcd");
+}
+
+START_TEST(a_page_that_cannot_be_read_can_be_discarded_though_copied)
+{
+    struct hurdmm_container *copy;
+    struct disk *disk = unreadable(&copy);
+    ck_assert_int_eq(hurdmm_store_discard(disk->store, 0, HURDMM_WHOLE), 0);
+    rig_expect_store(&world, disk->store, "abcd");
+    expect_error_kept(copy);
+    rig_expect_store(&world, disk->store, "abcd");
+}
+END_TEST
+
+START_TEST(a_page_that_cannot_be_read_can_be_rewritten_though_copied)
+{
+    struct hurdmm_container *copy = rig_container(&world);
+    struct disk *disk = world_disk_of(&world, 4 * world.page, 0,
+                                      HURDMM_STORE_SHARED, DISK_PLAIN);
+    char page[4096], byte;
+    size_t done;
+    for (unsigned i = 0; i < 4; i++)
+        memset(disk->bytes + i * world.page, "abcd"[i], world.page);
+    rig_copied(&world, copy, 0, cache_of(disk), 0, 4, 0);
+    disk_fail(disk, DISK_IN, 1, EIO, false);
+    ck_assert_int_eq(hurdmm_container_read(copy, 0, &byte, 1, &done), EIO);
+    memset(page, 'N', world.page);
+    ck_assert_int_eq(
+        hurdmm_store_write(disk->store, 0, page, world.page, &done), 0);
+    rig_expect_store(&world, disk->store, "Nbcd");
+    expect_error_kept(copy);
+    rig_expect_store(&world, disk->store, "Nbcd");
+}
+END_TEST
+
+START_TEST(a_copied_error_goes_with_a_release)
+{
+    struct hurdmm_container *copy;
+    struct disk *disk = unreadable(&copy);
+    ck_assert_int_eq(hurdmm_store_discard(disk->store, 0, HURDMM_WHOLE), 0);
+    ck_assert_int_eq(rig_release(&world, copy, 0, 1), 0);
+    rig_expect(&world, copy, ".bcd");
+}
+END_TEST
+
+START_TEST(a_store_with_an_unreadable_copied_page_is_truncated)
+{
+    struct hurdmm_container *copy;
+    struct disk *disk = unreadable(&copy);
+    char byte;
+    size_t done;
+    ck_assert_int_eq(hurdmm_store_resize(disk->store, 0), 0);
+    ck_assert_int_eq(hurdmm_container_read(copy, 0, &byte, 1, &done), EIO);
+    ck_assert_int_eq(hurdmm_container_read(copy, world.page, &byte, 1, &done),
+                     0);
+    ck_assert_int_eq(byte, 'b');
+    ck_assert_int_eq(hurdmm_store_resize(disk->store, 4 * world.page), 0);
+}
+END_TEST
+
+START_TEST(a_shared_copy_sees_a_truncation)
+{
+    struct hurdmm_container *copy;
+    struct disk *disk = rig_disk(&world, "abcd", 0);
+    copy = rig_container(&world);
+    rig_copied(&world, copy, 0, cache_of(disk), 0, 4, HURDMM_COPY_SHARED);
+    uintptr_t address = rig_bind(&world, copy, 4);
+    char byte;
+    size_t done;
+    uint8_t value;
+    world_expect(&world, address + 3 * world.page, 'd');
+    ck_assert_int_eq(
+        hurdmm_store_resize(disk->store, 2 * world.page + world.page / 2), 0);
+    ck_assert_int_eq(
+        hurdmm_container_read(copy, 3 * world.page, &byte, 1, &done), ENXIO);
+    ck_assert_int_eq(world_load(&world, address + 3 * world.page, &value),
+                     ENXIO);
+    world_expect(&world, address + 2 * world.page, 'c');
+    world_expect(&world, address + 3 * world.page - 1, 0);
+    ck_assert_int_eq(hurdmm_store_resize(disk->store, 4 * world.page), 0);
+    ck_assert_int_eq(
+        hurdmm_container_read(copy, 3 * world.page, &byte, 1, &done), 0);
+}
+END_TEST
+
 START_TEST(a_terabyte_of_absent_pages_is_copied_without_a_page)
 {
     struct disk *disk = rig_disk(&world, "abcd", 0);
@@ -945,6 +1051,13 @@ static void add_promises(TCase *cases)
                         0, 2);
     tcase_add_test(cases, a_promise_survives_a_write_back_of_its_source);
     tcase_add_test(cases, a_copy_whose_store_cannot_be_read_says_so);
+    tcase_add_test(cases,
+                   a_page_that_cannot_be_read_can_be_discarded_though_copied);
+    tcase_add_test(cases,
+                   a_page_that_cannot_be_read_can_be_rewritten_though_copied);
+    tcase_add_test(cases, a_copied_error_goes_with_a_release);
+    tcase_add_test(cases, a_store_with_an_unreadable_copied_page_is_truncated);
+    tcase_add_test(cases, a_shared_copy_sees_a_truncation);
     tcase_add_test(cases, a_terabyte_of_absent_pages_is_copied_without_a_page);
     tcase_add_test(cases, sharers_of_memory_that_a_store_takes_see_the_store);
     tcase_add_test(cases, what_a_store_took_does_not_come_back);
