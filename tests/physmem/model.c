@@ -972,10 +972,8 @@ static void do_resize(const struct model_op *op)
     }
     int result = hurdmm_store_resize(place->store, size);
     say("resize %u to %u: %d", number, (unsigned)size, result);
-    if (!judge(result, 0, "resize")) {
-        state.step = UINT32_MAX; /* which pages went is not known */
+    if (!judge(result, 0, "resize"))
         return;
-    }
     uint64_t old = place->size;
     place->size = size;
     if (size < old) /* as a file would */
