@@ -4,7 +4,7 @@
 
 /* Sums over the slots of a store. */
 struct sums {
-    uint64_t dirty, writing, filling, pinned, trial, ranked, stuck;
+    uint64_t dirty, writing, filling, pinned, trial, ranked, to_write;
 };
 
 static const char *check_slot(const struct hurdmm *manager,
@@ -67,7 +67,8 @@ static const char *check_store(struct hurdmm *manager,
         sums.filling += (slot & HMM_FILLING) != 0;
         sums.pinned += hmm_page_pinned(manager, slot);
         sums.trial += (slot & HMM_ON_TRIAL) != 0;
-        sums.stuck += (slot & HMM_WRITE_ERROR) != 0;
+        sums.to_write += slot & HMM_DIRTY && !(slot & HMM_WRITE_ERROR) &&
+                         hmm_may_launder(store);
         sums.ranked += (slot & HMM_RANKED) != 0;
     }
     if (sums.dirty != store->dirty || sums.writing != store->writing ||
@@ -78,7 +79,7 @@ static const char *check_store(struct hurdmm *manager,
     all->filling += sums.filling;
     all->pinned += sums.pinned;
     all->trial += sums.trial;
-    all->stuck += sums.stuck;
+    all->to_write += sums.to_write;
     all->ranked += sums.ranked;
     return hmm_container_check(&store->cache) ? NULL
                                               : "P1: a store's container";
@@ -90,7 +91,7 @@ static const char *check_sums(const struct hurdmm *manager,
     if (sums->dirty != manager->dirty || sums->writing != manager->writing ||
         sums->filling != manager->filling || sums->pinned != manager->pinned ||
         sums->trial != manager->trial || sums->ranked != manager->ranked ||
-        sums->stuck != manager->stuck)
+        sums->to_write != manager->to_write)
         return "M5: the manager's counts are wrong";
     return NULL;
 }

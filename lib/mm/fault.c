@@ -60,8 +60,8 @@ static int throttle(struct hmm_want *want)
 {
     struct hurdmm *manager = want->store->manager;
 
-    if (manager->dirty - manager->stuck < manager->dirty_limit ||
-        want->throttled || hmm_in_callback(manager, want->thread))
+    if (manager->to_write < manager->dirty_limit || want->throttled ||
+        hmm_in_callback(manager, want->thread))
         return 0;
     want->throttled = true;
     manager->stats.throttled++;

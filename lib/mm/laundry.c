@@ -230,9 +230,12 @@ static bool may_write(const struct hurdmm_store *store, unsigned how)
            (how & HMM_LAUNDER_ASKED || !(store->flags & HURDMM_STORE_NO_STEAL));
 }
 
+/* Pages whose contents end with the store need not be written as long as there
+ * is memory. */
 bool hmm_may_launder(const struct hurdmm_store *store)
 {
-    return may_write(store, 0) && !(store->flags & HURDMM_STORE_DISCARDABLE);
+    return may_write(store, 0) &&
+           !(store->flags & (HURDMM_STORE_DISCARDABLE | HURDMM_STORE_VOLATILE));
 }
 
 static void mark_run(struct run *run)
@@ -318,8 +321,8 @@ static void end_bad_page(struct run *run, uint64_t *slot, int err)
     struct hurdmm_store *store = run->store;
 
     hmm_page_dirty(store, slot);
-    if (!(*slot & HMM_WRITE_ERROR))
-        store->manager->stuck++;
+    if (!(*slot & HMM_WRITE_ERROR) && hmm_may_launder(store))
+        store->manager->to_write--;
     *slot &= ~HMM_ERROR_MASK;
     *slot |= HMM_WRITE_ERROR | (uint64_t)(err & 0xff) << HMM_ERROR_SHIFT;
 }
@@ -601,9 +604,7 @@ int hmm_launder_any(struct hurdmm *manager)
 {
     const struct hmm_physmem *physmem = &manager->physmem;
 
-    bool some = false;
-
-    if (manager->dirty == 0 || manager->dirty_stay)
+    if (manager->to_write == 0)
         return ENOENT;
     for (uint32_t i = 0; i < physmem->frames; i++) {
         uint32_t frame = (manager->dirty_hand + i) % physmem->frames;
@@ -613,18 +614,14 @@ int hmm_launder_any(struct hurdmm *manager)
             continue;
         const uint64_t *slot =
             hmm_container_slot(entry->container, entry->page);
-        if (!hmm_resident(slot) || !(*slot & HMM_DIRTY))
+        if (!(*slot & HMM_RANKED) || !(*slot & HMM_DIRTY))
             continue;
         struct hurdmm_store *store = hmm_frame_store(manager, frame);
-        if (!hmm_may_launder(store))
-            continue;
-        some = true;
-        if (!(*slot & HMM_RANKED) || !wanted(store, slot, 0))
+        if (!hmm_may_launder(store) || !wanted(store, slot, 0))
             continue;
         manager->dirty_hand = frame + 1;
         return hmm_launder(store, entry->page, 0, UINT64_MAX, 0, NULL);
     }
-    manager->dirty_stay = !some;
     return ENOENT;
 }
 

@@ -136,10 +136,10 @@ struct hurdmm {
     uint32_t budget, reserve, low, high, dirty_limit, pin_limit;
     uint32_t budget_max, readahead;
     uint32_t dirty, writing, filling, pinned, trial;
-    uint32_t stuck;      /* of the dirty ones: could not be written */
+    uint32_t to_write;   /* of the dirty ones: may be written unasked, and have
+                          * not failed to be */
     uint64_t kept;       /* victims that their stores would keep */
     uint32_t dirty_hand; /* where the search for dirty pages goes on */
-    bool dirty_stay; /* no store has dirty pages that may be written unasked */
     uint32_t recent[HMM_RECENT]; /* 1 + frames lent last to who faulted */
     unsigned recent_next;
 

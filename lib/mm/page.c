@@ -157,13 +157,15 @@ void hmm_page_dirty(struct hurdmm_store *store, uint64_t *slot)
     store->dirty++;
     store->manager->dirty++;
     if (hmm_may_launder(store))
-        store->manager->dirty_stay = false;
+        store->manager->to_write++;
 }
 
 void hmm_page_clean(struct hurdmm_store *store, uint64_t *slot)
 {
-    if (*slot & HMM_WRITE_ERROR)
-        store->manager->stuck--;
+    bool waits = *slot & HMM_DIRTY && !(*slot & HMM_WRITE_ERROR);
+
+    if (waits && hmm_may_launder(store))
+        store->manager->to_write--;
     *slot &= ~(HMM_WRITE_ERROR | HMM_ERROR_MASK);
     if (!(*slot & HMM_DIRTY))
         return;

@@ -555,8 +555,7 @@ void hmm_reclaim_others(struct hurdmm *manager, uint32_t target)
 
 static bool too_dirty(const struct hurdmm *manager)
 {
-    return manager->dirty - manager->stuck >
-           manager->dirty_limit - manager->dirty_limit / 4;
+    return manager->to_write > manager->dirty_limit - manager->dirty_limit / 4;
 }
 
 /* Keeps frames free and dirty pages few.  One step. */

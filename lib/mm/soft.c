@@ -15,8 +15,7 @@ static bool may_dirty(const struct hurdmm_store *store, uint64_t slot)
 
     if (slot & HMM_WRITING || (store->ops.unlock && !(slot & HMM_UNLOCKED)))
         return false;
-    return store->container ||
-           manager->dirty - manager->stuck < manager->dirty_limit;
+    return store->container || manager->to_write < manager->dirty_limit;
 }
 
 /* Is the page there, and would the access find it as it should be? */

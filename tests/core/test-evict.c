@@ -885,6 +885,26 @@ START_TEST(dirty_pages_that_stay_throttle_nobody)
 }
 END_TEST
 
+START_TEST(what_ends_with_its_store_is_written_for_want_of_memory_only)
+{
+    struct world_options options = {.frames = 64, .dirty_pages = 8};
+    restart(&options);
+    struct disk *disk = world_disk_of(&world, 64 * world.page, 0,
+                                      HURDMM_STORE_VOLATILE, DISK_PLAIN);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    for (unsigned i = 0; i < 40; i++)
+        world_put(&world, at + i * world.page, (uint8_t)i);
+    hurdmm_sim_sleep(world.port, 10000000);
+    ck_assert_uint_eq(disk->outs, 0);
+    ck_assert_uint_eq(world_stats(&world).throttled, 0);
+    for (unsigned i = 40; i < 64; i++)
+        world_put(&world, at + i * world.page, (uint8_t)i);
+    ck_assert_uint_gt(disk->outs, 0);
+    for (unsigned i = 0; i < 64; i++)
+        world_expect(&world, at + i * world.page, i);
+}
+END_TEST
+
 /* All pages are dirty and have nowhere to go: what runs out is not memory. */
 START_TEST(mappings_that_run_out_evict_nothing)
 {
@@ -977,6 +997,8 @@ static Suite *suite(void)
     tcase_add_test(leave, a_page_touched_on_trial_stays);
     tcase_add_test(leave, mappings_that_run_out_are_survived);
     tcase_add_test(leave, dirty_pages_that_stay_throttle_nobody);
+    tcase_add_test(leave,
+                   what_ends_with_its_store_is_written_for_want_of_memory_only);
     tcase_add_test(leave, mappings_that_run_out_evict_nothing);
     tcase_add_test(leave, mappings_that_run_out_are_taken_from_copies_too);
     tcase_add_test(leave, library_memory_does_not_grow_with_use);
