@@ -101,15 +101,12 @@ static uint32_t create_thread(const struct thread_request *request)
     return 0;
 }
 
-static uint32_t change_space(struct thread *thread, struct space *space)
+static void change_space(struct thread *thread, struct space *space)
 {
-    if (thread->mr != NULL)
-        strict("moves the active thread %x: not in this nucleus", thread->id);
     space->threads++;
     if (--thread->space->threads == 0)
         space_free(thread->space);
     thread->space = space;
-    return 0;
 }
 
 static uint32_t change_thread(struct thread *thread,
@@ -120,6 +117,10 @@ static uint32_t change_thread(struct thread *thread,
     if (other == NULL && request->space != thread->id)
         return BAD_SPACE;
     struct space *space = other != NULL ? other->space : thread->space;
+    if (space != thread->space && thread->mr != NULL) {
+        strict("moves the active thread %x: not in this nucleus", thread->id);
+        return BAD_SPACE;
+    }
     if (request->utcb != ANY) {
         if (thread->mr != NULL || !utcb_fits(space, request->utcb))
             return BAD_UTCB_AREA;

@@ -4,12 +4,14 @@
 #include "nucleus.h"
 
 #define GRANTS 256
+#define PORT_BYTES 8192u
 
 struct grant {
     struct space *from, *to; /* from null: sigma0; to null: unused */
     uint32_t port, count;
 };
 static struct grant grants[GRANTS];
+static bool changed; /* since the last io_check */
 
 static uint32_t first_port(uint32_t fpage)
 {
@@ -35,16 +37,21 @@ bool io_open(const struct space *space, unsigned port, unsigned count)
     return true;
 }
 
-/* The bitmap is what the grants say. */
+/* The bitmap that the grants make. */
+static void draw(const struct space *space, uint8_t *ports)
+{
+    memset(ports, 0xff, PORT_BYTES);
+    for (unsigned i = 0; i < GRANTS; i++)
+        for (uint32_t j = 0; grants[i].to == space && j < grants[i].count; j++)
+            ports[(grants[i].port + j) / 8] &=
+                (uint8_t) ~(1u << ((grants[i].port + j) % 8));
+}
+
 static void rebuild(struct space *space)
 {
     if (space->ports == NULL)
-        space->ports = page_run(2);
-    memset(space->ports, 0xff, 8192);
-    for (unsigned i = 0; i < GRANTS; i++)
-        for (uint32_t j = 0; grants[i].to == space && j < grants[i].count; j++)
-            space->ports[(grants[i].port + j) / 8] &=
-                (uint8_t) ~(1u << ((grants[i].port + j) % 8));
+        space->ports = page_run(PORT_BYTES / PAGE);
+    draw(space, space->ports);
     trap_ports(space, true);
 }
 
@@ -62,6 +69,7 @@ static void add(struct space *from, struct space *to, uint32_t port,
     if (unused == NULL)
         stop("more than %u mappings of I/O ports", GRANTS);
     *unused = (struct grant){from, to, port, count};
+    changed = true;
     rebuild(to);
 }
 
@@ -96,6 +104,7 @@ void io_unmap(struct space *space, uint32_t fpage, bool flush)
         struct space *loser = grant->to;
         uint32_t lost = grant->port << 16 | (fpage & 0xffff);
         *grant = (struct grant){0};
+        changed = true;
         rebuild(loser);
         if (loser != space)
             io_unmap(loser, lost, false);
@@ -108,4 +117,19 @@ void io_clear(struct space *space)
         if (grants[i].to == space || grants[i].from == space)
             grants[i] = (struct grant){0};
     space->ports = NULL; /* its pages stay: spaces are few */
+}
+
+void io_check(void)
+{
+    static uint8_t ports[PORT_BYTES];
+    for (unsigned i = 0; changed && i < SPACES; i++) {
+        const struct space *space = &spaces[i];
+        if (!space->used || space->ports == NULL)
+            continue;
+        draw(space, ports);
+        for (unsigned at = 0; at < PORT_BYTES; at++)
+            if (ports[at] != space->ports[at])
+                stop("check: port %x of space %u", at * 8, i);
+    }
+    changed = false;
 }

@@ -601,9 +601,23 @@ void ipc_forget(struct thread *thread)
     }
     for (unsigned irq = 0; irq < 16; irq++)
         if (lines[irq].state != LINE_FREE && lines[irq].handler == thread->id) {
+            strict("deletes %x, the handler of IRQ %u: Pistachio stands still",
+                   thread->id, irq);
             lines[irq].state = LINE_FREE;
             irq_mask(irq, true);
         }
+}
+
+static void check_line(unsigned irq)
+{
+    const struct line *line = &lines[irq];
+    bool masked = in8(irq < 8 ? 0x21 : 0xa1) >> (irq % 8) & 1;
+    if (irq == 2 || irq == 8 || line->state == LINE_FREE)
+        return;
+    if (masked == (line->state == LINE_OPEN))
+        stop("check: IRQ %u, state %u, and its mask", irq, line->state);
+    if (thread_find(line->handler) == NULL)
+        stop("check: the handler %x of IRQ %u", line->handler, irq);
 }
 
 void ipc_check(void)
@@ -611,14 +625,27 @@ void ipc_check(void)
     unsigned sending = 0, queued = 0;
     for (unsigned i = 0; i < thread_count; i++) {
         const struct thread *thread = all_threads[i];
+        bool waits = thread->state == SENDING || thread->state == WAITING;
         sending += thread->state == SENDING;
+        if (thread->deadline != 0 && !waits)
+            stop("check: %x has a deadline and does not wait", thread->id);
+        if (thread->state == WAITING && thread->purpose == OWN &&
+            thread->from == NIL)
+            stop("check: %x waits for nobody", thread->id);
         for (const struct thread *sender = thread->senders; sender != NULL;
              sender = sender->next_sender) {
-            queued++;
+            if (++queued > thread_count)
+                stop("check: the senders to %x are a ring", thread->id);
             if (sender->state != SENDING || sender->to != thread->id)
                 stop("check: %x is queued at %x", sender->id, thread->id);
+            if (accepts(thread, (struct thread *)sender))
+                stop("check: %x waits for %x, which sends to it", thread->id,
+                     sender->id);
         }
     }
-    if (sending != queued || pending != NULL)
+    if (sending != queued || pending != NULL || blamed != NULL)
         stop("check: %u threads send, %u are queued", sending, queued);
+    for (unsigned irq = 0; irq < 16; irq++)
+        if (lines[irq].state != LINE_FREE)
+            check_line(irq);
 }

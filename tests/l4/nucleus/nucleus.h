@@ -233,6 +233,7 @@ void io_map(struct space *from, uint32_t fpage, struct space *to);
 void io_unmap(struct space *space, uint32_t fpage, bool flush);
 void io_clear(struct space *space);
 bool io_open(const struct space *space, unsigned port, unsigned count);
+void io_check(void);
 
 /* ---- space.c ---------------------------------------------------------------- */
 

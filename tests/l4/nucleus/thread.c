@@ -2,7 +2,9 @@
 /* The table of threads, and who runs.
  *
  * Invariants (thread_check): a thread is in the ready queue of its priority
- * exactly when it is READY; the one that runs stays in its queue.
+ * exactly when it is READY; the one that runs stays in its queue; a space has as
+ * many threads as it counts; threads of a space have UTCBs of their own in its
+ * area.
  */
 #include "nucleus.h"
 
@@ -255,17 +257,67 @@ void thread_fpu(void)
     fpu_owner = current;
 }
 
+static void check_queue(const struct thread *thread)
+{
+    if ((thread->next != NULL) != (thread->state == READY))
+        stop("check: thread %x, state %u, and the ready queue", thread->id,
+             thread->state);
+    if (thread->next == NULL)
+        return;
+    if (thread->next->before != thread || thread->before->next != thread ||
+        thread->next->priority != thread->priority)
+        stop("check: the ready queue at thread %x", thread->id);
+    if (thread->deadline != 0)
+        stop("check: thread %x is ready and has a deadline", thread->id);
+}
+
+static void check_one(struct thread *thread)
+{
+    check_queue(thread);
+    if (thread_by_number(thread->id >> 14) != thread)
+        stop("check: thread %x is not in the table", thread->id);
+    if (thread->mr == NULL) {
+        if (thread->state != INACTIVE)
+            stop("check: thread %x, state %u, has no UTCB", thread->id,
+                 thread->state);
+        return;
+    }
+    uint32_t utcb = thread->local - 256, area = thread->space->utcb;
+    if (thread->mr[TCR_ID] != thread->id || utcb < area ||
+        utcb - area >= UINT32_C(1) << thread->space->utcb_log2)
+        stop("check: the UTCB of thread %x", thread->id);
+    if (thread->frame.cs != 0x1b || thread->frame.ss != 0x23 ||
+        !(thread->frame.eflags & 0x200))
+        stop("check: the frame of thread %x", thread->id);
+}
+
+static unsigned count_queued(void)
+{
+    unsigned queued = 0;
+    for (unsigned i = 0; i < 256; i++) {
+        const struct thread *thread = queues[i];
+        if ((thread != NULL) != (filled[i / 32] >> (i % 32) & 1))
+            stop("check: the ready queue of priority %u", i);
+        if (thread == NULL)
+            continue;
+        do
+            queued++;
+        while ((thread = thread->next) != queues[i] && queued <= thread_count);
+    }
+    return queued;
+}
+
 void thread_check(void)
 {
+    unsigned in_spaces = 0, ready = 0;
     for (unsigned i = 0; i < thread_count; i++) {
-        const struct thread *thread = all_threads[i];
-        if ((thread->next != NULL) != (thread->state == READY))
-            stop("check: thread %x, state %u, and the ready queue", thread->id,
-                 thread->state);
-        if (thread->next != NULL &&
-            (thread->next->before != thread || thread->before->next != thread))
-            stop("check: the ready queue at thread %x", thread->id);
-        if (thread->mr != NULL && thread->mr[TCR_ID] != thread->id)
-            stop("check: the UTCB of thread %x", thread->id);
+        check_one(all_threads[i]);
+        ready += all_threads[i]->state == READY;
     }
+    if (count_queued() != ready)
+        stop("check: %u threads are ready, not as many are queued", ready);
+    for (unsigned i = 0; i < SPACES; i++)
+        in_spaces += spaces[i].used ? spaces[i].threads : 0;
+    if (in_spaces != thread_count)
+        stop("check: %u threads, but spaces count %u", thread_count, in_spaces);
 }

@@ -411,6 +411,7 @@ struct frame *trap_from_user(struct frame *frame)
         thread_check();
         ipc_check();
         tree_check();
+        io_check();
     }
     struct thread *next = thread_choose();
     if (next != current || loaded_space != next->space)

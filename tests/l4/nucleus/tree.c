@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Mappings: who has which frame from whom.
  *
- * Invariants (tree_check):
+ * Invariants (tree_check, what a call has touched at its end, the rest in turn):
  *  1. every node has the page-table entry of its address and size, with its
  *     frame, writable if it has that right; and each entry that is no KIP or
  *     UTCB has a node;
@@ -15,12 +15,29 @@
 #include "nucleus.h"
 
 #define BUCKETS 32768u
+#define NODES_A_PAGE (PAGE / sizeof(struct node))
 
 struct node sigma0_node = {.log2 = 32, .rights = READ | WRITE | EXECUTE};
 
 static struct node *buckets[BUCKETS];
 static struct node *free_nodes;
 static unsigned nodes;
+static struct node *node_pages; /* whose first nodes make a list of them */
+
+/* Where this call has changed something. */
+static struct {
+    struct space *space;
+    uint32_t address;
+} touched[64];
+static unsigned touches;
+
+static void touch(struct space *space, uint32_t address)
+{
+    if (!options.check || space == NULL)
+        return;
+    touched[touches++ % 64].space = space;
+    touched[(touches - 1) % 64].address = address;
+}
 
 unsigned tree_count(void)
 {
@@ -42,7 +59,9 @@ static struct node *node_new(void)
 {
     if (free_nodes == NULL) {
         struct node *some = page_get();
-        for (unsigned i = 0; i < PAGE / sizeof *some; i++) {
+        some->next = node_pages;
+        node_pages = some;
+        for (unsigned i = 1; i < NODES_A_PAGE; i++) {
             some[i].next = free_nodes;
             free_nodes = &some[i];
         }
@@ -78,6 +97,7 @@ static void set_entry(struct node *node, uint32_t status)
              (node->rights & WRITE ? PTE_WRITE : 0) |
              (node->log2 == LARGE_LOG2 ? PTE_LARGE : 0);
     tlb_drop(node->space, node->address);
+    touch(node->space, node->address);
 }
 
 /* Reads and clears what the processor saw through this mapping, and what was
@@ -116,6 +136,9 @@ static void drop(struct node *node, unsigned *status)
         node->parent->child = node->next;
     if (node->next != NULL)
         node->next->before = node->before;
+    touch(node->space, node->address);
+    touch(node->parent->space, node->parent->address);
+    node->space = NULL;
     node->next = free_nodes;
     free_nodes = node;
     nodes--;
@@ -427,15 +450,73 @@ static void check_node(const struct node *node)
         stop("check: the siblings of %x", node->address);
 }
 
-/* A part of the nodes each time, in turn: a call may not take for ever. */
+/* The entry of an address, and what the hash table says of it, agree. */
+static void check_address(struct space *space, uint32_t address)
+{
+    struct node *node = space->used ? node_find(space, address) : NULL;
+    if (node != NULL) {
+        check_node(node);
+        if (node->parent != &sigma0_node)
+            check_node(node->parent);
+        return;
+    }
+    for (node = *bucket_of(space, address); node != NULL; node = node->chain)
+        if (node->space == NULL ||
+            (node->space == space && node->address == address))
+            stop("check: there is a node of %x, which is not mapped", address);
+}
+
+/* Sixty-four nodes, from where the last call left off. */
+static void check_some_nodes(void)
+{
+    static struct node *page;
+    static unsigned at;
+    for (unsigned i = 0; i < 64; i++) {
+        if (++at >= NODES_A_PAGE || page == NULL) {
+            page = page != NULL && page->next != NULL ? page->next : node_pages;
+            at = 1;
+        }
+        if (page != NULL && page[at].space != NULL)
+            check_address(page[at].space, page[at].address);
+    }
+}
+
+static bool is_reserved(const struct space *space, uint32_t address)
+{
+    return space->ready ? space_reserved(space, address, PAGE) : false;
+}
+
+/* Sixty-four entries of a page table, from where the last call left off. */
+static void check_some_entries(void)
+{
+    static unsigned which;
+    static uint32_t at;
+    for (unsigned i = 0; i < 64; i++) {
+        struct space *space = &spaces[which];
+        uint32_t *entry =
+            space->used && at < USER_END ? page_entry(space, at, false) : NULL;
+        if (at >= USER_END || !space->used) {
+            which = (which + 1) % SPACES;
+            at = 0;
+        } else if (entry == NULL || (*entry & PTE_LARGE)) {
+            if (entry != NULL)
+                check_address(space, at);
+            at += LARGE;
+        } else {
+            if ((*entry & PTE_KERNEL) && !is_reserved(space, at))
+                stop("check: a page of the nucleus is mapped at %x", at);
+            if ((*entry & (PTE_PRESENT | PTE_KERNEL)) == PTE_PRESENT)
+                check_address(space, at);
+            at += PAGE;
+        }
+    }
+}
+
 void tree_check(void)
 {
-    static unsigned at;
-    unsigned checked = 0;
-    for (unsigned i = 0; i < 2048 && checked < 128; i++) {
-        at = (at + 1) % BUCKETS;
-        for (const struct node *node = buckets[at]; node != NULL;
-             node = node->chain, checked++)
-            check_node(node);
-    }
+    for (unsigned i = 0; i < touches && i < 64; i++)
+        check_address(touched[i].space, touched[i].address);
+    touches = 0;
+    check_some_nodes();
+    check_some_entries();
 }

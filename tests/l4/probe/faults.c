@@ -95,8 +95,66 @@ static void probe_ports(void)
     client_end();
 }
 
+/* ---- What is taken away, and from whom sigma0 takes faults --------------------- */
+
+static void port_again(void)
+{
+    (void)l4_in8(0x80);
+    send(root(), 0x74, 0, NEVER);
+    hmm_l4_ipc(L4_NIL, root(), NEVER, NULL);
+    (void)l4_in8(0x80);
+    send(root(), 0x75, 0, NEVER);
+    rest();
+}
+
+static void give_port(uint32_t id)
+{
+    (void)l4_in8(0x80);
+    utcb()[0] = l4_tag(0, 0, 2);
+    utcb()[1] = L4_ITEM_MAP;
+    utcb()[2] = l4_io_fpage(0x80, 0) | 6;
+    hmm_l4_ipc(id, L4_NIL, NEVER, NULL);
+}
+
+static void probe_port_unmap(void)
+{
+    uint32_t sender, id = client_start(port_again);
+    show_ipc("a port", client_wait(&sender));
+    give_port(id);
+    show_ipc("with it", client_wait(&sender));
+    utcb()[0] = l4_io_fpage(0x80, 0) | 6;
+    hmm_l4_unmap(0);
+    send(id, 0, 0, NEVER);
+    show_ipc("unmapped", client_wait(&sender));
+    show("flexpage", utcb()[1]);
+    give_port(id);
+    show_ipc("with it again", client_wait(&sender));
+    client_end();
+}
+
+static volatile uint32_t wanted;
+
+static void fault_to_sigma0(void)
+{
+    utcb()[L4_TCR_PAGER] = SIGMA0;
+    (void)*(volatile uint32_t *)wanted;
+    send(root(), 0x76, 0, NEVER);
+    rest();
+}
+
+static void show_sigma0_fault(const char *name, uint32_t at)
+{
+    wanted = at;
+    uint32_t id = worker_start(0, fault_to_sigma0);
+    show_ipc(name, hmm_l4_ipc(L4_NIL, id, SOON, NULL));
+    worker_end(0);
+}
+
 void probe_faults(void)
 {
+    show_sigma0_fault("fault at a free page", 0x1a00000);
+    show_sigma0_fault("fault in the frame buffer", 0xa8000);
     probe_exceptions();
     probe_ports();
+    probe_port_unmap();
 }

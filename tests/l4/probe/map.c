@@ -212,6 +212,95 @@ static void probe_large(void)
     unmap_one(l4_fpage(from, 22, 7), false);
 }
 
+/* ---- Over one another, and chains ---------------------------------------------- */
+
+static void probe_overmap(void)
+{
+    uint32_t one = page(), two = page(), w = WINDOW + 0x40000;
+    alias(one, w, 7);
+    alias(w, w + 0x1000, 7);
+    touch(1, w, true);
+    show_ipc("another page over a mapping", alias(two, w, 7));
+    show("its contents", *(volatile uint32_t *)w == two);
+    show("what came from the old one", touch(1, w + 0x1000, false));
+    show("status of the old one", unmap_one(l4_fpage(one, 12, 0), false));
+    touch(1, w, true);
+    show("status of the new one", unmap_one(l4_fpage(two, 12, 0), false));
+    show_ipc("over itself, with fewer rights", alias(two, w, 4));
+    show("write", touch(1, w, true));
+    unmap_one(l4_fpage(two, 12, 7), false);
+    show("both gone", touch(1, w, false));
+}
+
+static void probe_flush(void)
+{
+    uint32_t from = page(), w = WINDOW + 0x50000;
+    alias(from, w, 7);
+    alias(w, w + 0x1000, 7);
+    touch(1, w + 0x1000, true);
+    unmap_one(l4_fpage(w, 12, 2), true);
+    show("flush w of the middle, then read it", touch(1, w, false));
+    show("write it", touch(1, w, true));
+    show("write below it", touch(1, w + 0x1000, true));
+    show("read below it", touch(1, w + 0x1000, false));
+    show("write above it", touch(1, from, true));
+    unmap_one(l4_fpage(w, 12, 7), true);
+    show("flush the middle, then read it", touch(1, w, false));
+    show("read below it", touch(1, w + 0x1000, false));
+    show("read above it", touch(1, from, false));
+    unmap_one(l4_fpage(from, 12, 7), true);
+    show("flush the top, then read it", touch(1, from, false));
+    memory_take(from, 12, NULL);
+    show("sigma0 gives it again", touch(1, from, false));
+}
+
+static void probe_chain(void)
+{
+    uint32_t from = page(), w = WINDOW + 0x60000;
+    alias(from, w, 7);
+    for (uint32_t i = 0; i < 6; i++)
+        alias(w + i * 0x1000, w + (i + 1) * 0x1000, 7);
+    unmap_one(l4_fpage(from, 12, 0), false);
+    touch(1, w + 0x6000, true);
+    show("the seventh of a chain is written",
+         unmap_one(l4_fpage(from, 12, 0), false));
+    touch(1, w + 0x6000, false);
+    unmap_one(l4_fpage(w + 0x2000, 12, 7), false);
+    show("cut in the middle: above", touch(1, w + 0x2000, false));
+    show("below", touch(1, w + 0x3000, false));
+    show("the end", touch(1, w + 0x6000, false));
+    unmap_one(l4_fpage(from, 12, 7), false);
+    show("cut at the top", touch(1, w, false));
+    show("cut at the top", touch(1, w + 0x2000, false));
+}
+
+static void probe_large_rights(void)
+{
+    uint32_t from = memory_take(0x2000000, 22, NULL), w = 0x50000000;
+    show("4 MiB more", from);
+    map_in(w | L4_ITEM_MAP, l4_fpage(from, 22, 7), L4_FPAGE_ALL);
+    unmap_one(l4_fpage(from, 22, 0), false);
+    touch(1, w + 0x123000, false);
+    show("status after read", unmap_one(l4_fpage(from, 22, 0), false));
+    touch(1, w + 0x321000, true);
+    show("status after write", unmap_one(l4_fpage(from, 22, 0), false));
+    show("status again", unmap_one(l4_fpage(from, 22, 0), false));
+    alias(w + 0x5000, WINDOW, 7);
+    touch(1, WINDOW, true);
+    show("written in a part of it", unmap_one(l4_fpage(from, 22, 2), false));
+    show("w unmapped: read", touch(1, w + 0x123000, false));
+    show("write", touch(1, w + 0x123000, true));
+    show("write the part", touch(1, WINDOW, true));
+    unmap_one(l4_fpage(from, 22, 7), false);
+    map_in(w | L4_ITEM_MAP, l4_fpage(from, 22, 7), L4_FPAGE_ALL);
+    show_ipc("4 MiB granted", map_in((w + 0x400000) | L4_ITEM_GRANT,
+                                     l4_fpage(w, 22, 7), L4_FPAGE_ALL));
+    show("here", touch(1, w, false));
+    show("there", touch(1, w + 0x400000, true));
+    unmap_one(l4_fpage(from, 22, 7), false);
+    show("gone", touch(1, w + 0x400000, false));
+}
+
 /* ---- MemoryControl ------------------------------------------------------------ */
 
 static uint32_t memory_gate;
@@ -282,6 +371,10 @@ void probe_map(void)
     probe_status();
     probe_windows();
     probe_large();
+    probe_overmap();
+    probe_flush();
+    probe_chain();
+    probe_large_rights();
     probe_attributes();
     worker_end(1);
     worker_end(4);

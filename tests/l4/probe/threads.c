@@ -153,6 +153,34 @@ static void probe_interrupts(void)
     show_call("detach", hmm_l4_thread_control(irq, irq, L4_NIL, irq, KEEP));
 }
 
+/* A disk that answers IDENTIFY, and its interrupt. */
+static void probe_disk(unsigned line, uint16_t base)
+{
+    uint32_t me = l4_my_id(), irq = line << 14 | 1, sender = 0;
+    uint16_t word = 0;
+    show("disk, IRQ", line);
+    show_call("attach", hmm_l4_thread_control(irq, irq, L4_NIL, me, KEEP));
+    for (unsigned i = 0; i < 2; i++) {
+        l4_out8(base + 6, 0xa0);
+        l4_out8(base + 7, 0xec);
+        utcb()[0] = 0;
+        show_ipc("interrupt", hmm_l4_ipc(L4_NIL, L4_ANY, SOON, &sender));
+        show("from", sender);
+        show("status", l4_in8(base + 7) & 0x89u);
+        __asm__ volatile("inw %1, %0" : "=a"(word) : "d"(base));
+        show("first word", word);
+        for (unsigned j = 1; j < 256; j++)
+            __asm__ volatile("inw %1, %0" : "=a"(word) : "d"(base));
+        utcb()[0] = 0;
+        show_ipc("acknowledged", hmm_l4_ipc(irq, L4_NIL, SOON, NULL));
+    }
+    show_ipc("another", hmm_l4_ipc(L4_NIL, irq, AT_ONCE, NULL));
+    show_call("detach", hmm_l4_thread_control(irq, irq, L4_NIL, irq, KEEP));
+    l4_out8(base + 7, 0xec);
+    show_ipc("without a handler", hmm_l4_ipc(L4_NIL, L4_ANY, SOON, &sender));
+    (void)l4_in8(base + 7);
+}
+
 void probe_threads(void)
 {
     uint64_t first = hmm_l4_clock();
@@ -160,5 +188,7 @@ void probe_threads(void)
     probe_spaces();
     probe_running();
     probe_interrupts();
+    probe_disk(14, 0x1f0);
+    probe_disk(15, 0x170);
     show("the clock goes on", hmm_l4_clock() > first);
 }
