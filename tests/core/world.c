@@ -42,7 +42,7 @@ void world_begin(struct world *world, const struct world_options *given)
     static const struct world_options ordinary;
     struct world_options options = given != NULL ? *given : ordinary;
     if (options.page == 0)
-        options.page = 256;
+        options.page = WORLD_PAGE;
     if (options.frames == 0)
         options.frames = 32;
     if (options.readahead_pages == 0)

@@ -18,10 +18,13 @@
 
 #include "tests/core/disk.h"
 
+#ifndef WORLD_PAGE
+#define WORLD_PAGE 256 /* unless the machine has its own */
+#endif
 #define WORLD_DISKS 4
 #define WORLD_DISK_PAGES 64u
 
-/* What differs from the ordinary world: pages of 256 bytes, 32 frames. */
+/* What differs from the ordinary world: pages of WORLD_PAGE bytes, 32 frames. */
 struct world_options {
     size_t page;
     unsigned frames; /* of the budget */

@@ -10,7 +10,7 @@
 #include "tests/l4/support.h"
 #include "tests/support/runner.h"
 
-#define HEAP_SIZE (256 * 1024)
+#define HEAP_SIZE (1280 * 1024) /* the disks of tests/core/world.h */
 
 /* ---- Counting ---- */
 
@@ -87,21 +87,41 @@ void suite_add_tcase(Suite *suite, TCase *tcase)
     suite->cases[suite->count++] = tcase;
 }
 
+void tcase_add_checked_fixture(TCase *tcase, void (*setup)(void),
+                               void (*teardown)(void))
+{
+    tcase->setup = setup;
+    tcase->teardown = teardown;
+}
+
 void l4_add_test(TCase *tcase, const char *name, void (*function)(int),
                  int first, int end)
 {
     tcase->tests[tcase->count++] = (struct l4_test){name, function, first, end};
 }
 
-static void run_test(const struct l4_test *test, int i)
+static void run_test(const TCase *tcase, const struct l4_test *test, int i)
 {
     running = test->name;
     was_skipped = false;
+    if (tcase->setup != NULL)
+        tcase->setup();
     test->function(i);
+    if (tcase->teardown != NULL)
+        tcase->teardown();
     if (was_skipped)
         skipped++;
     else
         passed++;
+}
+
+static void run_case(const TCase *tcase)
+{
+    for (unsigned t = 0; t < tcase->count; t++) {
+        const struct l4_test *test = &tcase->tests[t];
+        for (int n = test->first; n < test->end; n++)
+            run_test(tcase, test, n);
+    }
 }
 
 int run_suites(const char *name, Suite *const *all, size_t count)
@@ -109,17 +129,15 @@ int run_suites(const char *name, Suite *const *all, size_t count)
     l4_tests_begin(name);
     for (size_t i = 0; i < count; i++)
         for (unsigned c = 0; c < all[i]->count; c++)
-            for (unsigned t = 0; t < all[i]->cases[c]->count; t++) {
-                const struct l4_test *test = &all[i]->cases[c]->tests[t];
-                for (int n = test->first; n < test->end; n++)
-                    run_test(test, n);
-            }
+            run_case(all[i]->cases[c]);
     l4_tests_end();
     return 0;
 }
 
 void test_skip(const char *reason)
 {
+    if (was_skipped)
+        return;
     hmm_l4_printf("SKIP: %s: %s\n", running, reason);
     was_skipped = true;
 }
@@ -158,6 +176,11 @@ void free(void *piece)
 {
     if (piece != NULL && --pieces == 0)
         heap_used = 0;
+}
+
+void abort(void)
+{
+    hmm_l4_panic("abort in %s", running);
 }
 
 int strcmp(const char *one, const char *two)

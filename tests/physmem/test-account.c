@@ -366,7 +366,7 @@ static void change_container(struct hmm_rand *rand, unsigned number)
     unsigned first = (unsigned)hmm_rand_below(rand, 12), done;
     unsigned pages = 1 + (unsigned)hmm_rand_below(rand, 8);
     unsigned other = (unsigned)hmm_rand_below(rand, CONTAINERS);
-    char bytes[256] = "";
+    char bytes[WORLD_PAGE] = "";
     size_t amount;
     switch (hmm_rand_below(rand, 8)) {
     case 0:

@@ -417,7 +417,7 @@ START_TEST(a_promise_gets_what_is_supplied)
 {
     struct hurdmm_container *copy;
     struct disk *disk = promised(&copy, 0);
-    char bytes[256];
+    char bytes[WORLD_PAGE];
     size_t done;
     memset(bytes, 'b', sizeof bytes);
     ck_assert_int_eq(
@@ -651,11 +651,12 @@ START_TEST(a_supply_leaves_a_copied_page_alone)
 {
     struct hurdmm_container *memory = rig_filled(&world, "ab");
     struct disk *disk = swap_disk(2);
-    char bytes[512];
+    char bytes[2 * WORLD_PAGE];
     size_t done;
     memset(bytes, '#', sizeof bytes);
     rig_copied(&world, cache_of(disk), 0, memory, 0, 2, 0);
-    ck_assert_int_eq(hurdmm_store_supply(disk->store, 0, bytes, 512, &done), 0);
+    ck_assert_int_eq(
+        hurdmm_store_supply(disk->store, 0, bytes, sizeof bytes, &done), 0);
     rig_expect_store(&world, disk->store, "ab");
 }
 END_TEST

@@ -12,6 +12,8 @@
 #define TESTS_IN_CASE_MAX 64
 #define CASES_MAX 8
 
+#define WORLD_PAGE 4096 /* tests/core/world.h */
+
 struct l4_test {
     const char *name;
     void (*function)(int _i);
@@ -22,6 +24,8 @@ typedef struct {
     const char *name;
     struct l4_test tests[TESTS_IN_CASE_MAX];
     unsigned count;
+    void (*setup)(void);
+    void (*teardown)(void);
 } TCase;
 
 typedef struct {
@@ -33,6 +37,8 @@ typedef struct {
 Suite *suite_create(const char *name);
 void suite_add_tcase(Suite *suite, TCase *tcase);
 TCase *tcase_create(const char *name);
+void tcase_add_checked_fixture(TCase *tcase, void (*setup)(void),
+                               void (*teardown)(void));
 #define tcase_set_timeout(tcase, seconds) ((void)(tcase))
 void l4_add_test(TCase *tcase, const char *name, void (*function)(int),
                  int first, int end);
@@ -56,8 +62,8 @@ _Noreturn void l4_test_failed(const char *file, int line, const char *format,
     do {                                                                       \
         type l4_a = (type)(a);                                                 \
         type l4_b = (type)(b);                                                 \
-        ck_assert_msg(l4_a op l4_b, #a " " #op " " #b ": " format ", " format, \
-                      (long long)l4_a, (long long)l4_b);                       \
+        ck_assert_msg(l4_a op l4_b, "%s " #op " %s: " format ", " format, #a,  \
+                      #b, (long long)l4_a, (long long)l4_b);                   \
     } while (0)
 #define L4_INT(a, op, b) L4_COMPARE(int64_t, "%lld", a, op, b)
 #define L4_UINT(a, op, b) L4_COMPARE(uint64_t, "%lld", a, op, b)

@@ -7,6 +7,7 @@
 
 void *malloc(size_t size);
 void *calloc(size_t count, size_t size);
+_Noreturn void abort(void);
 void free(void *bytes);
 
 #endif
