@@ -177,6 +177,12 @@ int hurdmm_grant_create(struct hurdmm_container *container, uint64_t offset,
  * its deadline.  EBUSY (pages pinned through it), ESTALE, EDEADLK (from a
  * callback, while a call of the holder is under way). */
 int hurdmm_grant_revoke(struct hurdmm_grant *grant);
+/* For a holder that lives longer than a call: while it is open, a grant that is
+ * revoked, or whose container has gone, answers ESTALE and is nothing else.
+ * Close it as often as it was opened, before the end of its manager.  ESTALE,
+ * EINVAL (it is not open).  Class: store. */
+int hurdmm_grant_open(struct hurdmm_grant *grant);
+int hurdmm_grant_close(struct hurdmm_grant *grant);
 /* The holder's: nothing is taken from him before he drops the hold or
  * `timeout_ns` has passed, one second at most.  EBUSY (held already), ESTALE,
  * EINVAL. */

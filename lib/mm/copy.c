@@ -999,6 +999,8 @@ static int check_copy(const struct hurdmm *manager,
         hmm_range_check(manager, range->target_offset, range->length) ||
         hmm_range_check(manager, range->source_offset, range->length))
         return EINVAL;
+    if (hmm_claim_check(copy->target) || hmm_claim_check(copy->source))
+        return EBUSY;
     copy->to = range->target_offset >> shift;
     copy->from = range->source_offset >> shift;
     copy->count = copy->asked = range->length >> shift;

@@ -141,6 +141,16 @@ static void wait_users(struct hurdmm_grant *grant)
     }
 }
 
+/* Frees a grant that is revoked and that nobody has open. */
+static void bury(struct hurdmm_grant *grant)
+{
+    if (!grant->revoked || grant->opens > 0)
+        return;
+    hmm_list_remove(&grant->link);
+    grant->magic = 0;
+    hmm_slab_free(&grant->manager->grant_slab, grant);
+}
+
 int hurdmm_grant_revoke(struct hurdmm_grant *grant)
 {
     if (!grant)
@@ -151,7 +161,7 @@ int hurdmm_grant_revoke(struct hurdmm_grant *grant)
     int err = hmm_enter(manager);
     if (err)
         return err;
-    if (grant->magic != HMM_MAGIC_GRANT || grant->revoking)
+    if (grant->magic != HMM_MAGIC_GRANT || grant->revoking || grant->revoked)
         err = ESTALE;
     else if (grant->users > 0 &&
              hmm_in_callback(manager, hmm_thread_self(manager)))
@@ -166,9 +176,43 @@ int hurdmm_grant_revoke(struct hurdmm_grant *grant)
     err = unmap_all(grant);
     grant->revoking = false;
     if (!err) {
-        hmm_list_remove(&grant->link);
-        grant->magic = 0;
-        hmm_slab_free(&manager->grant_slab, grant);
+        grant->revoked = true;
+        grant->container = NULL;
+        bury(grant);
+    }
+    hmm_leave(manager);
+    return err;
+}
+
+int hurdmm_grant_open(struct hurdmm_grant *grant)
+{
+    int err = enter(grant);
+
+    if (err)
+        return err;
+    if (grant->revoking)
+        err = ESTALE;
+    else
+        grant->opens++;
+    hmm_leave(grant->manager);
+    return err;
+}
+
+int hurdmm_grant_close(struct hurdmm_grant *grant)
+{
+    if (!grant)
+        return EINVAL;
+    if (grant->magic != HMM_MAGIC_GRANT)
+        return ESTALE;
+    struct hurdmm *manager = grant->manager;
+    int err = hmm_enter(manager);
+    if (err)
+        return err;
+    if (grant->opens == 0) {
+        err = EINVAL;
+    } else {
+        grant->opens--;
+        bury(grant);
     }
     hmm_leave(manager);
     return err;

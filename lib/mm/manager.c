@@ -101,6 +101,8 @@ int hmm_enter_store(struct hurdmm_store *store)
         hmm_leave(manager);
         err = ESTALE;
     }
+    if (!err && (err = hmm_claim_check(store)) != 0)
+        hmm_leave(manager);
     return err;
 }
 
@@ -411,6 +413,21 @@ static int busy(const struct hurdmm *manager)
     return 0;
 }
 
+/* The first store on which no other stands. */
+static struct hurdmm_store *unclaimed(struct hurdmm *manager)
+{
+    struct hmm_list *link;
+
+    HMM_LIST_FOR_EACH(link, &manager->stores)
+    {
+        struct hurdmm_store *store =
+            HMM_CONTAINER_OF(link, struct hurdmm_store, link);
+        if (store->claims == 0)
+            return store;
+    }
+    return NULL;
+}
+
 /* Takes everything away that a destroy with HURDMM_DETACH may take. */
 static int take_away(struct hurdmm *manager, unsigned flags)
 {
@@ -419,9 +436,15 @@ static int take_away(struct hurdmm *manager, unsigned flags)
 
     HMM_LIST_FOR_EACH(link, &manager->spaces)
     hmm_space_unbind_all(HMM_CONTAINER_OF(link, struct hurdmm_space, link));
-    while (!err && (link = hmm_list_first(&manager->stores)) != NULL)
-        err = hmm_store_destroy(
-            HMM_CONTAINER_OF(link, struct hurdmm_store, link), flags);
+    while (!err && !hmm_list_empty(&manager->stores)) {
+        struct hurdmm_store *store = unclaimed(manager);
+
+        if (!store) { /* copies of who claims them may be the reason */
+            hmm_reap(manager);
+            store = unclaimed(manager);
+        }
+        err = store ? hmm_store_destroy(store, flags) : EBUSY;
+    }
     while (!err && (link = hmm_list_first(&manager->containers)) != NULL)
         hmm_bury(HMM_CONTAINER_OF(link, struct hurdmm_store, link));
     hmm_reap(manager);

@@ -183,6 +183,8 @@ struct hurdmm_grant {
     uint32_t users; /* calls of holders that are under way */
     bool held;
     bool revoking;
+    bool revoked;        /* and only there until it is closed */
+    uint32_t opens;      /* holders that must be told that it is revoked */
     uint64_t held_until; /* by the port's clock */
 };
 
@@ -230,10 +232,12 @@ struct hurdmm_store {
     int priority;
     uint32_t users;    /* calls that will come back to it */
     uint32_t requests; /* fills being answered */
+    uint32_t claims;   /* stores that stand on it: claim.c */
     uint64_t dirty, writing;
     uint64_t pinned;
     int write_error; /* of the background, not yet reported */
     bool dying;
+    bool claimed_to_write;
     bool container; /* of the public kind: no store behind it */
     bool zombie;    /* destroyed, but others depend on it */
     bool held;      /* M7 */
@@ -542,6 +546,14 @@ bool hmm_chore_run(struct hurdmm *manager);
 unsigned hmm_page_state(const struct hurdmm *manager, uint64_t slot);
 
 /* store.c */
+/* EBUSY while anything uses it. */
+int hmm_store_in_use(const struct hurdmm_store *store);
+/* Lets calls that are under way, of the background too, come to their ends.
+ * What a full store has not answered yet may take for ever: it is not waited
+ * for. */
+void hmm_store_wait_idle(struct hurdmm_store *store);
+/* claim.c: EBUSY where a claim keeps everybody else out. */
+int hmm_claim_check(const struct hurdmm_store *store);
 int hmm_store_destroy(struct hurdmm_store *store, unsigned flags);
 /* Frees a store or container that nothing uses or depends on. */
 void hmm_store_end(struct hurdmm_store *store);

@@ -127,6 +127,8 @@ static int check_store(const struct hurdmm *manager,
         return ESTALE;
     if (store->manager != manager)
         return EINVAL;
+    if (hmm_claim_check(store))
+        return EBUSY;
     if (bind->flags & HURDMM_BIND_INLINE &&
         (!(store->flags & HURDMM_STORE_SIGNAL_SAFE) ||
          !(manager->info.features & HURDMM_PORT_INLINE)))

@@ -98,7 +98,7 @@ int hmm_store_settle(struct hurdmm_store *store, uint64_t offset,
 }
 
 /* The checks of destroy that may be asked at any time. */
-static int in_use(const struct hurdmm_store *store)
+int hmm_store_in_use(const struct hurdmm_store *store)
 {
     if (store->cache.mappings.count > 0 || store->pinned || store->requests ||
         store->users || store->held)
@@ -129,7 +129,7 @@ void hmm_store_end(struct hurdmm_store *store)
 
 /* Lets calls that are under way, of the background too, come to their ends.
  * What a full store has not answered yet may take for ever: that is EBUSY. */
-static void wait_idle(struct hurdmm_store *store)
+void hmm_store_wait_idle(struct hurdmm_store *store)
 {
     struct hurdmm *manager = store->manager;
 
@@ -172,7 +172,7 @@ static int write_and_detach(struct hurdmm_store *store, bool keep,
     if (err)
         return err;
     store->dying = true; /* else what is idle now might not be, after all */
-    wait_idle(store);
+    hmm_store_wait_idle(store);
     err = store->held || store->requests || store->users
               ? EBUSY
               : hmm_store_detach(store);
@@ -189,6 +189,8 @@ int hmm_store_destroy(struct hurdmm_store *store, unsigned flags)
 
     if (hmm_in_callback(store->manager, hmm_thread_self(store->manager)))
         return EDEADLK;
+    if (store->claims > 0)
+        return EBUSY;
     if (flags & HURDMM_DETACH)
         err = write_and_detach(store, keep, &written);
     if (!err && (store->cache.mappings.count > 0 || store->pinned))
@@ -197,8 +199,8 @@ int hmm_store_destroy(struct hurdmm_store *store, unsigned flags)
         return err;
     /* Nothing new can come in while it dies. */
     store->dying = true;
-    wait_idle(store);
-    err = in_use(store);
+    hmm_store_wait_idle(store);
+    err = hmm_store_in_use(store);
     while (!err && keep && store->dirty > 0)
         err = hmm_flush(store, 0, hmm_last_page(store));
     if (!err && keep) {
@@ -428,6 +430,8 @@ int hurdmm_store_resize(struct hurdmm_store *store, uint64_t size)
                      << manager->physmem.page_shift;
     if (size > UINT64_MAX - block)
         err = EINVAL;
+    else if (store->claims > 0)
+        err = EBUSY;
     else if (size < store->size)
         err = shrink(store, size);
     else
@@ -662,10 +666,10 @@ int hurdmm_sync_all(struct hurdmm *manager)
         if (!store)
             break;
         id = store->id;
+        bool skip = store->flags & HURDMM_STORE_READ_ONLY ||
+                    store->claims > 0; /* who claims it sees to it */
         hmm_leave(manager);
-        err = store->flags & HURDMM_STORE_READ_ONLY
-                  ? 0
-                  : hurdmm_store_sync(store, 0, HURDMM_WHOLE, HURDMM_WAIT);
+        err = skip ? 0 : hurdmm_store_sync(store, 0, HURDMM_WHOLE, HURDMM_WAIT);
         if (!first_error && err != ESTALE)
             first_error = err;
         err = hmm_enter_manager(manager);
