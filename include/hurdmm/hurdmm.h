@@ -6,6 +6,7 @@
 #include <hurdmm/account.h>
 #include <hurdmm/block.h>
 #include <hurdmm/claim.h>
+#include <hurdmm/compose.h>
 #include <hurdmm/container.h>
 #include <hurdmm/discardable.h>
 #include <hurdmm/manager.h>

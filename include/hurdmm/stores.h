@@ -20,11 +20,46 @@ struct hurdmm_swap;
  * manager.  The device stays the caller's.  EINVAL, ENOMEM, ESTALE. */
 int hurdmm_swap_create(struct hurdmm *manager, struct hurdmm_block *block,
                        struct hurdmm_swap **swap);
+/* The same, with more to say.
+ *
+ * A checksum is kept in memory for every page in swap (4 bytes); a page that
+ * comes back as something else fails with EIO, and only that page.
+ *
+ * HURDMM_SWAP_RESERVE: a page is promised a place before its first write, which
+ * fails with ENOSPC where there is none.  So what was written can always leave
+ * memory, and nothing is lost or stuck for want of space.  (A page that a logical
+ * copy gave a store is promised nothing.)  Without it, whoever writes last finds
+ * out. */
+#define HURDMM_SWAP_RESERVE 1u
+struct hurdmm_swap_options {
+    size_t struct_size;
+    struct hurdmm_block *block;
+    /* hurdmm_checksum, hurdmm_checksum_xxhash, yours; NULL: no checksums. */
+    uint64_t (*checksum)(const void *bytes, size_t length);
+    unsigned flags;
+};
+int hurdmm_swap_create_with(struct hurdmm *manager,
+                            const struct hurdmm_swap_options *options,
+                            struct hurdmm_swap **swap);
+/* A checksum of our own: quick, for mishaps and not for malice.  Class:
+ * signal. */
+uint64_t hurdmm_checksum(const void *bytes, size_t length);
+
 /* EBUSY while a store uses it. */
 int hurdmm_swap_destroy(struct hurdmm_swap *swap);
 /* Bytes of the device, and those that hold pages now. */
 void hurdmm_swap_usage(struct hurdmm_swap *swap, uint64_t *size,
                        uint64_t *used);
+struct hurdmm_swap_info {
+    size_t struct_size;
+    uint64_t size;          /* bytes of the device that can hold pages */
+    uint64_t used;          /* bytes that do */
+    uint64_t reserved;      /* bytes that are promised to pages */
+    uint64_t pages_corrupt; /* that came back as something else */
+};
+/* EINVAL. */
+int hurdmm_swap_get_info(struct hurdmm_swap *swap,
+                         struct hurdmm_swap_info *info);
 
 /* Anonymous memory: reads as zeros until written; lazy.  Pages that must leave
  * memory go to `swap`; with NULL they cannot leave.  `flags`: 0 or

@@ -9,7 +9,10 @@
  *  2. a slot belongs to one page of one store;
  *  3. a slot is freed only after what replaces it has been written, so that a
  *     write that fails loses nothing: the page in memory stays dirty, and what
- *     has a slot keeps it.
+ *     has a slot keeps it;
+ *  4. where the swap space reserves, a page that may be written has a slot, or is
+ *     marked as promised one, and the swap space has as many promises out as
+ *     there are such marks.
  *
  * Pages that are written together get slots that follow each other, so that
  * they are read together again.  Lock order: mutex, then the swap space's.  None
@@ -23,6 +26,8 @@
 #include "lib/stores/private.h"
 #include "lib/stores/slots.h"
 #include "lib/stores/swap.h"
+
+#define DROPPED_MAX 64u
 
 struct anonymous {
     struct hurdmm *manager;
@@ -50,6 +55,11 @@ static uint64_t pages_of(const struct anonymous *anonymous, size_t length)
            (length % anonymous->page_size != 0 ? 1 : 0);
 }
 
+static bool is_slot(uint32_t slot)
+{
+    return slot != HMM_SLOT_NONE && slot != HMM_SLOT_PROMISED;
+}
+
 /* How many of the `count' pages from `page' on can be handled in one go: they
  * are in slots that follow each other, or have none (*slot). */
 static uint64_t run_at(struct anonymous *anonymous, uint64_t page,
@@ -62,8 +72,7 @@ static uint64_t run_at(struct anonymous *anonymous, uint64_t page,
     run = hmm_slots_run(&anonymous->slots, page, count, slot);
     while (run < count) {
         more = hmm_slots_run(&anonymous->slots, page + run, count - run, &next);
-        if (*slot == HMM_SLOT_NONE ? next != HMM_SLOT_NONE
-                                   : next != *slot + run)
+        if (is_slot(*slot) ? next != *slot + run : next != *slot)
             break;
         run += more;
     }
@@ -77,6 +86,7 @@ static int transfer_tail(struct anonymous *anonymous, uint32_t slot, void *in,
                          const void *out, size_t length)
 {
     size_t page = anonymous->page_size;
+    uint32_t good;
     void *whole;
     int error;
 
@@ -88,7 +98,7 @@ static int transfer_tail(struct anonymous *anonymous, uint32_t slot, void *in,
         memcpy(whole, out, length);
         error = hmm_swap_write(anonymous->swap, slot, 1, whole);
     } else {
-        error = hmm_swap_read(anonymous->swap, slot, 1, whole);
+        error = hmm_swap_read(anonymous->swap, slot, 1, whole, &good);
         if (error == 0)
             memcpy(in, whole, length);
     }
@@ -96,18 +106,22 @@ static int transfer_tail(struct anonymous *anonymous, uint32_t slot, void *in,
     return error;
 }
 
+/* *done says how much was read. */
 static int read_slots(struct anonymous *anonymous, uint32_t slot, void *buffer,
-                      size_t length)
+                      size_t length, size_t *done)
 {
-    uint32_t whole = (uint32_t)(length / anonymous->page_size);
+    uint32_t whole = (uint32_t)(length / anonymous->page_size), good = 0;
     size_t bytes = whole * anonymous->page_size;
     int error = 0;
 
     if (whole > 0)
-        error = hmm_swap_read(anonymous->swap, slot, whole, buffer);
-    if (error == 0 && bytes < length)
+        error = hmm_swap_read(anonymous->swap, slot, whole, buffer, &good);
+    *done = good * anonymous->page_size;
+    if (error == 0 && bytes < length) {
         error = transfer_tail(anonymous, slot + whole, (char *)buffer + bytes,
                               NULL, length - bytes);
+        *done = error == 0 ? length : bytes;
+    }
     return error;
 }
 
@@ -147,21 +161,21 @@ static int anonymous_page_in(struct hurdmm_store *store, void *hook,
 
         if (bytes > rest)
             bytes = rest;
-        if (slot == HMM_SLOT_NONE)
-            memset(to, 0, bytes);
+        if (is_slot(slot))
+            error = read_slots(anonymous, slot, to, bytes, &bytes);
         else
-            error = read_slots(anonymous, slot, to, bytes);
-        if (error == 0)
-            finished += bytes;
+            memset(to, 0, bytes);
+        finished += bytes;
     }
     *done = finished;
     return error;
 }
 
 /* Makes the slots from `slot' on those of the pages from `page' on, and frees
- * the ones they had.  Returns how many could be noted. */
+ * the ones they had, or the promises, unless those were kept by these slots.
+ * Returns how many could be noted. */
 static uint32_t note_slots(struct anonymous *anonymous, uint64_t page,
-                           uint32_t slot, uint32_t count)
+                           uint32_t slot, uint32_t count, bool promised)
 {
     uint32_t noted;
 
@@ -175,28 +189,45 @@ static uint32_t note_slots(struct anonymous *anonymous, uint64_t page,
         unlock(anonymous);
         if (error != 0)
             break;
-        if (old != HMM_SLOT_NONE)
-            hmm_swap_free(anonymous->swap, old, 1);
+        store_assert(!promised || old == HMM_SLOT_PROMISED);
+        if (is_slot(old))
+            hmm_swap_free(anonymous->swap, old, 1, false);
+        else if (old == HMM_SLOT_PROMISED && !promised)
+            hmm_swap_forgive(anonymous->swap, 1);
     }
     return noted;
 }
 
 /* Writes pages to slots that are theirs from then on; *wrote says how many. */
 static int write_fresh(struct anonymous *anonymous, uint64_t page,
-                       uint32_t slot, uint32_t count, const void *buffer,
-                       size_t length, uint32_t *wrote)
+                       uint32_t slot, uint32_t count, bool promised,
+                       const void *buffer, size_t length, uint32_t *wrote)
 {
     int error = write_slots(anonymous, slot, buffer, length);
 
     *wrote = 0;
     if (error == 0) {
-        *wrote = note_slots(anonymous, page, slot, count);
+        *wrote = note_slots(anonymous, page, slot, count, promised);
         if (*wrote < count)
             error = ENOMEM;
     }
     if (*wrote < count)
-        hmm_swap_free(anonymous->swap, slot + *wrote, count - *wrote);
+        hmm_swap_free(anonymous->swap, slot + *wrote, count - *wrote, promised);
     return error;
+}
+
+/* Of `count' pages that begin with a run of `run' at `slot', how many to write to
+ * new slots; 0: the run stays where it is.  Where slots are reserved, none is
+ * taken but those that are promised to these very pages: nobody shall find the
+ * swap space full because somebody else is moving. */
+static uint64_t to_move(const struct anonymous *anonymous, uint32_t slot,
+                        uint64_t run, uint64_t count)
+{
+    if (!is_slot(slot))
+        return hmm_swap_reserves(anonymous->swap) ? run : count;
+    if (run == count || hmm_swap_reserves(anonymous->swap))
+        return 0;
+    return count;
 }
 
 /* Writes some of the pages from `page' on: where they are, if all of them are
@@ -208,18 +239,21 @@ static int write_some(struct anonymous *anonymous, uint64_t page,
     uint64_t count = pages_of(anonymous, length);
     uint32_t slot, fresh, got;
     uint64_t run = run_at(anonymous, page, count, &slot);
+    uint64_t moving = to_move(anonymous, slot, run, count);
+    bool promised = slot == HMM_SLOT_PROMISED;
     int error = 0;
 
     *wrote = 0;
-    if (slot == HMM_SLOT_NONE || run < count) {
-        error = hmm_swap_take(anonymous->swap, count, &fresh, &got);
+    if (moving > 0) {
+        error = hmm_swap_take(anonymous->swap, moving, promised, &fresh, &got);
+        store_assert(!promised || error != ENOSPC);
         if (error == 0) {
             if (got < count)
                 length = got * anonymous->page_size;
-            return write_fresh(anonymous, page, fresh, got, buffer, length,
-                               wrote);
+            return write_fresh(anonymous, page, fresh, got, promised, buffer,
+                               length, wrote);
         }
-        if (slot == HMM_SLOT_NONE)
+        if (!is_slot(slot))
             return error;
     }
     if (run < count)
@@ -252,11 +286,72 @@ static int anonymous_page_out(struct hurdmm_store *store, void *hook,
     return error;
 }
 
-static void drop_slots(void *hook, uint32_t slot, uint32_t count)
+/* Promises a slot to a page that has none. */
+static int anonymous_unlock(struct hurdmm_store *store, void *hook,
+                            uint64_t offset, size_t length)
 {
     struct anonymous *anonymous = hook;
+    uint64_t page = offset / anonymous->page_size;
+    uint32_t old;
+    int error = 0;
 
-    hmm_swap_free(anonymous->swap, slot, count);
+    (void)store;
+    store_assert(length > 0 && length <= anonymous->page_size);
+    (void)length;
+    lock(anonymous);
+    if (hmm_slots_get(&anonymous->slots, page) == HMM_SLOT_NONE) {
+        error = hmm_swap_promise(anonymous->swap, 1);
+        if (error == 0) {
+            error =
+                hmm_slots_set(&anonymous->slots, page, HMM_SLOT_PROMISED, &old);
+            if (error != 0)
+                hmm_swap_forgive(anonymous->swap, 1);
+        }
+    }
+    unlock(anonymous);
+    return error;
+}
+
+/* Runs that were taken out of the map, to be freed without the mutex. */
+struct dropped {
+    struct {
+        uint32_t slot, count;
+    } runs[DROPPED_MAX];
+    unsigned count;
+};
+
+static bool note_dropped(void *hook, uint32_t slot, uint32_t count)
+{
+    struct dropped *dropped = hook;
+
+    store_assert(dropped->count < DROPPED_MAX);
+    dropped->runs[dropped->count].slot = slot;
+    dropped->runs[dropped->count].count = count;
+    return ++dropped->count < DROPPED_MAX;
+}
+
+static void drop_pages(struct anonymous *anonymous, uint64_t first,
+                       uint64_t last)
+{
+    struct dropped dropped;
+    bool all;
+
+    do {
+        dropped.count = 0;
+        lock(anonymous);
+        all = hmm_slots_clear(&anonymous->slots, first, last, note_dropped,
+                              &dropped);
+        unlock(anonymous);
+        for (unsigned i = 0; i < dropped.count; i++) {
+            uint32_t slot = dropped.runs[i].slot;
+            uint32_t count = dropped.runs[i].count;
+
+            if (slot == HMM_SLOT_PROMISED)
+                hmm_swap_forgive(anonymous->swap, count);
+            else
+                hmm_swap_free(anonymous->swap, slot, count, false);
+        }
+    } while (!all);
 }
 
 static void anonymous_discarded(struct hurdmm_store *store, void *hook,
@@ -269,10 +364,8 @@ static void anonymous_discarded(struct hurdmm_store *store, void *hook,
     if (length == 0)
         return;
     last = length - 1 > UINT64_MAX - offset ? UINT64_MAX : offset + length - 1;
-    lock(anonymous);
-    hmm_slots_clear(&anonymous->slots, offset / anonymous->page_size,
-                    last / anonymous->page_size, drop_slots, anonymous);
-    unlock(anonymous);
+    drop_pages(anonymous, offset / anonymous->page_size,
+               last / anonymous->page_size);
 }
 
 /* Pages that are near each other in the store and on the device, or that have
@@ -301,8 +394,7 @@ static void anonymous_destroy(void *hook)
     struct anonymous *anonymous = hook;
 
     if (anonymous->swap) {
-        hmm_slots_clear(&anonymous->slots, 0, UINT64_MAX, drop_slots,
-                        anonymous);
+        drop_pages(anonymous, 0, UINT64_MAX);
         hmm_swap_close(anonymous->swap);
     }
     hurdmm_deallocate(anonymous->manager, anonymous, sizeof *anonymous);
@@ -317,6 +409,16 @@ static const struct hurdmm_store_ops swapped_ops = {
     .destroy = anonymous_destroy,
 };
 
+static const struct hurdmm_store_ops reserved_ops = {
+    .struct_size = sizeof reserved_ops,
+    .page_in = anonymous_page_in,
+    .page_out = anonymous_page_out,
+    .unlock = anonymous_unlock,
+    .discarded = anonymous_discarded,
+    .extent = anonymous_extent,
+    .destroy = anonymous_destroy,
+};
+
 /* Without swap there is never a slot. */
 static const struct hurdmm_store_ops resident_ops = {
     .struct_size = sizeof resident_ops,
@@ -326,7 +428,9 @@ static const struct hurdmm_store_ops resident_ops = {
 
 const struct hurdmm_store_ops *hmm_anonymous_ops(const struct hurdmm_swap *swap)
 {
-    return swap ? &swapped_ops : &resident_ops;
+    if (!swap)
+        return &resident_ops;
+    return hmm_swap_reserves(swap) ? &reserved_ops : &swapped_ops;
 }
 
 int hmm_anonymous_make(struct hurdmm *manager, struct hurdmm_swap *swap,

@@ -143,9 +143,18 @@ static struct hmm_slots_node *leaf_make(struct hmm_slots *slots, uint64_t page)
     }
 }
 
-static void drop_nothing(void *hook, uint32_t slot, uint32_t count)
+static bool drop_nothing(void *hook, uint32_t slot, uint32_t count)
 {
     (void)hook, (void)slot, (void)count;
+    return true;
+}
+
+/* Whether two neighbours belong to one run, as leaves keep them. */
+static bool follows(uint32_t before, uint32_t entry)
+{
+    if (before == 0 || before == HMM_SLOT_PROMISED + 1)
+        return entry == before;
+    return entry == before + 1;
 }
 
 int hmm_slots_set(struct hmm_slots *slots, uint64_t page, uint32_t slot,
@@ -159,7 +168,7 @@ int hmm_slots_set(struct hmm_slots *slots, uint64_t page, uint32_t slot,
         leaf = leaf_make(slots, page);
     if (!leaf) {
         /* There may be empty nodes on the way to it; it has no slot. */
-        hmm_slots_clear(slots, page, page, drop_nothing, NULL);
+        (void)hmm_slots_clear(slots, page, page, drop_nothing, NULL);
         return ENOMEM;
     }
     entry = &leaf->u.slots[entry_of(page, 0)];
@@ -175,7 +184,6 @@ uint64_t hmm_slots_run(const struct hmm_slots *slots, uint64_t page,
     unsigned first = entry_of(page, 0);
     uint64_t limit = FANOUT - first;
     uint64_t count = 1;
-    uint32_t step;
 
     store_assert(max > 0);
     if (limit > max)
@@ -183,9 +191,8 @@ uint64_t hmm_slots_run(const struct hmm_slots *slots, uint64_t page,
     *slot = leaf ? leaf->u.slots[first] - 1 : HMM_SLOT_NONE;
     if (!leaf)
         return limit;
-    step = *slot == HMM_SLOT_NONE ? 0 : 1;
-    while (count < limit && leaf->u.slots[first + count] ==
-                                leaf->u.slots[first + count - 1] + step)
+    while (count < limit && follows(leaf->u.slots[first + count - 1],
+                                    leaf->u.slots[first + count]))
         count++;
     return count;
 }
@@ -195,13 +202,11 @@ uint64_t hmm_slots_run_before(const struct hmm_slots *slots, uint64_t page)
     const struct hmm_slots_node *leaf = leaf_of(slots, page);
     unsigned first = entry_of(page, 0);
     uint64_t count = 0;
-    uint32_t step;
 
     if (!leaf)
         return first;
-    step = leaf->u.slots[first] == 0 ? 0 : 1;
-    while (count < first && leaf->u.slots[first - count] ==
-                                leaf->u.slots[first - count - 1] + step)
+    while (count < first && follows(leaf->u.slots[first - count - 1],
+                                    leaf->u.slots[first - count]))
         count++;
     return count;
 }
@@ -209,23 +214,25 @@ uint64_t hmm_slots_run_before(const struct hmm_slots *slots, uint64_t page)
 struct clearing {
     struct hmm_slots *slots;
     uint64_t first, last;
-    void (*drop)(void *hook, uint32_t slot, uint32_t count);
+    bool (*drop)(void *hook, uint32_t slot, uint32_t count);
     void *hook;
+    bool go_on;
 };
 
-static void clear_leaf(const struct clearing *clearing,
-                       struct hmm_slots_node *leaf, unsigned from, unsigned to)
+static void clear_leaf(struct clearing *clearing, struct hmm_slots_node *leaf,
+                       unsigned from, unsigned to)
 {
     unsigned i = from;
 
-    while (i <= to) {
+    while (i <= to && clearing->go_on) {
         unsigned start = i++;
 
         if (leaf->u.slots[start] == 0)
             continue;
-        while (i <= to && leaf->u.slots[i] == leaf->u.slots[i - 1] + 1)
+        while (i <= to && follows(leaf->u.slots[i - 1], leaf->u.slots[i]))
             i++;
-        clearing->drop(clearing->hook, leaf->u.slots[start] - 1, i - start);
+        clearing->go_on =
+            clearing->drop(clearing->hook, leaf->u.slots[start] - 1, i - start);
         memset(&leaf->u.slots[start], 0, (i - start) * sizeof(uint32_t));
     }
 }
@@ -233,9 +240,8 @@ static void clear_leaf(const struct clearing *clearing,
 /* Clears what of the range is below `node', whose first page is `base', and
  * frees the nodes that are empty then.  The depth of the recursion is the height
  * of the tree. */
-static void clear_node(const struct clearing *clearing,
-                       struct hmm_slots_node *node, unsigned level,
-                       uint64_t base)
+static void clear_node(struct clearing *clearing, struct hmm_slots_node *node,
+                       unsigned level, uint64_t base)
 {
     unsigned shift = level * BITS;
     unsigned from = 0;
@@ -250,7 +256,7 @@ static void clear_node(const struct clearing *clearing,
         clear_leaf(clearing, node, from, to);
         return;
     }
-    for (unsigned i = from; i <= to; i++) {
+    for (unsigned i = from; i <= to && clearing->go_on; i++) {
         struct hmm_slots_node *child = node->u.children[i];
 
         if (!child)
@@ -263,14 +269,15 @@ static void clear_node(const struct clearing *clearing,
     }
 }
 
-void hmm_slots_clear(struct hmm_slots *slots, uint64_t first, uint64_t last,
-                     void (*drop)(void *hook, uint32_t slot, uint32_t count),
+bool hmm_slots_clear(struct hmm_slots *slots, uint64_t first, uint64_t last,
+                     bool (*drop)(void *hook, uint32_t slot, uint32_t count),
                      void *hook)
 {
-    struct clearing clearing = {slots, first, last, drop, hook};
+    struct clearing clearing = {slots, first, last, drop, hook, true};
 
     store_assert(first <= last);
     if (slots->root && covers(slots->height, first))
         clear_node(&clearing, slots->root, slots->height - 1, 0);
     drop_root(slots);
+    return clearing.go_on;
 }

@@ -10,9 +10,13 @@
 #ifndef HMM_STORES_SLOTS_H
 #define HMM_STORES_SLOTS_H
 
+#include <stdbool.h>
+
 #include <hurdmm/types.h>
 
 #define HMM_SLOT_NONE UINT32_MAX
+/* No slot yet, but the swap space has promised one. */
+#define HMM_SLOT_PROMISED (UINT32_MAX - 1)
 
 /* Pages of a leaf: what hmm_slots_run looks at, at most. */
 #define HMM_SLOTS_LEAF 256u
@@ -35,8 +39,8 @@ int hmm_slots_set(struct hmm_slots *slots, uint64_t page, uint32_t slot,
                   uint32_t *old);
 
 /* Of the pages from `page' on, at most `max', how many are in slots that follow
- * each other; or, where `page' has no slot, how many have none.  *slot gets the
- * first one's.  At least 1; it may stop early, but only at a multiple of
+ * each other; or, where `page' has no slot, how many have none, or are promised
+ * one.  *slot gets the first one's.  At least 1; it may stop early, but only at a multiple of
  * HMM_SLOTS_LEAF. */
 uint64_t hmm_slots_run(const struct hmm_slots *slots, uint64_t page,
                        uint64_t max, uint32_t *slot);
@@ -45,9 +49,10 @@ uint64_t hmm_slots_run(const struct hmm_slots *slots, uint64_t page,
 uint64_t hmm_slots_run_before(const struct hmm_slots *slots, uint64_t page);
 
 /* Takes pages out of [first, last], which includes `last', and gives them, run
- * by run, to `drop'.  Needs no memory. */
-void hmm_slots_clear(struct hmm_slots *slots, uint64_t first, uint64_t last,
-                     void (*drop)(void *hook, uint32_t slot, uint32_t count),
+ * by run, to `drop', until that says false: then there may be more, and false is
+ * returned.  Needs no memory. */
+bool hmm_slots_clear(struct hmm_slots *slots, uint64_t first, uint64_t last,
+                     bool (*drop)(void *hook, uint32_t slot, uint32_t count),
                      void *hook);
 
 #endif /* HMM_STORES_SLOTS_H */

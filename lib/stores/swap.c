@@ -11,10 +11,13 @@
  *  1. groups from `opened' on have no bitmap and all their slots are free;
  *  2. `longest' of a group is never less than its longest run of free slots, so
  *     that a group is looked at only when it may serve;
- *  3. a run of slots lies in one group.
+ *  3. a run of slots lies in one group;
+ *  4. slots that are taken and slots that are promised are no more than there
+ *     are, and no more than the opened groups have: a promise needs neither room
+ *     nor memory to be kept.
  *
  * The device is called without the mutex.  A slot belongs to whoever took it, so
- * nobody else reads or writes it meanwhile.
+ * nobody else reads or writes it, or its checksum, meanwhile.
  */
 #include <hurdmm/error.h>
 #include <hurdmm/manager.h>
@@ -28,18 +31,23 @@
 
 struct group {
     uint64_t *used; /* a bit for each slot */
+    uint32_t *sums; /* of what each slot holds; NULL: there are none */
     uint32_t longest;
 };
 
 struct hurdmm_swap {
     struct hurdmm *manager;
     struct hurdmm_block *block;
+    uint64_t (*checksum)(const void *bytes, size_t length);
     size_t page_size;
+    uint64_t corrupt; /* pages that were not what was written */
+    unsigned flags;
     uint32_t slots; /* of the device */
     uint32_t mutex;
-    uint32_t taken;  /* slots */
-    uint32_t stores; /* that use it */
-    uint32_t opened; /* groups with a bitmap */
+    uint32_t taken;    /* slots */
+    uint32_t promised; /* slots, of those that are free */
+    uint32_t stores;   /* that use it */
+    uint32_t opened;   /* groups with a bitmap */
     uint32_t group_count;
     struct group groups[];
 };
@@ -60,8 +68,21 @@ static size_t swap_bytes(uint32_t groups)
     return sizeof(struct hurdmm_swap) + groups * sizeof(struct group);
 }
 
-int hurdmm_swap_create(struct hurdmm *manager, struct hurdmm_block *block,
-                       struct hurdmm_swap **swap)
+/* How many slots the device has; 0: it is of no use. */
+static uint64_t count_slots(const struct hurdmm_block *block, size_t page_size)
+{
+    uint64_t slots;
+
+    if (!block || !block->ops || !block->ops->read || !block->ops->write ||
+        block->block_size == 0 || page_size % block->block_size != 0)
+        return 0;
+    slots = block->size / page_size;
+    return slots < HMM_SWAP_SLOTS_MAX ? slots : HMM_SWAP_SLOTS_MAX;
+}
+
+int hurdmm_swap_create_with(struct hurdmm *manager,
+                            const struct hurdmm_swap_options *options,
+                            struct hurdmm_swap **swap)
 {
     struct hurdmm_swap *new;
     uint64_t slots;
@@ -70,30 +91,38 @@ int hurdmm_swap_create(struct hurdmm *manager, struct hurdmm_block *block,
     void *memory;
     int error;
 
-    if (!manager || !block || !block->ops || !block->ops->read ||
-        !block->ops->write || !swap)
+    if (!manager || !options || options->struct_size < sizeof *options ||
+        (options->flags & ~HURDMM_SWAP_RESERVE) != 0 || !swap)
         return EINVAL;
     page_size = hurdmm_page_size(manager);
     if (page_size == 0)
         return ESTALE;
-    if (block->block_size == 0 || page_size % block->block_size != 0 ||
-        block->size < page_size)
+    slots = count_slots(options->block, page_size);
+    if (slots == 0)
         return EINVAL;
-    slots = block->size / page_size;
-    if (slots > HMM_SWAP_SLOTS_MAX)
-        slots = HMM_SWAP_SLOTS_MAX;
     groups = (uint32_t)((slots + GROUP - 1) / GROUP);
     error = hurdmm_allocate(manager, swap_bytes(groups), &memory);
     if (error != 0)
         return error;
     new = memory;
     new->manager = manager;
-    new->block = block;
+    new->block = options->block;
+    new->checksum = options->checksum;
+    new->flags = options->flags;
     new->page_size = page_size;
     new->slots = (uint32_t)slots;
     new->group_count = groups;
     *swap = new;
     return 0;
+}
+
+int hurdmm_swap_create(struct hurdmm *manager, struct hurdmm_block *block,
+                       struct hurdmm_swap **swap)
+{
+    const struct hurdmm_swap_options options = {.struct_size = sizeof options,
+                                                .block = block};
+
+    return hurdmm_swap_create_with(manager, &options, swap);
 }
 
 static void lock(struct hurdmm_swap *swap)
@@ -117,11 +146,28 @@ int hurdmm_swap_destroy(struct hurdmm_swap *swap)
     unlock(swap);
     if (stores != 0)
         return EBUSY;
-    store_assert(swap->taken == 0);
-    for (uint32_t i = 0; i < swap->opened; i++)
+    store_assert(swap->taken == 0 && swap->promised == 0);
+    for (uint32_t i = 0; i < swap->opened; i++) {
         hurdmm_deallocate(swap->manager, swap->groups[i].used,
                           WORDS * sizeof(uint64_t));
+        hurdmm_deallocate(swap->manager, swap->groups[i].sums,
+                          GROUP * sizeof(uint32_t));
+    }
     hurdmm_deallocate(swap->manager, swap, swap_bytes(swap->group_count));
+    return 0;
+}
+
+int hurdmm_swap_get_info(struct hurdmm_swap *swap,
+                         struct hurdmm_swap_info *info)
+{
+    if (!swap || !info || info->struct_size < sizeof *info)
+        return EINVAL;
+    lock(swap);
+    info->size = (uint64_t)swap->slots * swap->page_size;
+    info->used = (uint64_t)swap->taken * swap->page_size;
+    info->reserved = (uint64_t)swap->promised * swap->page_size;
+    info->pages_corrupt = swap->corrupt;
+    unlock(swap);
     return 0;
 }
 
@@ -211,20 +257,59 @@ static struct run search_group(struct hurdmm_swap *swap, uint32_t index,
     return best;
 }
 
-/* Gives the next group its bitmap. */
+/* Gives the next group its bitmap, and its checksums. */
 static int open_group(struct hurdmm_swap *swap)
 {
-    void *memory;
+    struct group *group = &swap->groups[swap->opened];
+    void *used, *sums = NULL;
     int error;
 
     store_assert(swap->opened < swap->group_count);
-    error = hurdmm_allocate(swap->manager, WORDS * sizeof(uint64_t), &memory);
+    error = hurdmm_allocate(swap->manager, WORDS * sizeof(uint64_t), &used);
     if (error != 0)
         return error;
-    swap->groups[swap->opened].used = memory;
-    swap->groups[swap->opened].longest = group_slots(swap, swap->opened);
+    if (swap->checksum)
+        error = hurdmm_allocate(swap->manager, GROUP * sizeof(uint32_t), &sums);
+    if (error != 0) {
+        hurdmm_deallocate(swap->manager, used, WORDS * sizeof(uint64_t));
+        return error;
+    }
+    group->used = used;
+    group->sums = sums;
+    group->longest = group_slots(swap, swap->opened);
     swap->opened++;
     return 0;
+}
+
+bool hmm_swap_reserves(const struct hurdmm_swap *swap)
+{
+    return (swap->flags & HURDMM_SWAP_RESERVE) != 0;
+}
+
+int hmm_swap_promise(struct hurdmm_swap *swap, uint32_t count)
+{
+    uint64_t need;
+    int error = 0;
+
+    lock(swap);
+    need = (uint64_t)swap->taken + swap->promised + count;
+    if (need > swap->slots)
+        error = ENOSPC;
+    while (error == 0 && (uint64_t)swap->opened * GROUP < need &&
+           swap->opened < swap->group_count)
+        error = open_group(swap);
+    if (error == 0)
+        swap->promised += count;
+    unlock(swap);
+    return error;
+}
+
+void hmm_swap_forgive(struct hurdmm_swap *swap, uint32_t count)
+{
+    lock(swap);
+    store_assert(swap->promised >= count);
+    swap->promised -= count;
+    unlock(swap);
 }
 
 /* Finds the run to take; *index is its group.  An empty run: *error why. */
@@ -258,19 +343,28 @@ static struct run search(struct hurdmm_swap *swap, uint32_t count,
     return best;
 }
 
-int hmm_swap_take(struct hurdmm_swap *swap, uint64_t count, uint32_t *slot,
-                  uint32_t *got)
+int hmm_swap_take(struct hurdmm_swap *swap, uint64_t count, bool promised,
+                  uint32_t *slot, uint32_t *got)
 {
-    struct run run;
-    uint32_t index = 0;
-    int error;
+    struct run run = {0, 0};
+    uint32_t index = 0, free;
+    int error = ENOSPC;
 
     store_assert(count > 0);
     lock(swap);
-    run = search(swap, count < GROUP ? (uint32_t)count : GROUP, &index, &error);
+    free = swap->slots - swap->taken - (promised ? 0 : swap->promised);
+    if (count > free)
+        count = free;
+    if (count > 0)
+        run = search(swap, count < GROUP ? (uint32_t)count : GROUP, &index,
+                     &error);
     if (run.count > 0) {
         mark(swap->groups[index].used, run.start, run.count, true);
         swap->taken += run.count;
+        if (promised) {
+            store_assert(swap->promised >= run.count);
+            swap->promised -= run.count;
+        }
     }
     unlock(swap);
     if (run.count == 0)
@@ -280,16 +374,16 @@ int hmm_swap_take(struct hurdmm_swap *swap, uint64_t count, uint32_t *slot,
     return 0;
 }
 
-void hmm_swap_free(struct hurdmm_swap *swap, uint32_t slot, uint32_t count)
+void hmm_swap_free(struct hurdmm_swap *swap, uint32_t slot, uint32_t count,
+                   bool promised)
 {
-    struct hurdmm_block *block = swap->block;
-
     store_assert((uint64_t)slot + count <= swap->slots);
-    if (block->ops->discard)
-        block->ops->discard(block, (uint64_t)slot * swap->page_size,
-                            (uint64_t)count * swap->page_size);
+    (void)hurdmm_block_discard(swap->block, (uint64_t)slot * swap->page_size,
+                               (uint64_t)count * swap->page_size);
     lock(swap);
     swap->taken -= count;
+    if (promised)
+        swap->promised += count;
     /* Slots that follow each other may have been taken in several runs. */
     while (count > 0) {
         struct group *group = &swap->groups[slot / GROUP];
@@ -304,19 +398,93 @@ void hmm_swap_free(struct hurdmm_swap *swap, uint32_t slot, uint32_t count)
     unlock(swap);
 }
 
-int hmm_swap_read(struct hurdmm_swap *swap, uint32_t slot, uint32_t count,
-                  void *buffer)
+/* ---- The device ---------------------------------------------------------- */
+
+/* What is kept of a page's checksum. */
+static uint32_t sum_of(const struct hurdmm_swap *swap, const void *bytes)
 {
+    uint64_t sum = swap->checksum(bytes, swap->page_size);
+
+    return (uint32_t)(sum ^ sum >> 32);
+}
+
+static uint32_t *sum_at(struct hurdmm_swap *swap, uint32_t slot)
+{
+    return &swap->groups[slot / GROUP].sums[slot % GROUP];
+}
+
+static int read_device(struct hurdmm_swap *swap, uint32_t slot, uint32_t count,
+                       void *buffer)
+{
+    return hurdmm_block_read(swap->block, (uint64_t)slot * swap->page_size,
+                             buffer, count * swap->page_size);
+}
+
+/* Reads slots; where one of them is bad, one after the other, so that those
+ * before it are not lost with it. */
+static int read_slots(struct hurdmm_swap *swap, uint32_t slot, uint32_t count,
+                      char *buffer, uint32_t *good)
+{
+    int error = read_device(swap, slot, count, buffer);
+
+    *good = error == 0 ? count : 0;
+    if (error != EIO || count == 1)
+        return error;
+    for (error = 0; error == 0 && *good < count; *good += error == 0 ? 1 : 0)
+        error = read_device(swap, slot + *good, 1,
+                            buffer + *good * swap->page_size);
+    return error;
+}
+
+int hmm_swap_read(struct hurdmm_swap *swap, uint32_t slot, uint32_t count,
+                  void *buffer, uint32_t *good)
+{
+    int error;
+
     store_assert((uint64_t)slot + count <= swap->slots);
-    return swap->block->ops->read(swap->block, (uint64_t)slot * swap->page_size,
-                                  buffer, count * swap->page_size);
+    error = read_slots(swap, slot, count, buffer, good);
+    if (!swap->checksum)
+        return error;
+    for (uint32_t i = 0; i < *good; i++) {
+        if (sum_of(swap, (char *)buffer + i * swap->page_size) ==
+            *sum_at(swap, slot + i))
+            continue;
+        *good = i;
+        lock(swap);
+        swap->corrupt++;
+        unlock(swap);
+        return EIO;
+    }
+    return error;
 }
 
 int hmm_swap_write(struct hurdmm_swap *swap, uint32_t slot, uint32_t count,
                    const void *buffer)
 {
+    int error;
+
     store_assert((uint64_t)slot + count <= swap->slots);
-    return swap->block->ops->write(swap->block,
-                                   (uint64_t)slot * swap->page_size, buffer,
-                                   count * swap->page_size);
+    error = hurdmm_block_write(swap->block, (uint64_t)slot * swap->page_size,
+                               buffer, count * swap->page_size);
+    for (uint32_t i = 0; error == 0 && swap->checksum && i < count; i++)
+        *sum_at(swap, slot + i) =
+            sum_of(swap, (const char *)buffer + i * swap->page_size);
+    return error;
+}
+
+/* Every step is a bijection of what was before it, so that a change of one word
+ * can never be lost; of others one in 2^64 is. */
+uint64_t hurdmm_checksum(const void *bytes, size_t length)
+{
+    const char *at = bytes;
+    uint64_t sum = length, word;
+
+    for (; length > 0; length -= length < sizeof word ? length : sizeof word) {
+        word = 0;
+        memcpy(&word, at, length < sizeof word ? length : sizeof word);
+        at += sizeof word;
+        sum = (sum ^ word) * UINT64_C(0x9fb21c651e98df25);
+        sum ^= sum >> 32;
+    }
+    return sum;
 }

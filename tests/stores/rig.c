@@ -21,6 +21,9 @@ static int ram_read(struct hurdmm_block *block, uint64_t offset, void *buffer,
     ram->reads++;
     if (ram->read_error != 0)
         return ram->read_error;
+    if (ram->bad_block > offset / PAGE &&
+        ram->bad_block <= (offset + length) / PAGE)
+        return EIO;
     for (uint64_t at = offset; at < offset + length; at += PAGE)
         ck_assert_msg(ram->written[at / PAGE], "block %u was never written",
                       (unsigned)(at / PAGE));
@@ -50,6 +53,7 @@ static int ram_discard(struct hurdmm_block *block, uint64_t offset,
 {
     struct ram *ram = ram_of(block);
 
+    ram->discards++;
     memset(ram->bytes + offset, 0xdd, (size_t)length);
     memset(ram->written + offset / PAGE, 0, (size_t)(length / PAGE));
     return 0;

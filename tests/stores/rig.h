@@ -23,6 +23,9 @@ struct ram {
     bool *written; /* for each block */
     unsigned reads, writes;
     int read_error, write_error; /* what all calls fail with, 0: none do */
+    uint64_t bad_block;          /* one that cannot be read, 0: none, 1: the
+                                  * first */
+    unsigned discards;
 };
 
 void ram_begin(struct ram *ram, uint64_t size);
