@@ -36,7 +36,8 @@ int hmm_linux_faults_open(struct hmm_linux_port *port)
     int fd = port->uffd.fd[HMM_LINUX_PAGER];
     atomic_store(&port->stopping, 0);
     atomic_store(&port->readers, 0);
-    atomic_store(&port->polled, 0);
+    /* The bell would be one more fault that a pager thread has to answer. */
+    atomic_store(&port->polled, !!(port->without & HURDMM_LINUX_NO_PAGERS));
     atomic_store(&port->blocking, 0);
     for (unsigned i = 0; i < HMM_LINUX_FAULTS; i++)
         atomic_store(&port->faults[i].taken, 0);

@@ -30,7 +30,8 @@
 #define OPTIONS                                                                \
     (HURDMM_LINUX_HOST_SIGNALS | HURDMM_LINUX_NO_DEVICE |                      \
      HURDMM_LINUX_NO_CALL | HURDMM_LINUX_NO_USER | HURDMM_LINUX_NO_INLINE |    \
-     HURDMM_LINUX_NO_POISON | HURDMM_LINUX_NO_SCATTER | HURDMM_LINUX_NO_PROC)
+     HURDMM_LINUX_NO_POISON | HURDMM_LINUX_NO_SCATTER | HURDMM_LINUX_NO_PROC | \
+     HURDMM_LINUX_NO_PAGERS)
 
 static const struct hmm_posix_hooks hooks;
 
@@ -233,7 +234,7 @@ static void describe_machine(struct hmm_linux_port *port,
     info->page_size = port->page;
     info->page_sizes = port->page;
     info->features = HURDMM_PORT_THREADS | HURDMM_PORT_NO_TRIALS;
-    if (!port->uffd.user_only)
+    if (!port->uffd.user_only && !(port->without & HURDMM_LINUX_NO_PAGERS))
         info->features |= HURDMM_PORT_SYSCALLS;
     if (port->fault && port->uffd.fd[HMM_LINUX_INLINE] >= 0)
         info->features |= HURDMM_PORT_INLINE;
@@ -473,12 +474,13 @@ void hmm_linux_describe(struct hurdmm_port *base, char *buffer, size_t size)
         (void)snprintf(buffer, size, "linux: no descriptor (%s)", why);
         return;
     }
+    bool faults = !uffd.user_only && !(port->without & HURDMM_LINUX_NO_PAGERS);
     (void)snprintf(
         buffer, size,
         "linux: userfaultfd by %s%s%s%s; system calls on absent pages %s; "
         "inline faults %s; failing pages by %s; scattered pages dropped %s",
         uffd.way, why[0] ? " (" : "", why, why[0] ? ")" : "",
-        uffd.user_only ? "give EFAULT, so inline is the default" : "work",
+        faults ? "work" : "give EFAULT, so inline is the default",
         uffd.fd[HMM_LINUX_INLINE] >= 0 ? "possible" : "not possible",
         uffd.poison ? "poison" : "protection",
         port->posix.opened && !port->scattered ? "one by one" : "together");

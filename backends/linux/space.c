@@ -207,6 +207,8 @@ int hmm_linux_reserve(struct hurdmm_port *base, void *space, uintptr_t *address,
         return ESTALE;
     if (space || (inl && (!port->fault || port->uffd.fd[HMM_LINUX_INLINE] < 0)))
         return ENOTSUP;
+    if (!inl && port->without & HURDMM_LINUX_NO_PAGERS)
+        return ENOTSUP;
     hmm_posix_ranges_lock(&port->posix.ranges);
     int error = map_range(port, &start, size, flags);
     if (!error) {

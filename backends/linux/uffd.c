@@ -114,6 +114,15 @@ static int open_way(struct hmm_linux_uffd *uffd, const struct way *way,
     return 0;
 }
 
+/* The kernel has the device but no such call?  Then something stands between it
+ * and the program, such as Valgrind, which runs one thread at a time and does
+ * not know that a thread that waits for a page must let others run. */
+static bool under_tool(void)
+{
+    return syscall(SYS_userfaultfd, ~0u) == -1 && errno == ENOSYS &&
+           access("/dev/userfaultfd", F_OK) == 0;
+}
+
 static void say(char *why, size_t size, const char *step, const char *what)
 {
     size_t length = strlen(why);
@@ -127,6 +136,10 @@ int hmm_linux_uffd_open(struct hmm_linux_uffd *uffd, unsigned without,
 {
     why[0] = '\0';
     uffd->fd[HMM_LINUX_PAGER] = uffd->fd[HMM_LINUX_INLINE] = -1;
+    if (!(without & HURDMM_LINUX_NO_PAGERS) && under_tool()) {
+        say(why, size, "userfaultfd()", "hidden by a tool, pagers would hang");
+        return ENOTSUP;
+    }
     for (size_t i = 0; i < WAYS; i++) {
         if (without & ways[i].without) {
             say(why, size, ways[i].name, "switched off");

@@ -47,6 +47,12 @@ extern "C" {
 #define HURDMM_LINUX_NO_SCATTER 0x2000u /* process_madvise */
 #define HURDMM_LINUX_NO_PROC 0x4000u    /* /proc */
 
+/* No faults go to pager threads: bindings are inline where the store allows it,
+ * and ENOTSUP where it does not.  Under tools that run one thread at a time
+ * (Valgrind) the port is to be had in this way only, since there a thread that
+ * waits for a page would keep the pager from running. */
+#define HURDMM_LINUX_NO_PAGERS 0x100000u
+
 /* Pager threads that are useful at most: one for each processor. */
 #define HURDMM_LINUX_PAGERS 4u
 
