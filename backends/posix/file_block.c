@@ -63,6 +63,28 @@ static int file_block_flush(struct hurdmm_block *block)
     return of(block)->file.writable ? hmm_file_sync(&of(block)->file) : 0;
 }
 
+static int file_block_discard(struct hurdmm_block *block, uint64_t offset,
+                              uint64_t length)
+{
+    int error =
+        length > SIZE_MAX ? EINVAL : check(block, offset, (size_t)length);
+
+    if (error == 0 && !of(block)->file.writable)
+        error = EROFS;
+    if (error == 0 && length > 0)
+        error = hmm_file_discard(&of(block)->file, offset, length);
+    return error;
+}
+
+static unsigned file_block_capabilities(const struct hurdmm_block *block)
+{
+    const struct file_block *file =
+        (const struct file_block *)(const void *)block;
+
+    return HURDMM_BLOCK_CACHED | (file->file.writable ? HURDMM_BLOCK_DISCARDS
+                                                      : HURDMM_BLOCK_READ_ONLY);
+}
+
 void hurdmm_file_block_destroy(struct hurdmm_block *block)
 {
     if (!block)
@@ -76,7 +98,9 @@ static const struct hurdmm_block_ops file_block_ops = {
     .read = file_block_read,
     .write = file_block_write,
     .flush = file_block_flush,
+    .discard = file_block_discard,
     .destroy = hurdmm_file_block_destroy,
+    .capabilities = file_block_capabilities,
 };
 
 int hurdmm_file_block_create(int fd, uint64_t size, size_t block_size,

@@ -257,6 +257,26 @@ int hmm_file_truncate(const struct hmm_file *file, uint64_t length)
     return error;
 }
 
+int hmm_file_discard(const struct hmm_file *file, uint64_t offset,
+                     uint64_t length)
+{
+#if !defined(HMM_POSIX_PORTABLE) && defined(FALLOC_FL_PUNCH_HOLE)
+    int saved = errno;
+    int error = 0;
+
+    while (fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                     (off_t)offset, (off_t)length) < 0 &&
+           error == 0)
+        if (errno != EINTR)
+            error = errno;
+    errno = saved;
+    return error == EOPNOTSUPP || error == ENOSYS ? 0 : error;
+#else
+    (void)file, (void)offset, (void)length;
+    return 0;
+#endif
+}
+
 int hmm_file_sync(const struct hmm_file *file)
 {
     int saved = errno;

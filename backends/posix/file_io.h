@@ -54,6 +54,11 @@ int hmm_file_write(const struct hmm_file *file, uint64_t offset,
 int hmm_file_length(const struct hmm_file *file, uint64_t *length);
 int hmm_file_truncate(const struct hmm_file *file, uint64_t length);
 
+/* The range is not needed any more: the file gives its room back and reads as
+ * zeros there, where the system can do that; else nothing happens. */
+int hmm_file_discard(const struct hmm_file *file, uint64_t offset,
+                     uint64_t length);
+
 /* What was written is durable afterwards. */
 int hmm_file_sync(const struct hmm_file *file);
 

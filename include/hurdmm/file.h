@@ -65,7 +65,8 @@ int hurdmm_file_describe(struct hurdmm_store *store, char *buffer, size_t size);
 int hurdmm_file_resize(struct hurdmm_store *store, uint64_t size);
 
 /* A file (or block device node) as a block device, `fd` duplicated.  With size
- * 0 as long as it is; else it may grow to `size` as it is written.  Not bound
+ * 0 as long as it is; else it may grow to `size` as it is written.  What is
+ * discarded gives its room back to the file system, where that can be.  Not bound
  * to a manager.  EINVAL, EBADF, ENOMEM, or an error of fstat. */
 int hurdmm_file_block_create(int fd, uint64_t size, size_t block_size,
                              struct hurdmm_block **block);
