@@ -41,7 +41,8 @@
 struct job {
     struct hmm_transfer transfer;
     struct file_store *store;
-    struct hurdmm_request *request;
+    struct hurdmm_request *request; /* of a read */
+    struct hurdmm_writeback *write; /* of a write */
     atomic_bool busy;
 };
 
@@ -139,6 +140,48 @@ static int file_fill_start(struct hurdmm_store *store, void *hook,
     return 0;
 }
 
+static void end_write(struct hmm_transfer *transfer)
+{
+    struct job *job = (struct job *)(void *)transfer;
+    struct hurdmm_writeback *write = job->write;
+    size_t done = transfer->done;
+    int error = transfer->error;
+
+    atomic_store(&job->busy, false);
+    hurdmm_writeback_complete(write, done, error);
+}
+
+/* A run that the file does not have room for is page_out's. */
+static int file_write_start(struct hurdmm_store *store, void *hook,
+                            struct hurdmm_writeback *write)
+{
+    struct file_store *file = hook;
+    struct hurdmm_writeback_info info;
+    uint64_t end = 0;
+
+    (void)store;
+    hurdmm_writeback_get_info(write, &info);
+    int error = hmm_file_length(&file->file, &end);
+    if (error)
+        return error;
+    if (info.offset >= end || end - info.offset < info.length)
+        return EBUSY;
+    struct job *job = take_job(file);
+    if (!job)
+        return EBUSY;
+    job->write = write;
+    job->transfer = (struct hmm_transfer){
+        .file = &file->file,
+        .write = true,
+        .offset = info.offset,
+        .buffer = (char *)(uintptr_t)info.buffer,
+        .length = info.length,
+        .end = end_write,
+    };
+    hmm_engine_start(&file->engine, &job->transfer);
+    return 0;
+}
+
 static void file_submit(struct hurdmm_store *store, void *hook)
 {
     struct file_store *file = hook;
@@ -229,6 +272,7 @@ static const struct hurdmm_store_ops running_ops = {
     .advise = file_advise,
     .destroy = file_destroy,
     .fill_start = file_fill_start,
+    .write_start = file_write_start,
     .submit = file_submit,
 };
 

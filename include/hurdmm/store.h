@@ -112,9 +112,14 @@ struct hurdmm_store_ops {
      * page_in does, in a signal handler too if the store is SIGNAL_SAFE. */
     int (*fill_start)(struct hurdmm_store *store, void *hook,
                       struct hurdmm_request *request);
+    /* Begins to write, beside page_out: completed (hurdmm_writeback_complete)
+     * before this returns or later from any thread.  An error that is returned
+     * says that nothing was begun: page_out is called instead. */
+    int (*write_start)(struct hurdmm_store *store, void *hook,
+                       struct hurdmm_writeback *write);
     /* Whatever was begun is on its way when this returns; until then the store
-     * may keep it back, to start many at once.  Always called after fill_start,
-     * by the same thread. */
+     * may keep it back, to start many at once.  Always called after fill_start
+     * and write_start, by the same thread. */
     void (*submit)(struct hurdmm_store *store, void *hook);
 };
 
@@ -277,6 +282,23 @@ void hurdmm_request_complete(struct hurdmm_request *request, int error);
  * counts as EIO) is for the first byte that is not.  Class: store. */
 void hurdmm_request_complete_part(struct hurdmm_request *request, size_t done,
                                   int error);
+
+/* What write_start is to write, as page_out would be told.  The buffer is the
+ * library's and stays as it is until the write is completed. */
+struct hurdmm_writeback_info {
+    struct hurdmm_store *store;
+    uint64_t offset;
+    const void *buffer;
+    size_t length;
+};
+
+/* Says what is to be written.  Class: store. */
+void hurdmm_writeback_get_info(const struct hurdmm_writeback *write,
+                               struct hurdmm_writeback_info *info);
+/* The first `done` bytes were written; `error` (0 counts as EIO) is for the
+ * first that was not.  The write is gone.  Class: store. */
+void hurdmm_writeback_complete(struct hurdmm_writeback *write, size_t done,
+                               int error);
 
 #ifdef __cplusplus
 }

@@ -45,7 +45,8 @@ struct hurdmm_port;      /* a platform, made by a backend (hurdmm/port.h) */
 struct hurdmm_space;     /* an address space that a manager pages */
 struct hurdmm_store;     /* a backing store and its cache */
 struct hurdmm_container; /* a name space of byte offsets naming frames */
-struct hurdmm_request;   /* a page fault that a full store is answering */
+struct hurdmm_request;
+struct hurdmm_writeback; /* a page fault that a full store is answering */
 
 /* Access rights and kinds of access, combined by or. */
 #define HURDMM_NONE 0u

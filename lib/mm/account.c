@@ -105,7 +105,7 @@ static int shed(struct hurdmm_store *store, uint64_t count)
     if (dirty == UINT64_MAX || !store->ops.page_out ||
         store->flags & HURDMM_STORE_NO_STEAL)
         return EDQUOT;
-    int err = hmm_launder(store, dirty, 0, UINT64_MAX, 0, NULL);
+    int err = hmm_launder(store, dirty, 0, UINT64_MAX, 0, NULL, NULL);
     return err ? err : EAGAIN;
 }
 

@@ -13,6 +13,10 @@
  * written: nothing can be lost that was written before the question, and what
  * was written after it has made the page dirty again.
  *
+ * A store with write_start may have several runs of one caller under way (struct
+ * hmm_writes).  Such a run lies in a slab and ends on the thread that completes
+ * it; the caller waits for all of its runs before it goes on.
+ *
  * A page is marked clean when its write begins and dirty again when it fails:
  * so a page that is dirty at the end was dirtied meanwhile, or failed.  A
  * failed page stays, readable and dirty, and is left alone by background work
@@ -20,8 +24,11 @@
  */
 #include "lib/mm/mm.h"
 
+/* struct hurdmm_writeback in the public API. */
 struct run {
+    uint32_t magic;
     struct hurdmm_store *store;
+    struct hmm_writes *writes; /* whose it is, if it may end later */
     uint64_t first;
     uint32_t count;
     unsigned how;
@@ -518,39 +525,148 @@ static int write_run(struct run *run)
     return err;
 }
 
+size_t hmm_run_size(void)
+{
+    return sizeof(struct run);
+}
+
+/* Ends a run that was under way. */
+static void end_later(struct run *run, size_t done, int err)
+{
+    struct hurdmm_store *store = run->store;
+    struct hurdmm *manager = store->manager;
+    struct hmm_writes *writes = run->writes;
+
+    if (done < run->length && !err)
+        err = EIO;
+    run->magic = 0;
+    manager->stats.bytes_out += hmm_min(done, run->length);
+    writes->running--;
+    if (err && !writes->error)
+        writes->error = err;
+    store->users--;
+    finish(run, done, err);
+    hmm_slab_free(&manager->run_slab, run);
+}
+
+void hurdmm_writeback_get_info(const struct hurdmm_writeback *write,
+                               struct hurdmm_writeback_info *info)
+{
+    const struct run *run = (const struct run *)(const void *)write;
+
+    *info = (struct hurdmm_writeback_info){
+        .store = run->store,
+        .offset = run->first << run->store->manager->physmem.page_shift,
+        .buffer = run->bytes,
+        .length = run->length,
+    };
+}
+
+void hurdmm_writeback_complete(struct hurdmm_writeback *write, size_t done,
+                               int error)
+{
+    struct run *run = (struct run *)(void *)write;
+    struct hurdmm *manager = run->store->manager;
+
+    if (run->magic != HMM_MAGIC_WRITE || hmm_enter(manager))
+        return;
+    end_later(run, done, error);
+    hmm_leave(manager);
+}
+
+void hmm_writes_wait(struct hurdmm *manager, struct hmm_writes *writes,
+                     uint32_t most)
+{
+    while (writes->running > most) {
+        uint32_t ticket = hmm_event_ticket(&manager->progress);
+
+        hmm_leave(manager);
+        hmm_event_wait(&manager->progress, ticket, &manager->parker,
+                       HURDMM_FOREVER);
+        hmm_enter_again(manager);
+    }
+}
+
+/* Begins to write a marked run.  False: it must be written by page_out. */
+static bool start_run(const struct run *run, struct hmm_writes *writes)
+{
+    struct hurdmm_store *store = run->store;
+    struct hurdmm *manager = store->manager;
+    struct hmm_call call;
+
+    if (!writes || !store->ops.write_start || run->asked ||
+        !may_write(store, run->how))
+        return false;
+    struct run *later = hmm_slab_alloc(&manager->run_slab);
+    if (!later)
+        return false;
+    *later = *run;
+    later->magic = HMM_MAGIC_WRITE;
+    later->writes = writes;
+    writes->running++;
+    store->users++;
+    hmm_call_begin(&call, store, 0);
+    int err = gather(later);
+    if (!err)
+        err = store->ops.write_start(store, store->hook,
+                                     (struct hurdmm_writeback *)(void *)later);
+    if (!err && store->ops.submit)
+        store->ops.submit(store, store->hook);
+    hmm_call_end(&call);
+    if (!err)
+        return true;
+    later->magic = 0;
+    hmm_slab_free(&manager->run_slab, later);
+    store->users--;
+    writes->running--;
+    return false;
+}
+
+/* Takes the run's pages down and marks them: their bytes are fixed. */
+static int prepare_run(struct run *run, uint64_t page, uint64_t first,
+                       uint64_t last, uint64_t *end)
+{
+    find_run(run, page, first, last);
+    int err = choose_bytes(run, page);
+    *end = run->first + run->count;
+    if (!err)
+        err = protect_around(run);
+    if (!err)
+        err = take_run(run);
+    if (!err && !hmm_frames_stay(run->store->manager))
+        err = gather_lent(run);
+    if (!err) {
+        mark_run(run);
+        return 0;
+    }
+    hmm_bounce_put(run->store->manager, run->bounce);
+    if (err == EAGAIN)
+        *end = page;
+    return err;
+}
+
 int hmm_launder(struct hurdmm_store *store, uint64_t page, uint64_t first,
-                uint64_t last, unsigned how, uint64_t *end)
+                uint64_t last, unsigned how, uint64_t *end,
+                struct hmm_writes *writes)
 {
     struct run run = {.store = store, .how = how};
+    uint64_t after = page + 1;
+    int err = 0;
 
-    if (end)
-        *end = page + 1;
-    if (!block_wanted(store, page / store->block_pages * store->block_pages,
-                      how))
-        return 0;
-    if (!may_write(store, how) && !may_ask(store, how))
-        return 0; /* volatile or discardable: there is nowhere to write to */
-    find_run(&run, page, first, last);
-    int err = choose_bytes(&run, page);
-    if (end)
-        *end = run.first + run.count;
-    if (!err)
-        err = protect_around(&run);
-    if (!err)
-        err = take_run(&run);
-    if (!err && !hmm_frames_stay(store->manager))
-        err = gather_lent(&run);
-    if (err) {
-        hmm_bounce_put(store->manager, run.bounce);
-        if (err == EAGAIN && end)
-            *end = page;
-        return err == EAGAIN ? 0 : err;
+    hmm_assert(!writes || writes->running < HMM_WRITES_MAX);
+    /* Volatile or discardable: there is nowhere to write to. */
+    if (block_wanted(store, page / store->block_pages * store->block_pages,
+                     how) &&
+        (may_write(store, how) || may_ask(store, how))) {
+        err = prepare_run(&run, page, first, last, &after);
+        store->users++;
+        if (!err && !start_run(&run, writes))
+            err = write_run(&run);
+        store->users--;
     }
-    mark_run(&run);
-    store->users++;
-    err = write_run(&run);
-    store->users--;
-    return err;
+    if (end)
+        *end = after;
+    return err == EAGAIN ? 0 : err;
 }
 
 /* Waits for one page whose write is under way; says whether it must be looked
@@ -574,28 +690,32 @@ static int wait_written(struct hurdmm_store *store, uint64_t page, bool *again)
 
 int hmm_flush(struct hurdmm_store *store, uint64_t first, uint64_t last)
 {
+    struct hmm_writes writes = {0, 0};
     uint64_t page, end;
     int error = 0;
 
     store->users++;
     while (first <= last && (store->dirty || store->writing)) {
-        uint64_t *slot = hmm_index_next(&store->cache.index, first, &page);
         bool again = false;
         int err = 0;
 
+        hmm_writes_wait(store->manager, &writes, HMM_WRITES_MAX - 1);
+        uint64_t *slot = hmm_index_next(&store->cache.index, first, &page);
         if (!slot || page > last)
             break;
         end = page + 1;
         if (*slot & (HMM_WRITING | HMM_UNLOCKING))
             err = wait_written(store, page, &again);
         else if (*slot & HMM_DIRTY)
-            err = hmm_launder(store, page, page, last, HMM_LAUNDER_ASKED, &end);
+            err = hmm_launder(store, page, page, last, HMM_LAUNDER_ASKED, &end,
+                              &writes);
         if (err && !error)
             error = err;
         first = again && !err ? page : end;
     }
+    hmm_writes_wait(store->manager, &writes, 0);
     store->users--;
-    return error;
+    return error ? error : writes.error;
 }
 
 /* The frame table is walked round and round, so every dirty page has its turn
@@ -620,7 +740,7 @@ int hmm_launder_any(struct hurdmm *manager)
         if (!hmm_may_launder(store) || !wanted(store, slot, 0))
             continue;
         manager->dirty_hand = frame + 1;
-        return hmm_launder(store, entry->page, 0, UINT64_MAX, 0, NULL);
+        return hmm_launder(store, entry->page, 0, UINT64_MAX, 0, NULL, NULL);
     }
     return ENOENT;
 }

@@ -190,6 +190,7 @@ static void init_slabs(struct hurdmm *manager)
                   "grant");
     hmm_slab_init(&manager->request_slab, core, sizeof(struct hurdmm_request),
                   16, "request");
+    hmm_slab_init(&manager->run_slab, core, hmm_run_size(), 16, "run");
     hmm_slab_init(&manager->waiter_slab, core, sizeof(struct hmm_waiter), 16,
                   "waiter");
     hmm_slab_init(&manager->catcher_slab, core, sizeof(struct hmm_catcher), 16,

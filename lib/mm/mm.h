@@ -74,6 +74,7 @@
 #define HMM_MAGIC_ACCOUNT 0x484d4d06u
 #define HMM_MAGIC_GRANT 0x484d4d07u
 #define HMM_MAGIC_REQUEST 0x484d4d05u
+#define HMM_MAGIC_WRITE 0x484d4d08u
 
 #define HMM_SIZE_CLASSES 7u /* of hurdmm_allocate: 64 bytes to 4 KiB */
 #define HMM_CHORES_MAX 16u
@@ -111,6 +112,7 @@ struct hurdmm {
     struct hmm_physmem physmem;
     struct hmm_slab space_slab, store_slab, region_slab;
     struct hmm_slab account_slab, grant_slab;
+    struct hmm_slab run_slab; /* of the laundry, under way */
     struct hmm_slab request_slab, waiter_slab, catcher_slab, arena_slab;
     struct hmm_slab grade_slab;
     struct hmm_slab size_slab[HMM_SIZE_CLASSES];
@@ -484,13 +486,26 @@ bool hmm_frame_recent(const struct hurdmm *manager, uint32_t frame);
 uint32_t hmm_frames_free(const struct hurdmm *manager);
 
 /* laundry.c: writing pages back. */
+size_t hmm_run_size(void);    /* of what lies in run_slab */
 #define HMM_LAUNDER_EVICT 1u  /* pages on trial leave when they are clean */
 #define HMM_LAUNDER_ASKED 2u  /* also those that failed or must stay */
 #define HMM_LAUNDER_VICTIM 4u /* also those lent just now: there is need */
+/* Runs of one caller that are under way together, where stores can have that.
+ * The caller keeps it until hmm_writes_wait has returned. */
+#define HMM_WRITES_MAX 8u /* each has a copy buffer */
+struct hmm_writes {
+    uint32_t running;
+    int error; /* the first of those that have ended */
+};
 /* Writes the run of dirty pages around `page` within [first, last]; *end (may be
- * NULL) is the page after it.  Drops the lock.  0 or the error. */
+ * NULL) is the page after it.  Drops the lock.  0 or the error.  With `writes',
+ * of which fewer than HMM_WRITES_MAX are running, it may be under way still. */
 int hmm_launder(struct hurdmm_store *store, uint64_t page, uint64_t first,
-                uint64_t last, unsigned how, uint64_t *end);
+                uint64_t last, unsigned how, uint64_t *end,
+                struct hmm_writes *writes);
+/* Waits until at most `most' are under way.  Drops the lock. */
+void hmm_writes_wait(struct hurdmm *manager, struct hmm_writes *writes,
+                     uint32_t most);
 /* Writes what was dirty in [first, last] when called; waits. */
 int hmm_flush(struct hurdmm_store *store, uint64_t first, uint64_t last);
 /* May its dirty pages be written without being asked? */

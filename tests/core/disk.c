@@ -225,6 +225,7 @@ static int answer(struct disk *disk, struct hurdmm_request *request)
 struct later {
     struct disk *disk;
     struct hurdmm_request *request;
+    struct hurdmm_writeback *write;
 };
 
 static void answer_later(void *argument)
@@ -256,7 +257,7 @@ static int disk_fault(struct hurdmm_store *store, void *hook,
     struct later *later = malloc(sizeof *later);
     if (later == NULL)
         abort();
-    *later = (struct later){disk, request};
+    *later = (struct later){.disk = disk, .request = request};
     if (hurdmm_sim_spawn(disk->port, answer_later, later, NULL) != 0)
         abort();
     return 0;
@@ -270,6 +271,40 @@ static int disk_fill_start(struct hurdmm_store *store, void *hook,
         return EBUSY;
     disk->starts++;
     return disk_fault(store, hook, request);
+}
+
+static void write_later(void *argument)
+{
+    struct later later = *(struct later *)argument;
+    struct hurdmm_writeback_info info;
+    free(argument);
+    hurdmm_sim_yield(later.disk->port);
+    hurdmm_writeback_get_info(later.write, &info);
+    size_t done = info.length;
+    later.disk->write_starts--;
+    int error = disk_out(info.store, later.disk, info.offset, info.buffer,
+                         info.length, &done);
+    hurdmm_writeback_complete(later.write, done, error);
+}
+
+static int disk_write_start(struct hurdmm_store *store, void *hook,
+                            struct hurdmm_writeback *write)
+{
+    struct disk *disk = hook;
+    if (store != disk->store)
+        complain(disk, "write_start of another store");
+    if (disk->starts_max != 0 &&
+        disk->in_flight + disk->write_starts >= disk->starts_max)
+        return EBUSY;
+    disk->starts++;
+    disk->write_starts++;
+    struct later *later = malloc(sizeof *later);
+    if (later == NULL)
+        abort();
+    *later = (struct later){.disk = disk, .write = write};
+    if (hurdmm_sim_spawn(disk->port, write_later, later, NULL) != 0)
+        abort();
+    return 0;
 }
 
 static void disk_submit(struct hurdmm_store *store, void *hook)
@@ -401,6 +436,7 @@ static const struct hurdmm_store_ops ahead_ops = {
     .advise = disk_advise,
     .destroy = disk_destroy,
     .fill_start = disk_fill_start,
+    .write_start = disk_write_start,
     .submit = disk_submit,
 };
 

@@ -59,8 +59,9 @@ struct disk {
     unsigned ins, outs, syncs, unlocks, destroys; /* calls */
     unsigned evicted, discarded, advised;
     unsigned in_flight;
-    unsigned starts, submits; /* calls of fill_start and submit */
-    unsigned starts_max;      /* fill_start refuses above that; 0: never */
+    unsigned starts, submits; /* calls of fill_start and write_start, submit */
+    unsigned starts_max;      /* both refuse above that; 0: never */
+    unsigned write_starts;    /* writes that were begun and do not run yet */
     unsigned why_discarded;   /* requests that said so */
     unsigned asked, dropped;  /* blocks, of DISK_ASKED */
     unsigned failures;        /* scripted ones that happened */

@@ -223,6 +223,115 @@ START_TEST(a_store_that_ends_waits_for_what_it_began)
 }
 END_TEST
 
+static void dirty_pages(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        world_put(&world, address(i * 3), (uint8_t)(i + 1));
+}
+
+static int flush(void)
+{
+    return hurdmm_store_flush(disk->store, 0, HURDMM_WHOLE, HURDMM_WAIT);
+}
+
+static void run_flush(void *result)
+{
+    *(int *)result = flush();
+}
+
+static void expect_written(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        ck_assert_uint_eq(disk->bytes[i * 3 * world.page], i + 1);
+}
+
+START_TEST(a_flush_has_many_writes_under_way)
+{
+    int result = -1;
+    dirty_pages(6);
+    disk->hold_out = true;
+    world_spawn(&world, run_flush, &result);
+    hurdmm_sim_sleep(world.port, 1000000);
+    ck_assert_uint_eq(disk->in_flight, 6);
+    ck_assert_int_eq(result, -1);
+    disk->hold_out = false;
+    world_run(&world);
+    ck_assert_int_eq(result, 0);
+    expect_written(6);
+    ck_assert_uint_eq(disk->outs, 6);
+}
+END_TEST
+
+START_TEST(writes_under_way_are_few)
+{
+    int result = -1;
+    dirty_pages(15);
+    disk->hold_out = true;
+    world_spawn(&world, run_flush, &result);
+    hurdmm_sim_sleep(world.port, 1000000);
+    ck_assert_uint_eq(disk->in_flight, 8);
+    disk->hold_out = false;
+    world_run(&world);
+    ck_assert_int_eq(result, 0);
+    expect_written(15);
+}
+END_TEST
+
+START_TEST(a_write_under_way_that_fails_is_reported)
+{
+    dirty_pages(6);
+    disk_fail(disk, DISK_OUT, 3, ENOSPC, false);
+    ck_assert_int_eq(flush(), ENOSPC);
+    ck_assert_uint_eq(disk->failures, 1);
+    unsigned dirty = 0;
+    for (unsigned i = 0; i < 6; i++)
+        dirty +=
+            (world_state(disk, i * 3 * world.page) & HURDMM_STATE_DIRTY) != 0;
+    ck_assert_uint_eq(dirty, 1);
+    ck_assert_int_eq(flush(), 0);
+    expect_written(6);
+}
+END_TEST
+
+START_TEST(a_page_written_to_meanwhile_stays_dirty)
+{
+    int result = -1;
+    dirty_pages(2);
+    disk->hold_out = true;
+    world_spawn(&world, run_flush, &result);
+    hurdmm_sim_sleep(world.port, 1000000);
+    world_put(&world, address(0), 99);
+    disk->hold_out = false;
+    world_run(&world);
+    ck_assert_int_eq(result, 0);
+    expect_written(2);
+    ck_assert_int_eq(flush(), 0);
+    ck_assert_uint_eq(disk->bytes[0], 99);
+}
+END_TEST
+
+START_TEST(a_write_that_cannot_begin_is_done_at_once)
+{
+    dirty_pages(4);
+    disk->starts_max = 1;
+    disk->delay = 3;
+    ck_assert_int_eq(flush(), 0);
+    expect_written(4);
+    ck_assert_uint_lt(disk->starts, 4);
+}
+END_TEST
+
+START_TEST(victims_are_written_together)
+{
+    for (unsigned i = 0; i < 3 * PAGES; i++)
+        world_put(&world, address(i * 5 % PAGES), (uint8_t)(i % PAGES));
+    ck_assert_int_eq(flush(), 0);
+    for (unsigned i = 2 * PAGES; i < 3 * PAGES; i++)
+        ck_assert_uint_eq(disk->bytes[i * 5 % PAGES * world.page], i % PAGES);
+    ck_assert_uint_gt(disk->starts, 0);
+}
+END_TEST
+
 START_TEST(lists_that_mean_nothing_begin_nothing)
 {
     uintptr_t list[2] = {1, at + PAGES * world.page};
@@ -252,6 +361,12 @@ static Suite *suite(void)
     tcase_add_test(t, scattered_reading_begins_nothing);
     tcase_add_test(t, a_region_may_go_while_its_pages_come);
     tcase_add_test(t, a_store_that_ends_waits_for_what_it_began);
+    tcase_add_test(t, a_flush_has_many_writes_under_way);
+    tcase_add_test(t, writes_under_way_are_few);
+    tcase_add_test(t, a_write_under_way_that_fails_is_reported);
+    tcase_add_test(t, a_page_written_to_meanwhile_stays_dirty);
+    tcase_add_test(t, a_write_that_cannot_begin_is_done_at_once);
+    tcase_add_test(t, victims_are_written_together);
     tcase_add_test(t, lists_that_mean_nothing_begin_nothing);
     suite_add_tcase(s, t);
     return s;

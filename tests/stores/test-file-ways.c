@@ -12,9 +12,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -317,8 +319,37 @@ START_TEST(a_full_disk_loses_nothing)
     atomic_store(&write_error, ENOSPC);
     int error = hurdmm_store_flush(store, 0, HURDMM_WHOLE, HURDMM_WAIT);
     atomic_store(&write_error, 0);
-    ck_assert_int_eq(error, ENOSPC);
+    /* A ring does not come by here, and writes. */
+    if (!(ways[_i] & ASYNC) || ways[_i] & HURDMM_FILE_NO_RING)
+        ck_assert_int_eq(error, ENOSPC);
     ck_assert_uint_eq(base[10 * page], 77);
+    ck_assert_int_eq(hurdmm_store_flush(store, 0, HURDMM_WHOLE, HURDMM_WAIT),
+                     0);
+    for (unsigned i = 0; i < 20; i++) {
+        ck_assert_int_eq(pread(fd, &byte, 1, (off_t)(i * page)), 1);
+        ck_assert_uint_eq(byte, 77);
+    }
+    end();
+}
+END_TEST
+
+/* The system's own answer, to rings too: a limit on how long files are. */
+START_TEST(a_file_that_is_too_long_to_write_loses_nothing)
+{
+    begin(ways[_i], PAGES * (size_t)sysconf(_SC_PAGESIZE), 8);
+    struct rlimit all, few = {10 * page, RLIM_INFINITY};
+    uint8_t *base = bind(PAGES * page, HURDMM_ADVICE_RANDOM), byte;
+
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &all), 0);
+    few.rlim_max = all.rlim_max;
+    for (unsigned i = 0; i < 20; i++)
+        base[i * page] = 77;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &few), 0);
+    int error = hurdmm_store_flush(store, 0, HURDMM_WHOLE, HURDMM_WAIT);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &all), 0);
+    ck_assert_int_eq(error, EFBIG);
+    ck_assert_uint_eq(base[15 * page], 77);
     ck_assert_int_eq(hurdmm_store_flush(store, 0, HURDMM_WHOLE, HURDMM_WAIT),
                      0);
     for (unsigned i = 0; i < 20; i++) {
@@ -615,6 +646,8 @@ int main(void)
     tcase_add_loop_test(tcase, straight_reading_is_read_ahead, 0, WAYS);
     tcase_add_loop_test(tcase, a_read_error_is_for_who_reads, 0, WAYS);
     tcase_add_loop_test(tcase, a_full_disk_loses_nothing, 0, WAYS);
+    tcase_add_loop_test(tcase, a_file_that_is_too_long_to_write_loses_nothing,
+                        0, WAYS);
     tcase_add_loop_test(tcase, a_file_that_shrinks_meanwhile_ends_where_it_ends,
                         0, WAYS);
     tcase_add_loop_test(tcase, a_last_page_that_is_cut_grows_whole, 0, WAYS);
