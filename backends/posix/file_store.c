@@ -360,7 +360,7 @@ int hurdmm_file_create_how(struct hurdmm *manager,
                            const struct hurdmm_file_options *options,
                            struct hurdmm_store **store)
 {
-    struct file_store *file;
+    struct file_store *file = NULL;
     int error = manager && store ? check_options(options) : EINVAL;
 
     if (error == 0)
