@@ -31,5 +31,11 @@ for machine in sim.inline sim.pager posix; do
     expect "faults among many regions, $machine" figure "regions.$machine"
 done
 expect 'sorting in little memory' figure sort.128K
+for figure in pair.1 pair.2 churn.1 common.1 memory; do
+    expect "an object of a slab store, $figure" figure "slab.$figure"
+done
+for kind in slab discardable; do
+    expect "a cache of objects, $kind" figure "cache.$kind"
+done
 [ "$failed" -eq 0 ] || cat "$out"
 finish
