@@ -5,6 +5,7 @@
  * It has 32 GiB, of which only what is looked at is ever computed, and no more
  * than 1 MiB is kept.  Build it with
  *     cc hello-pager.c $(pkg-config --cflags --libs hurdmm)
+ * and run it with the name of a port, if it shall not be the best there is.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -36,7 +37,7 @@ static void check(const char *what, int error)
     exit(2);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     struct hurdmm_options options = {.struct_size = sizeof options,
                                      .budget = 1 << 20};
@@ -47,7 +48,9 @@ int main(void)
     uint64_t sum = 0;
     uintptr_t address;
 
-    check("port", hurdmm_host_port_create(NULL, &options.port));
+    /* The best port there is, or the one that is asked for. */
+    check("port",
+          hurdmm_host_port_create(argc > 1 ? argv[1] : NULL, &options.port));
     check("manager", hurdmm_create(&options, &manager));
     bind.space = hurdmm_space_own(manager);
     bind.length = (size_t)(SIDE * SIDE * sizeof(uint64_t));

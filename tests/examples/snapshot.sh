@@ -5,17 +5,21 @@ name=snapshot
 . "$top_srcdir/tests/support/report.sh"
 
 program=$top_builddir/examples/live-snapshot
-seconds=$(( ${HMM_TEST_PERCENT:-100} / 50 ))
+seconds=$(( (${HMM_TEST_PERCENT:-100} + 40) / 50 ))
 
-expect 'bank of 4 MiB, three writers' timeout 120 "$program" --size 4M \
-    --seconds "$seconds" --port posix --output "$work/file" > "$work/out"
-expect 'there were snapshots' grep -q '^[1-9][0-9]* snapshots of 4 MiB' \
-    "$work/out"
-expect 'writers wrote meanwhile' grep -q 'during [1-9][0-9]* transfers' \
-    "$work/out"
-expect 'the file has the size' test "$(wc -c < "$work/file")" -eq 4194304
-expect 'one writer, the smallest bank' timeout 120 "$program" --size 64K \
-    --seconds 0 --threads 1 --port posix --output "$work/file"
+for port in $(host_ports "$top_builddir/examples/hello-pager"); do
+    expect "bank of 4 MiB, three writers, $port" timeout 120 "$program" \
+        --size 4M --seconds "$seconds" --port $port --output "$work/file" \
+        > "$work/out"
+    expect "there were snapshots, $port" \
+        grep -q '^[1-9][0-9]* snapshots of 4 MiB' "$work/out"
+    expect "writers wrote meanwhile, $port" \
+        grep -q 'during [1-9][0-9]* transfers' "$work/out"
+    expect "the file has the size, $port" \
+        test "$(wc -c < "$work/file")" -eq 4194304
+    expect "one writer, the smallest bank, $port" timeout 120 "$program" \
+        --size 64K --seconds 0 --threads 1 --port $port --output "$work/file"
+done
 "$program" --size 4M --seconds 0 --port none --output "$work/file" \
     2> "$work/log"
 expect 'a port that there is not' test $? -eq 2

@@ -30,9 +30,10 @@ random()
 sorts()
 {
     LC_ALL=C sort in > expected &&
-        timeout 60 "$program" --memory "$1" in out 2> log &&
+        timeout 60 "$program" --memory "$1" $port in out 2> log &&
         cmp expected out
 }
+port=
 
 # all_budgets WHAT: the file `in' is sorted in budgets small and large.
 all_budgets()
@@ -85,6 +86,11 @@ expect 'the summary names faults, evictions, write-backs and frames' \
 expect 'memory stays in the budget' \
     sh -c 'peak=$(sed -n "s/.*peak \([0-9]*\) frames of \([0-9]*\).*/\1 \2/p" log)
         set -- $peak; [ $(($1 * $2)) -le 1048576 ]'
+for name_of in $(host_ports "$top_builddir/examples/hello-pager"); do
+    port="--port $name_of"
+    expect "8 MiB in 1 MiB on $name_of" sorts 1M
+done
+port=
 expect 'no progress is shown where nobody looks' \
     sh -c '! grep -q "%" log'
 

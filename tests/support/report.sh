@@ -38,6 +38,17 @@ expect()
     fi
 }
 
+# host_ports PROGRAM: the ports that programs can have here; PROGRAM tries.
+host_ports()
+{
+    echo posix
+    if "$1" linux > "$work/ports" 2>&1; then
+        echo linux
+    elif ! grep -q 'No such\|not supported' "$work/ports"; then
+        echo linux # it must be seen failing
+    fi
+}
+
 finish()
 {
     echo "$name: $passed passed, $failed failed, $skipped skipped"
