@@ -23,7 +23,11 @@ int hurdmm_container_destroy(struct hurdmm_container *container);
 /* Gives the page-aligned range frames of its own, zeroed.  Stops at the first
  * page that has one (EEXIST) or when memory ends (ENOMEM); with
  * HURDMM_ALL_OR_NONE it then changes nothing.  *done (bytes) is always written;
- * the error is for the first byte not done.  EINVAL, ESTALE.  Class: store. */
+ * the error is for the first byte not done.  EINVAL, ESTALE.  Class: store.
+ *
+ * Where the port has larger pages (hurdmm_port_info.page_sizes), what the range
+ * has of them, whole and aligned by offset, gets frames that can be shown as one
+ * such page, as long as there are some; regions are placed so that they can be. */
 #define HURDMM_ALL_OR_NONE 1u
 int hurdmm_container_allocate(struct hurdmm_container *container,
                               uint64_t offset, uint64_t length, unsigned flags,

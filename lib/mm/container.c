@@ -99,9 +99,9 @@ int hurdmm_container_destroy(struct hurdmm_container *handle)
     return err;
 }
 
-/* How many pages from `page` on are free, at most `count`. */
+/* How many pages from `page` on are free, at most `count` and what a run has. */
 static uint32_t room_at(const struct hurdmm_store *container, uint64_t page,
-                        uint64_t count)
+                        uint64_t count, uint64_t most)
 {
     const struct hmm_bond *bond =
         hmm_bond_in(&container->cache, page, page + (count - 1));
@@ -111,7 +111,44 @@ static uint32_t room_at(const struct hurdmm_store *container, uint64_t page,
         count = bond->by_target.first > page ? bond->by_target.first - page : 0;
     if (hmm_index_next(&container->cache.index, page, &found))
         count = hmm_min(count, found - page);
-    return (uint32_t)hmm_min(count, HMM_RUN_MAX);
+    return (uint32_t)hmm_min(count, most);
+}
+
+/* How many of `count` pages come before the first that can begin a large page of
+ * the allocation's `rest`: they do not run on into it. */
+static uint32_t before_large(const struct hurdmm *manager, uint64_t page,
+                             uint32_t count, uint64_t rest)
+{
+    unsigned shift = manager->physmem.page_shift;
+    uint64_t sizes = manager->info.page_sizes >> shift & ~UINT64_C(1);
+
+    for (; sizes != 0; sizes &= sizes - 1) {
+        uint64_t size = sizes & -sizes;
+        uint64_t before = -page & (size - 1);
+
+        if (before > 0 && before < count && rest - before >= size)
+            count = (uint32_t)before;
+    }
+    return count;
+}
+
+/* A large page's frames for the next pages, if they may be one and there are such
+ * frames: ENOENT else, and ordinary ones will do. */
+static int take_large(struct hurdmm_store *container, uint64_t page,
+                      uint64_t count, uint32_t *first, uint32_t *got)
+{
+    struct hurdmm *manager = container->manager;
+    unsigned shift = manager->physmem.page_shift;
+    size_t size = hmm_large_page(manager, page << shift, count << shift);
+    struct hmm_constraint aligned = {.alignment = size};
+
+    *got = (uint32_t)(size >> shift);
+    if (*got == 1 || room_at(container, page, count, *got) < *got ||
+        hmm_account_admit(container, *got))
+        return ENOENT;
+    return hmm_frames_take_run(&manager->physmem, *got, &aligned, first)
+               ? ENOENT
+               : 0;
 }
 
 /* Zeroes frames and gives them to pages.  On an error none are given. */
@@ -168,13 +205,19 @@ static int allocate_some(struct hurdmm_store *container, uint64_t page,
 {
     struct hurdmm *manager = container->manager;
     bool whole = asked->flags & HURDMM_CONTIGUOUS;
-    uint32_t want = room_at(container, page, count), first;
+    uint32_t want, first;
     const uint64_t *before =
         page ? hmm_container_slot(&container->cache, page - 1) : NULL;
     uint32_t hint = before ? HMM_SLOT_FRAME(*before) + 1 : HURDMM_FRAME_NONE;
 
+    if (!whole && !asked->constraint &&
+        !take_large(container, page, count, &first, got))
+        return give(container, page, first, *got);
+    want = room_at(container, page, count, HMM_RUN_MAX);
     if (want == 0)
         return EEXIST;
+    if (!whole && !asked->constraint)
+        want = before_large(manager, page, want, count);
     int err = hmm_account_admit(container, whole ? count : want);
     if (err && want > 1 && !whole) {
         want = 1;

@@ -362,6 +362,23 @@ static inline size_t hmm_page_bytes(const struct hurdmm *manager)
     return (size_t)1 << manager->physmem.page_shift;
 }
 
+/* The largest of the port's page sizes that divides `at`, as bytes, and is not
+ * above `length`; the page itself if no other does. */
+static inline size_t hmm_large_page(const struct hurdmm *manager, uint64_t at,
+                                    uint64_t length)
+{
+    uint64_t sizes = manager->info.page_sizes & ((at & -at) * 2 - 1);
+    size_t size = hmm_page_bytes(manager);
+
+    for (; sizes != 0; sizes &= sizes - 1) {
+        uint64_t lowest = sizes & -sizes;
+
+        if (lowest > size && lowest <= length)
+            size = (size_t)lowest;
+    }
+    return size;
+}
+
 /* Pages that the store has, the last one perhaps in part. */
 static inline uint64_t hmm_store_pages(const struct hurdmm_store *store)
 {
@@ -535,8 +552,10 @@ uint64_t hmm_region_page(const struct hmm_region *region, uintptr_t address);
 /* Takes rights back from about so many pages, which stay in memory, for the port
  * to have mappings again.  Whether it took any. */
 bool hmm_space_make_room(struct hurdmm_space *space, uint32_t pages);
+/* Finds or makes room for a region; where any address will do, a multiple of
+ * `align`, a power of two that is not above `length`. */
 int hmm_space_room(struct hurdmm_space *space, uintptr_t address, size_t length,
-                   unsigned flags, uintptr_t *found);
+                   size_t align, unsigned flags, uintptr_t *found);
 void hmm_space_shrink(struct hurdmm_space *space, uintptr_t address,
                       size_t length);
 void hmm_space_unbind_all(struct hurdmm_space *space);

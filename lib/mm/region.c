@@ -186,8 +186,10 @@ static int bind_region(struct hurdmm *manager,
                   ? EEXIST
                   : 0;
     else
-        err = hmm_space_room(space, hint, bind->length, way_of(manager, bind),
-                             &hint);
+        err =
+            hmm_space_room(space, hint, bind->length,
+                           hmm_large_page(manager, bind->offset, bind->length),
+                           way_of(manager, bind), &hint);
     if (err) {
         hmm_slab_free(&manager->region_slab, region);
         return err;

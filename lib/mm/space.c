@@ -151,7 +151,7 @@ static int room_exact(struct hurdmm_space *space, uintptr_t address,
 }
 
 static bool room_in_arenas(struct hurdmm_space *space, size_t length,
-                           bool in_place, uintptr_t *found)
+                           size_t align, bool in_place, uintptr_t *found)
 {
     struct hmm_span *span = hmm_span_lowest(&space->arenas);
     uint64_t first;
@@ -161,7 +161,7 @@ static bool room_in_arenas(struct hurdmm_space *space, size_t length,
             in_place_of(span) != in_place)
             continue;
         if (hmm_span_find_gap(&space->regions, span->first, span->last, length,
-                              hmm_page_bytes(space->manager), &first)) {
+                              align, &first)) {
             *found = (uintptr_t)first;
             return true;
         }
@@ -185,9 +185,12 @@ static int room_new(struct hurdmm_space *space, size_t length, bool in_place)
 }
 
 int hmm_space_room(struct hurdmm_space *space, uintptr_t address, size_t length,
-                   unsigned flags, uintptr_t *found)
+                   size_t align, unsigned flags, uintptr_t *found)
 {
     bool in_place = flags & HURDMM_BIND_INLINE;
+    size_t slack = align - hmm_page_bytes(space->manager);
+
+    hmm_assert(hmm_is_pow2(align) && align <= length);
 
     if (flags & HURDMM_BIND_EXACT || address) {
         int err = room_exact(space, address, length, in_place);
@@ -199,9 +202,11 @@ int hmm_space_room(struct hurdmm_space *space, uintptr_t address, size_t length,
     /* A new arena may lie over a reserved region and have less room than it
      * seems: ask for another then. */
     for (int tries = 0; tries < 8; tries++) {
-        if (room_in_arenas(space, length, in_place, found))
+        if (room_in_arenas(space, length, align, in_place, found))
             return 0;
-        int err = room_new(space, length, in_place);
+        int err = length <= SIZE_MAX - slack
+                      ? room_new(space, length + slack, in_place)
+                      : ENOMEM;
         if (err)
             return err;
     }
