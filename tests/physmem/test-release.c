@@ -246,73 +246,166 @@ CASE(d11_zones_span_holes_and_partial_entries,
      {R({1, 2}, {5, 2}), Z({0, 8}), .who = SHARER},
      {R({1, 2}, {5, 2}), Z({1, 1}, {6, 1}, {0, 8}), .who = COPIER})
 
-/* D2: memory that is not there yet: pages that a store has not been asked for. */
+/* D2: memory that is not there yet: pages that a store has not been asked for.
+ * The store is the owner here, and cannot release. */
+static void refer_to_disk(struct disk *disk, enum way way)
+{
+    for (unsigned who = SHARER; who < ACTORS; who++) {
+        container[who] = rig_container(&world);
+        memset(text[who], '.', PAGES);
+        text[who][PAGES] = '\0';
+        if (way == (who == SHARER ? COPIED : SHARED))
+            continue;
+        rig_copied(&world, container[who], 0,
+                   hurdmm_store_container(disk->store), 0, PAGES,
+                   who == SHARER ? HURDMM_COPY_SHARED : 0);
+        memcpy(text[who], "abcdefgh", PAGES);
+    }
+}
+
+static void release_of(enum actor who, unsigned first, unsigned count)
+{
+    ck_assert_int_eq(rig_release(&world, container[who], first, count), 0);
+    memset(text[who] + first, '.', count);
+}
+
 START_TEST(d2_promised_pages_are_freed_unfetched)
 {
     struct disk *disk = rig_disk(&world, "abcdefgh", 0);
-    struct hurdmm_container *copy = rig_container(&world);
     static const struct zone zones[] = {{0, 2}, {6, 2}, {3, 2}};
-    rig_copied(&world, copy, 0, hurdmm_store_container(disk->store), 0, PAGES,
-               _i ? HURDMM_COPY_SHARED : 0);
-    for (unsigned i = 0; i < 3; i++)
-        ck_assert_int_eq(
-            rig_release(&world, copy, zones[i].first, zones[i].count), 0);
+    enum way way = (enum way)_i;
+    refer_to_disk(disk, way);
+    for (unsigned i = 0; i < 3; i++) {
+        for (unsigned who = SHARER; who < ACTORS; who++)
+            if (way != UNRELATED || i != who)
+                release_of((enum actor)who, zones[i].first, zones[i].count);
+    }
     ck_assert_uint_eq(disk->ins, 0);
-    rig_expect(&world, copy, "..c..f..");
-    ck_assert_int_eq(rig_release(&world, copy, 0, PAGES), 0);
-    rig_expect(&world, copy, "........");
+    ck_assert_uint_eq(world_stats(&world).frames_used, 0);
+    for (unsigned who = SHARER; who < ACTORS; who++)
+        rig_expect(&world, container[who], text[who]);
+    for (unsigned who = SHARER; who < ACTORS; who++) {
+        release_of((enum actor)who, 0, PAGES);
+        rig_expect(&world, container[who], "........");
+        ck_assert_int_eq(hurdmm_container_destroy(container[who]), 0);
+    }
     rig_expect_store(&world, disk->store, "abcdefgh");
-    ck_assert_int_eq(hurdmm_container_destroy(copy), 0);
 }
 END_TEST
 
-/* D10 */
+/* D10.  Everybody has mapped everything and written some of it; then the zone
+ * goes, through whatever shows it, and what others have stays where it is. */
 START_TEST(d10_mappings_go_through_every_container)
 {
-    struct hurdmm_container *owner = rig_filled(&world, "abcd");
-    struct hurdmm_container *sharer = rig_container(&world);
-    rig_copied(&world, sharer, 0, owner, 0, 4, HURDMM_COPY_SHARED);
-    uintptr_t mine = rig_bind(&world, owner, 4);
-    uintptr_t his = rig_bind(&world, sharer, 4);
-    for (unsigned i = 0; i < 4; i++) {
-        world_put(&world, mine + i * world.page, 'x');
-        world_expect(&world, his + i * world.page, 'x');
+    static const struct release_case cases[] = {
+        {.refs = {{0, 8}}, .zones = {{1, 2}}},
+        {.refs = {{0, 8}}, .zones = {{2, 4}}, .who = SHARER},
+        {.refs = {{0, 8}}, .zones = {{2, 4}}, .who = COPIER},
+        {.refs = {{2, 4}}, .zones = {{0, 8}}}};
+    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct release_case *c = &cases[i];
+        struct hurdmm_stats before = world_stats(&world);
+        uint8_t byte;
+        set_up(c, (enum way)_i);
+        map_all();
+        if (text[c->who][c->zones[0].first] != '.')
+            release_zones(c);
+        expect_all();
+        for (unsigned p = c->zones[0].first;
+             p < c->zones[0].first + c->zones[0].count; p++)
+            ck_assert_int_eq(
+                world_load(&world, at[c->who] + p * world.page, &byte), EFAULT);
+        for (unsigned who = 0; who < ACTORS; who++) {
+            for (unsigned p = 0; p < PAGES; p++)
+                if (text[who][p] == '.')
+                    ck_assert_int_eq(
+                        world_store(&world, at[who] + p * world.page, 1),
+                        EFAULT);
+        }
+        expect_all();
+        tear_down(&before);
     }
-    ck_assert_int_eq(rig_release(&world, owner, 1, 2), 0);
-    uint8_t byte;
-    ck_assert_int_eq(world_load(&world, mine + world.page, &byte), EFAULT);
-    ck_assert_int_eq(world_store(&world, mine + 2 * world.page, 1), EFAULT);
-    world_expect(&world, his + world.page, 'x');
-    world_put(&world, his + 2 * world.page, 'y');
-    world_expect(&world, his + 2 * world.page, 'y');
-    ck_assert_int_eq(rig_release(&world, sharer, 0, 4), 0);
-    ck_assert_int_eq(world_load(&world, his, &byte), EFAULT);
-    world_expect(&world, mine, 'x');
 }
 END_TEST
 
-/* D12 */
+/* D12.  A copy, one who really shares it, and one who is left of sharing more:
+ * whoever writes, the write is seen by whom it concerns. */
+struct breaking {
+    struct hurdmm_container *owner, *copy, *real, *unrelated;
+};
+
+static struct breaking before_a_break(void)
+{
+    struct breaking b = {rig_filled(&world, "abcd"), rig_container(&world),
+                         rig_container(&world), rig_container(&world)};
+    rig_copied(&world, b.copy, 0, b.owner, 0, 4, 0);
+    rig_copied(&world, b.real, 0, b.copy, 0, 2, HURDMM_COPY_SHARED);
+    rig_copied(&world, b.unrelated, 0, b.copy, 0, 4, HURDMM_COPY_SHARED);
+    ck_assert_int_eq(rig_release(&world, b.unrelated, 0, 2), 0);
+    return b;
+}
+
 START_TEST(d12_a_break_moves_only_real_sharers)
 {
-    struct hurdmm_container *owner = rig_filled(&world, "abcd");
-    struct hurdmm_container *copy = rig_container(&world);
-    struct hurdmm_container *real = rig_container(&world);
-    struct hurdmm_container *unrelated = rig_container(&world);
-    rig_copied(&world, copy, 0, owner, 0, 4, 0);
-    rig_copied(&world, real, 0, copy, 0, 2, HURDMM_COPY_SHARED);
-    rig_copied(&world, unrelated, 0, copy, 0, 4, HURDMM_COPY_SHARED);
-    ck_assert_int_eq(rig_release(&world, unrelated, 0, 2), 0);
-    rig_letter(&world, copy, 0, 'X');
-    rig_expect(&world, owner, "abcd");
-    rig_expect(&world, copy, "Xbcd");
-    rig_expect(&world, real, "Xb..");
-    rig_expect(&world, unrelated, "..cd");
-    rig_letter(&world, real, 1, 'Y');
-    rig_letter(&world, unrelated, 2, 'Z');
-    rig_expect(&world, copy, "XYZd");
-    rig_expect(&world, owner, "abcd");
-    rig_letter(&world, owner, 3, 'W');
-    rig_expect(&world, unrelated, "..Zd");
+    struct breaking b = before_a_break();
+    rig_letter(&world, b.copy, 0, 'X');
+    rig_expect(&world, b.owner, "abcd");
+    rig_expect(&world, b.copy, "Xbcd");
+    rig_expect(&world, b.real, "Xb..");
+    rig_expect(&world, b.unrelated, "..cd");
+    rig_letter(&world, b.real, 1, 'Y');
+    rig_letter(&world, b.unrelated, 2, 'Z');
+    rig_expect(&world, b.copy, "XYZd");
+    rig_expect(&world, b.owner, "abcd");
+    rig_letter(&world, b.owner, 3, 'W');
+    rig_expect(&world, b.unrelated, "..Zd");
+}
+END_TEST
+
+START_TEST(d12_a_break_by_any_of_them_is_seen_by_its_sharers)
+{
+    struct breaking b = before_a_break();
+    struct hurdmm_container *const who[] = {b.owner, b.copy, b.real,
+                                            b.unrelated};
+    static const char *const after[4][4] = {
+        {"XbcX", "abcd", "ab..", "..cd"},
+        {"abcd", "XbcX", "Xb..", "..cX"},
+        {"abcd", "Xbcd", "Xb..", "..cd"},
+        {"abcd", "abcX", "ab..", "..cX"},
+    };
+    uintptr_t address[4];
+    for (unsigned i = 0; i < 4; i++)
+        address[i] = rig_bind(&world, who[i], 4);
+    for (unsigned page = 0; page < 4; page += 3) {
+        for (unsigned i = 0; i < 4; i++) { /* all of it is lent */
+            uint8_t byte;
+            (void)world_load(&world, address[i] + page * world.page, &byte);
+        }
+        if (rig_picture(&world, who[_i], 4)[page] != '.')
+            for (unsigned k = 0; k < world.page; k++)
+                world_put(&world, address[_i] + page * world.page + k, 'X');
+    }
+    for (unsigned i = 0; i < 4; i++)
+        rig_expect(&world, who[i], after[_i][i]);
+    for (unsigned i = 0; i < 4; i++)
+        ck_assert_int_eq(hurdmm_unbind(world.space, address[i], 4 * world.page),
+                         0);
+}
+END_TEST
+
+/* Once the last sharer or copy has gone a write needs no frame. */
+START_TEST(d12_a_break_needs_no_frame_when_nobody_is_left)
+{
+    struct breaking b = before_a_break();
+    ck_assert_int_eq(hurdmm_container_destroy(b.owner), 0);
+    ck_assert_int_eq(hurdmm_container_destroy(b.real), 0);
+    ck_assert_int_eq(hurdmm_container_destroy(b.unrelated), 0);
+    uint64_t used = world_stats(&world).frames_used;
+    ck_assert_uint_eq(used, 4);
+    for (unsigned page = 0; page < 4; page++)
+        rig_letter(&world, b.copy, page, (char)('p' + page));
+    rig_expect(&world, b.copy, "pqrs");
+    ck_assert_uint_eq(world_stats(&world).frames_used, used);
 }
 END_TEST
 
@@ -526,10 +619,174 @@ START_TEST(a_release_without_memory_changes_nothing)
 }
 END_TEST
 
+/* MC2 */
+START_TEST(destroying_a_container_frees_all)
+{
+    struct hurdmm_container *c = rig_filled(&world, "abc.efgh");
+    struct hurdmm_container *t = rig_container(&world);
+    rig_copied(&world, t, 0, c, 0, 2, 0);
+    ck_assert_int_eq(hurdmm_container_destroy(c), 0);
+    ck_assert_uint_eq(world_stats(&world).frames_used, 2);
+    rig_expect(&world, t, "ab");
+    ck_assert_int_eq(hurdmm_container_destroy(t), 0);
+    ck_assert_uint_eq(world_stats(&world).frames_used, 0);
+    ck_assert_uint_eq(world_stats(&world).containers, 0);
+}
+END_TEST
+
+START_TEST(a_container_that_is_mapped_cannot_be_destroyed)
+{
+    struct hurdmm_container *c = rig_filled(&world, "ab");
+    uintptr_t address = rig_bind(&world, c, 2);
+    ck_assert_int_eq(hurdmm_container_destroy(c), EBUSY);
+    world_expect(&world, address + world.page, 'b');
+    ck_assert_int_eq(hurdmm_unbind(world.space, address, 2 * world.page), 0);
+    ck_assert_int_eq(hurdmm_container_destroy(c), 0);
+}
+END_TEST
+
+/* MC5 */
+START_TEST(a_mapping_has_the_rights_that_were_asked)
+{
+    struct hurdmm_container *c = rig_filled(&world, "ab");
+    struct hurdmm_bind_options bind = {.struct_size = sizeof bind,
+                                       .space = world.space,
+                                       .container = c,
+                                       .length = 2 * world.page,
+                                       .rights = HURDMM_READ,
+                                       .max_rights = HURDMM_READ};
+    uintptr_t address = 0;
+    ck_assert_int_eq(hurdmm_bind(&bind, &address), 0);
+    world_expect(&world, address, 'a');
+    ck_assert_int_eq(world_store(&world, address, 1), EACCES);
+    ck_assert_int_eq(hurdmm_protect(world.space, address, world.page,
+                                    HURDMM_READ | HURDMM_WRITE),
+                     EACCES);
+    bind.rights = bind.max_rights = HURDMM_NONE;
+    bind.max_rights = HURDMM_READ;
+    uintptr_t none = 0;
+    ck_assert_int_eq(hurdmm_bind(&bind, &none), 0);
+    uint8_t byte;
+    ck_assert_int_eq(world_load(&world, none, &byte), EACCES);
+    rig_expect(&world, c, "ab");
+}
+END_TEST
+
+START_TEST(a_short_mapping_says_how_short_and_why)
+{
+    struct hurdmm_container *c = rig_filled(&world, "abc.e");
+    uintptr_t address = rig_bind(&world, c, 5);
+    size_t done = 99;
+    ck_assert_int_eq(hurdmm_populate(world.space, address, 5 * world.page,
+                                     HURDMM_READ, &done),
+                     ENOENT);
+    ck_assert_uint_eq(done, 3 * world.page);
+    ck_assert_int_eq(hurdmm_populate(world.space, address + 3 * world.page,
+                                     world.page, HURDMM_READ, &done),
+                     ENOENT);
+    ck_assert_uint_eq(done, 0);
+    ck_assert_int_eq(hurdmm_populate(world.space, address + 4 * world.page,
+                                     world.page, HURDMM_WRITE, &done),
+                     0);
+    ck_assert_uint_eq(done, world.page);
+}
+END_TEST
+
+START_TEST(a_write_through_a_mapping_breaks_the_copy)
+{
+    struct hurdmm_container *c = rig_filled(&world, "abcd");
+    struct hurdmm_container *t = rig_container(&world);
+    rig_copied(&world, t, 0, c, 0, 4, 0);
+    uintptr_t mine = rig_bind(&world, c, 4), his = rig_bind(&world, t, 4);
+    uint64_t used = world_stats(&world).frames_used;
+    world_expect(&world, his + world.page, 'b');
+    ck_assert_uint_eq(world_stats(&world).frames_used, used);
+    world_put(&world, his + world.page, 'B');
+    ck_assert_uint_eq(world_stats(&world).frames_used, used + 1);
+    world_expect(&world, mine + world.page, 'b');
+    world_put(&world, mine + 2 * world.page, 'C');
+    world_expect(&world, his + 2 * world.page, 'c');
+    ck_assert_uint_eq(world_stats(&world).frames_used, used + 2);
+    /* Each has his own now. */
+    world_put(&world, mine + world.page, 'x');
+    world_put(&world, his + 2 * world.page, 'y');
+    ck_assert_uint_eq(world_stats(&world).frames_used, used + 2);
+}
+END_TEST
+
+/* MC8 */
+START_TEST(a_move_onto_itself_changes_nothing)
+{
+    struct hurdmm_container *c = rig_filled(&world, "abcd..");
+    unsigned done;
+    for (unsigned to = 0; to < 6; to++) {
+        unsigned flags = HURDMM_COPY_MOVE | HURDMM_COPY_SQUASH;
+        if (to >= 4)
+            continue;
+        ck_assert_int_eq(rig_copy(&world, c, to, c, 0, 4, flags, &done),
+                         EINVAL);
+        ck_assert_uint_eq(done, 0);
+        rig_expect(&world, c, "abcd..");
+    }
+    rig_copied(&world, c, 4, c, 0, 2, HURDMM_COPY_MOVE);
+    rig_expect(&world, c, "..cdab");
+}
+END_TEST
+
+/* MC10: neighbours in memory are lent in one call, until something splits
+ * them. */
+static uint64_t lends_for(uintptr_t address, unsigned pages)
+{
+    uint64_t before = world_stats(&world).lends;
+    for (unsigned i = 0; i < pages; i++) {
+        uint8_t byte;
+        ck_assert_int_eq(world_load(&world, address + i * world.page, &byte),
+                         0);
+    }
+    return world_stats(&world).lends - before;
+}
+
+/* Eight pages that are neighbours, and a copy of them. */
+static struct hurdmm_container *run_with_copy(struct hurdmm_container **copy)
+{
+    struct hurdmm_container *c = rig_container(&world);
+    uint64_t done;
+    ck_assert_int_eq(hurdmm_container_allocate_constrained(
+                         c, 0, 8 * world.page, HURDMM_CONTIGUOUS, NULL, &done),
+                     0);
+    *copy = rig_container(&world);
+    rig_copied(&world, *copy, 0, c, 0, 8, 0);
+    return c;
+}
+
+START_TEST(a_run_is_lent_at_once_until_it_is_split)
+{
+    const struct world_options options = {.frames = 128, .readahead_pages = 16};
+    struct hurdmm_container *copy;
+    world_end(&world);
+    world_begin(&world, &options);
+    /* A copy splits nothing. */
+    struct hurdmm_container *c = run_with_copy(&copy);
+    ck_assert_uint_eq(lends_for(rig_bind(&world, c, 8), 8), 1);
+    /* A break in the middle does: the copy keeps what was there. */
+    c = run_with_copy(&copy);
+    rig_letter(&world, c, 3, 'x');
+    rig_expect(&world, copy, "00000000");
+    ck_assert_uint_le(lends_for(rig_bind(&world, c, 8), 8), 3);
+    /* And so does a release. */
+    c = run_with_copy(&copy);
+    ck_assert_int_eq(rig_release(&world, c, 5, 1), 0);
+    uintptr_t at_c = rig_bind(&world, c, 8);
+    ck_assert_uint_eq(lends_for(at_c, 5), 1);
+    ck_assert_uint_eq(lends_for(at_c + 6 * world.page, 2), 1);
+}
+END_TEST
+
 static void add_cases(TCase *cases)
 {
     tcase_add_test(cases, d1_sole_user_frees_all_head_tail_or_middle);
-    tcase_add_loop_test(cases, d2_promised_pages_are_freed_unfetched, 0, 2);
+    tcase_add_loop_test(cases, d2_promised_pages_are_freed_unfetched, SHARED,
+                        MAPPED);
     tcase_add_loop_test(cases,
                         d3_reference_to_a_part_is_freed_all_head_tail_or_middle,
                         BOTH, WAYS);
@@ -541,10 +798,14 @@ static void add_cases(TCase *cases)
                         WAYS);
     tcase_add_loop_test(cases, d8_references_only_before_or_after_the_zone, 0,
                         WAYS);
-    tcase_add_test(cases, d10_mappings_go_through_every_container);
+    tcase_add_loop_test(cases, d10_mappings_go_through_every_container, SHARED,
+                        MAPPED);
     tcase_add_loop_test(cases, d11_zones_span_holes_and_partial_entries, BOTH,
                         WAYS);
     tcase_add_test(cases, d12_a_break_moves_only_real_sharers);
+    tcase_add_loop_test(
+        cases, d12_a_break_by_any_of_them_is_seen_by_its_sharers, 0, 4);
+    tcase_add_test(cases, d12_a_break_needs_no_frame_when_nobody_is_left);
 }
 
 int main(void)
@@ -568,6 +829,13 @@ int main(void)
     tcase_add_test(gaps, copies_need_page_aligned_ranges);
     tcase_add_test(gaps, a_stale_container_is_estale);
     tcase_add_test(gaps, a_release_without_memory_changes_nothing);
+    tcase_add_test(gaps, destroying_a_container_frees_all);
+    tcase_add_test(gaps, a_container_that_is_mapped_cannot_be_destroyed);
+    tcase_add_test(gaps, a_mapping_has_the_rights_that_were_asked);
+    tcase_add_test(gaps, a_short_mapping_says_how_short_and_why);
+    tcase_add_test(gaps, a_write_through_a_mapping_breaks_the_copy);
+    tcase_add_test(gaps, a_move_onto_itself_changes_nothing);
+    tcase_add_test(gaps, a_run_is_lent_at_once_until_it_is_split);
     suite_add_tcase(suite, cases);
     suite_add_tcase(suite, gaps);
     return run_suites("tests/physmem/test-release", &suite, 1);
