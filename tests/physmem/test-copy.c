@@ -478,6 +478,82 @@ START_TEST(a_promise_survives_a_write_back_of_its_source)
 }
 END_TEST
 
+/* A promise of a promise: a copy of a container that has copied a store. */
+static struct disk *promised_twice(struct hurdmm_container **middle,
+                                   struct hurdmm_container **copy)
+{
+    struct disk *disk = promised(middle, 0);
+    *copy = rig_container(&world);
+    rig_copied(&world, *copy, 0, *middle, 0, 4, 0);
+    ck_assert_uint_eq(disk->ins, 0);
+    return disk;
+}
+
+START_TEST(a_promise_survives_the_release_of_its_source)
+{
+    struct hurdmm_container *middle, *copy;
+    struct disk *disk = promised_twice(&middle, &copy);
+    ck_assert_int_eq(rig_release(&world, middle, 1, 2), 0);
+    ck_assert_uint_eq(disk->ins, 0);
+    rig_expect(&world, middle, "a..d");
+    rig_expect(&world, copy, "abcd");
+    rig_expect_store(&world, disk->store, "abcd");
+}
+END_TEST
+
+START_TEST(a_promise_survives_a_squash_of_its_source)
+{
+    struct hurdmm_container *middle, *copy, *other = rig_filled(&world, "xyz");
+    struct disk *disk = promised_twice(&middle, &copy);
+    rig_copied(&world, middle, 1, other, 0, 3,
+               _i ? HURDMM_COPY_SQUASH : HURDMM_COPY_SQUASH | HURDMM_COPY_MOVE);
+    ck_assert_uint_eq(disk->ins, 0);
+    rig_expect(&world, middle, "axyz");
+    rig_expect(&world, copy, "abcd");
+    rig_expect(&world, other, _i ? "xyz" : "...");
+    rig_expect_store(&world, disk->store, "abcd");
+}
+END_TEST
+
+START_TEST(a_promise_goes_where_its_source_moves)
+{
+    struct hurdmm_container *middle, *copy, *there = rig_container(&world);
+    struct disk *disk = promised_twice(&middle, &copy);
+    rig_copied(&world, there, 7, middle, 1, 2, HURDMM_COPY_MOVE);
+    ck_assert_uint_eq(disk->ins, 0);
+    rig_letter(&world, there, 8, 'X');
+    rig_expect(&world, there, ".......bX");
+    rig_expect(&world, middle, "a..d");
+    rig_expect(&world, copy, "abcd");
+    ck_assert_int_eq(hurdmm_container_destroy(there), 0);
+    rig_expect(&world, copy, "abcd");
+    rig_expect_store(&world, disk->store, "abcd");
+}
+END_TEST
+
+/* The source comes, goes by pressure, and comes again. */
+START_TEST(a_promise_survives_the_eviction_of_its_source)
+{
+    struct hurdmm_container *copy;
+    struct disk *disk = promised(&copy, 0);
+    struct disk *other = world_disk(&world, 200 * world.page, 0);
+    char byte;
+    size_t done;
+    if (_i)
+        rig_store_letter(&world, disk->store, 2, 'C');
+    else
+        rig_expect_store(&world, disk->store, "abcd");
+    for (unsigned round = 0; round < 3; round++)
+        for (unsigned i = 0; i < 200; i++)
+            ck_assert_int_eq(hurdmm_store_read(other->store, i * world.page,
+                                               &byte, 1, &done),
+                             0);
+    ck_assert_uint_gt(world_stats(&world).evictions, 0);
+    rig_expect(&world, copy, "abcd");
+    rig_expect_store(&world, disk->store, _i ? "abCd" : "abcd");
+}
+END_TEST
+
 START_TEST(a_copy_whose_store_cannot_be_read_says_so)
 {
     struct hurdmm_container *copy;
@@ -1051,6 +1127,11 @@ static void add_promises(TCase *cases)
     tcase_add_loop_test(cases, a_promise_survives_the_destruction_of_its_source,
                         0, 2);
     tcase_add_test(cases, a_promise_survives_a_write_back_of_its_source);
+    tcase_add_test(cases, a_promise_survives_the_release_of_its_source);
+    tcase_add_loop_test(cases, a_promise_survives_a_squash_of_its_source, 0, 2);
+    tcase_add_test(cases, a_promise_goes_where_its_source_moves);
+    tcase_add_loop_test(cases, a_promise_survives_the_eviction_of_its_source, 0,
+                        2);
     tcase_add_test(cases, a_copy_whose_store_cannot_be_read_says_so);
     tcase_add_test(cases,
                    a_page_that_cannot_be_read_can_be_discarded_though_copied);
