@@ -37,5 +37,14 @@ done
 for kind in slab discardable; do
     expect "a cache of objects, $kind" figure "cache.$kind"
 done
+case " $HMM_MODULES " in *' lz4 '*)
+    expect 'pages out of memory, compressed' figure compressed.out
+    expect 'and in again' figure compressed.in
+    ;;
+esac
+case " $HMM_MODULES " in *' zstd '*)
+    expect 'random reads of a compressed file' figure zstd.first1000
+    ;;
+esac
 [ "$failed" -eq 0 ] || cat "$out"
 finish

@@ -194,9 +194,13 @@ START_TEST(a_long_read_is_many_commands_at_once)
     ck_assert_uint_eq(stats_of().in_flight_max, 12);
     ck_assert_uint_eq(stats_of().commands, 16);
     /* The pattern is each word's own offset, big-endian. */
-    for (size_t i = 0; i < 4 * MIB; i += 40960)
-        ck_assert_uint_eq(
-            (size_t)back[i + 5] << 16 | back[i + 6] << 8 | back[i + 7], i);
+    for (size_t i = 0; i < 4 * MIB; i += 40960) {
+        size_t found = 0;
+
+        for (unsigned j = 0; j < 8; j++)
+            found = found << 8 | back[i + j];
+        ck_assert_uint_eq(found, i);
+    }
 }
 END_TEST
 
@@ -800,7 +804,7 @@ START_TEST(a_kill_loses_nothing_that_was_synced)
         synced = version;
     ck_assert_int_eq(waitpid(writer, &status, 0), writer);
     /* A writer whose server is gone ends by an error or by a signal. */
-    ck_assert(WIFSIGNALED(status) || (_i % 2 != 0 && WEXITSTATUS(status) == 1));
+    ck_assert(WIFSIGNALED(status) || (_i % 2 != 0 && WEXITSTATUS(status) != 0));
     close(pipes[0]);
     server_kill(&server);
     expect_versions(synced);
