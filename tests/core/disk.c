@@ -106,6 +106,83 @@ static int read_part(struct disk *disk, uint64_t offset, size_t length,
     return error;
 }
 
+/* ---- Shadows -------------------------------------------------------------- */
+
+const struct disk_shadow *disk_shadow;
+
+static void set_known(struct disk *disk, uint64_t offset, uint64_t length,
+                      bool known)
+{
+    for (uint64_t p = offset / disk->page;
+         p * disk->page < offset + length && p < DISK_PAGES_MAX; p++)
+        disk->known[p] = known;
+}
+
+void disk_changed(struct disk *disk, uint64_t offset, uint64_t length)
+{
+    set_known(disk, offset, length, false);
+}
+
+/* The shadow is given what was written.  What it could not take for want of
+ * memory it need not have. */
+static void shadow_out(struct disk *disk, uint64_t offset, const void *buffer,
+                       size_t length)
+{
+    size_t done = length;
+    if (disk->shadow == NULL || length == 0)
+        return;
+    const struct hurdmm_store_ops *ops = hurdmm_store_operations(disk->shadow);
+    set_known(disk, offset, length, false);
+    if (ops->page_out == NULL)
+        return;
+    int error = ops->page_out(disk->shadow, hurdmm_store_hook(disk->shadow),
+                              offset, buffer, length, &done);
+    if (error == 0 && done != length)
+        complain(disk, "the shadow wrote less without an error");
+    if (error == 0)
+        set_known(disk, offset, length, true);
+    else if (error != ENOMEM)
+        complain(disk, "the shadow does not take a page");
+}
+
+/* What the shadow has must be what the disk has. */
+static void shadow_in(struct disk *disk, uint64_t offset, size_t length)
+{
+    size_t done = length;
+    uint8_t *bytes;
+    if (disk->shadow == NULL || length == 0 || (bytes = malloc(length)) == NULL)
+        return;
+    const struct hurdmm_store_ops *ops = hurdmm_store_operations(disk->shadow);
+    int error = ops->page_in(disk->shadow, hurdmm_store_hook(disk->shadow),
+                             offset, bytes, length, &done);
+    if (error != 0 && error != ENOMEM)
+        complain(disk, "the shadow cannot read a page");
+    for (size_t at = 0; at < length && error == 0; at += disk->page) {
+        size_t part = length - at < disk->page ? length - at : disk->page;
+        if (disk->known[(offset + at) / disk->page] &&
+            memcmp(bytes + at, disk->bytes + offset + at, part) != 0)
+            complain(disk, "the shadow has other bytes");
+    }
+    free(bytes);
+}
+
+static void shadow_open(struct disk *disk, struct hurdmm *manager)
+{
+    if (disk_shadow == NULL || !disk_shadow->make(disk, manager))
+        return;
+    set_known(disk, 0, disk->capacity, true);
+    /* One that cannot be written was made with them. */
+    if (hurdmm_store_operations(disk->shadow)->page_out == NULL)
+        return;
+    for (uint64_t at = 0; at < disk->capacity; at += disk->page)
+        shadow_out(disk, at, disk->bytes + at,
+                   disk->capacity - at < disk->page
+                       ? (size_t)(disk->capacity - at)
+                       : disk->page);
+}
+
+/* ---- Calls ---------------------------------------------------------------- */
+
 static int disk_in(struct hurdmm_store *store, void *hook, uint64_t offset,
                    void *buffer, size_t length, size_t *done)
 {
@@ -125,6 +202,7 @@ static int disk_in(struct hurdmm_store *store, void *hook, uint64_t offset,
     memcpy(buffer, disk->bytes + offset, part);
     set_failed(disk, offset, part, 0);
     disk->bytes_in += part;
+    shadow_in(disk, offset, part);
     set_busy(disk, DISK_IN, offset, length, false);
     *done = part;
     return error;
@@ -193,6 +271,7 @@ static int disk_out(struct hurdmm_store *store, void *hook, uint64_t offset,
     }
     memcpy(disk->bytes + offset, buffer, part);
     disk->bytes_out += part;
+    shadow_out(disk, offset, buffer, part);
     set_busy(disk, DISK_OUT, offset, length, false);
     *done = part;
     return error;
@@ -378,6 +457,9 @@ static void disk_destroy(void *hook)
     struct disk *disk = hook;
     disk->destroys++;
     disk->store = NULL;
+    if (disk->shadow != NULL)
+        disk_shadow->end(disk);
+    disk->shadow = NULL;
 }
 
 static const struct hurdmm_store_ops simple_ops = {
@@ -474,8 +556,12 @@ int disk_open(struct disk *disk, struct hurdmm *manager, uint64_t size,
         .flags = flags,
     };
     disk->block = block != 0 ? block : disk->page;
-    return hurdmm_store_create(manager, ops_for(disk->mode), &options,
-                               &disk->store);
+    int error = hurdmm_store_create(manager, ops_for(disk->mode), &options,
+                                    &disk->store);
+    /* After the disk's: a manager that ends all stores in turn ends it first. */
+    if (error == 0)
+        shadow_open(disk, manager);
+    return error;
 }
 
 void disk_fail(struct disk *disk, unsigned kinds, uint64_t nth, int error,

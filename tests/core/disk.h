@@ -78,7 +78,20 @@ struct disk {
     void (*before)(struct disk *disk, unsigned kind, uint64_t offset,
                    size_t length); /* in each call; may be NULL */
     void *before_hook;
+    struct hurdmm_store *shadow; /* NULL: none */
+    void *shadow_hook;           /* its maker's */
+    bool known[DISK_PAGES_MAX];  /* pages that the shadow must have */
 };
+
+/* Where a program has one, each disk gets a shadow: a store whose operations are
+ * given all that comes in and goes out, and must agree.  So a store that keeps
+ * its bytes in another way is run under the model. */
+struct disk_shadow {
+    /* Makes disk->shadow, of disk->capacity bytes; false: it could not. */
+    bool (*make)(struct disk *disk, struct hurdmm *manager);
+    void (*end)(struct disk *disk);
+};
+extern const struct disk_shadow *disk_shadow;
 
 /* Makes the disk, `bytes' being the caller's. */
 void disk_init(struct disk *disk, struct hurdmm_port *port, size_t page,
@@ -88,6 +101,9 @@ void disk_init(struct disk *disk, struct hurdmm_port *port, size_t page,
  * page).  disk->mode is to be set before. */
 int disk_open(struct disk *disk, struct hurdmm *manager, uint64_t size,
               size_t block, unsigned flags);
+
+/* The owner has changed bytes itself: the shadow need not know them. */
+void disk_changed(struct disk *disk, uint64_t offset, uint64_t length);
 
 /* Fails the nth call of `kinds' from now. */
 void disk_fail(struct disk *disk, unsigned kinds, uint64_t nth, int error,

@@ -1007,8 +1007,10 @@ static void do_resize(struct model *model, const struct model_op *op)
     hurdmm_sim_settle(model->port);
     unsigned calls = store->disk.outs + store->disk.ins;
     bool busy = store->disk.in_flight > 0;
-    if (size > old)
+    if (size > old) {
         memset(store->bytes + old, 0, (size_t)(size - old));
+        disk_changed(&store->disk, old, size - old);
+    }
     int result = hurdmm_store_resize(store->disk.store, size);
     model_say(model, "store %d from %#llx to %#llx: %d", index,
               (unsigned long long)old, (unsigned long long)size, result);
@@ -1031,6 +1033,7 @@ static void do_resize(struct model *model, const struct model_op *op)
     if (size < old) {
         memset(store->truth + size, 0, (size_t)(old - size));
         memset(store->bytes + size, 0, (size_t)(old - size));
+        disk_changed(&store->disk, size, old - size);
         store->untold_min = 0;
     }
 }
