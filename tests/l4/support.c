@@ -150,20 +150,23 @@ size_t test_scaled(size_t full)
 /* ---- A little of a C library ---- */
 
 static _Alignas(16) unsigned char heap[HEAP_SIZE];
-static size_t heap_used;
 
-/* Given back all at once, when the last piece is. */
-static size_t pieces;
+/* Pieces in use, and in the lower half the bytes: one word, because threads
+ * allocate too, and are preempted.  All is given back when the last piece is. */
+#define HEAP_PIECE (UINT64_C(1) << 32)
+static uint64_t heap_state;
 
 void *malloc(size_t size)
 {
     size_t whole = (size + 15) & ~(size_t)15;
-    if (whole > HEAP_SIZE - heap_used)
-        return NULL;
-    void *piece = &heap[heap_used];
-    heap_used += whole;
-    pieces++;
-    return piece;
+    uint64_t old;
+    do {
+        old = heap_state;
+        if (whole < size || whole > HEAP_SIZE - (uint32_t)old)
+            return NULL;
+    } while (!__sync_bool_compare_and_swap(&heap_state, old,
+                                           old + HEAP_PIECE + whole));
+    return &heap[(uint32_t)old];
 }
 
 void *calloc(size_t count, size_t size)
@@ -174,8 +177,14 @@ void *calloc(size_t count, size_t size)
 
 void free(void *piece)
 {
-    if (piece != NULL && --pieces == 0)
-        heap_used = 0;
+    uint64_t old, left;
+    if (piece == NULL)
+        return;
+    do {
+        old = heap_state;
+        left = old - HEAP_PIECE;
+    } while (!__sync_bool_compare_and_swap(&heap_state, old,
+                                           left < HEAP_PIECE ? 0 : left));
 }
 
 void abort(void)

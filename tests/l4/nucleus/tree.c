@@ -466,12 +466,12 @@ static void check_address(struct space *space, uint32_t address)
             stop("check: there is a node of %x, which is not mapped", address);
 }
 
-/* Sixty-four nodes, from where the last call left off. */
+/* A few nodes, from where the last call left off. */
 static void check_some_nodes(void)
 {
     static struct node *page;
     static unsigned at;
-    for (unsigned i = 0; i < 64; i++) {
+    for (unsigned i = 0; i < 24; i++) {
         if (++at >= NODES_A_PAGE || page == NULL) {
             page = page != NULL && page->next != NULL ? page->next : node_pages;
             at = 1;
@@ -486,12 +486,12 @@ static bool is_reserved(const struct space *space, uint32_t address)
     return space->ready ? space_reserved(space, address, PAGE) : false;
 }
 
-/* Sixty-four entries of a page table, from where the last call left off. */
+/* A few entries of page tables, from where the last call left off. */
 static void check_some_entries(void)
 {
     static unsigned which;
     static uint32_t at;
-    for (unsigned i = 0; i < 64; i++) {
+    for (unsigned i = 0; i < 24; i++) {
         struct space *space = &spaces[which];
         uint32_t *entry =
             space->used && at < USER_END ? page_entry(space, at, false) : NULL;
