@@ -107,10 +107,14 @@ static uint64_t cut_window(struct hmm_want *want, uint64_t first,
     return hmm_max(count / block * block, block);
 }
 
-/* A page that was absent in spite of a bond must not read through it now. */
-static uint64_t own_marker(const struct hurdmm_store *store, uint64_t page)
+/* What is to be known of a page that could not be filled: that it was absent in
+ * spite of a bond, through which it must not read now, and that it was
+ * discarded. */
+static uint64_t marker_again(const struct hurdmm_store *store, uint64_t page,
+                             bool discarded)
 {
-    return hmm_bond_at(&store->cache, page) ? HMM_OWN : 0;
+    return (hmm_bond_at(&store->cache, page) ? HMM_OWN : 0) |
+           (discarded ? HMM_DISCARDED : 0);
 }
 
 /* Marks [first, first + count) as filling with frames from `run` on.  A marker
@@ -145,7 +149,7 @@ static int mark(struct hurdmm_store *store, uint64_t first, uint32_t count,
         if (slot && (*slot & HMM_FILLING) && HMM_SLOT_FRAME(*slot) == run + i) {
             *slot &= ~HMM_FILLING;
             hmm_page_absent(store, first + i, slot,
-                            own_marker(store, first + i));
+                            marker_again(store, first + i, *discarded));
             manager->filling--;
         }
     }
@@ -303,10 +307,12 @@ static void end_page(struct hurdmm_request *request, uint32_t i, bool good,
     }
     manager->filling--;
     *slot &= ~HMM_FILLING;
-    hmm_page_absent(store, page, slot,
-                    sticky && i < request->wanted
-                        ? HMM_FAILED | (uint64_t)sticky << HMM_ERROR_SHIFT
-                        : own_marker(store, page));
+    hmm_page_absent(
+        store, page, slot,
+        sticky && i < request->wanted
+            ? HMM_FAILED | (uint64_t)sticky << HMM_ERROR_SHIFT
+            : marker_again(store, page,
+                           request->info.why == HURDMM_WHY_DISCARDED));
     hmm_frames_drop(&manager->physmem, frame, 1);
 }
 

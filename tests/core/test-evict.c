@@ -549,6 +549,24 @@ START_TEST(without_page_out_what_is_not_dropped_stays)
 }
 END_TEST
 
+START_TEST(that_a_page_was_discarded_outlives_a_fill_that_fails)
+{
+    struct disk *disk = world_disk_of(&world, 64 * world.page, 0,
+                                      HURDMM_STORE_DISCARDABLE, DISK_ASKED);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    uint8_t value;
+    for (unsigned i = 0; i < 64; i++)
+        world_put(&world, at + i * world.page, 1);
+    ck_assert_uint_eq(disk->why_discarded, 0);
+    ck_assert(!(world_state(disk, 0) & HURDMM_STATE_RESIDENT));
+    disk_fail(disk, DISK_IN, 1, ENOMEM, false);
+    ck_assert_int_eq(world_load(&world, at, &value), ENOMEM);
+    ck_assert_uint_eq(disk->why_discarded, 1);
+    world_expect(&world, at, world_byte(0));
+    ck_assert_uint_eq(disk->why_discarded, 2);
+}
+END_TEST
+
 static bool told_before[64];
 static bool mixed;
 
@@ -994,6 +1012,7 @@ static Suite *suite(void)
     tcase_add_loop_test(leave, without_page_out_what_is_not_dropped_stays, 0,
                         3);
     tcase_add_test(leave, a_simple_store_is_told_of_what_was_discarded);
+    tcase_add_test(leave, that_a_page_was_discarded_outlives_a_fill_that_fails);
     tcase_add_test(leave, a_page_touched_on_trial_stays);
     tcase_add_test(leave, mappings_that_run_out_are_survived);
     tcase_add_test(leave, dirty_pages_that_stay_throttle_nobody);
