@@ -104,6 +104,26 @@ static uint64_t alike(struct discardable *store, uint64_t first, uint64_t count)
     return run;
 }
 
+/* Pages that were written to before they vanished.  There need not be a note of
+ * them: who writes a whole page has it without its having been made. */
+static int discardable_refill(struct hurdmm_store *handle, void *hook,
+                              uint64_t offset, void *buffer, size_t length,
+                              size_t *done)
+{
+    struct discardable *store = hook;
+    uint64_t first = offset / store->block, count = blocks_in(store, length);
+    int error = prepare(store, first, count);
+
+    (void)handle;
+    if (error == 0)
+        error = store->fill(store->hook, offset, buffer, length, 1);
+    if (error != 0)
+        *done = 0;
+    else
+        note(store, first, count);
+    return error;
+}
+
 static int discardable_page_in(struct hurdmm_store *handle, void *hook,
                                uint64_t offset, void *buffer, size_t length,
                                size_t *done)
@@ -176,6 +196,7 @@ static const struct hurdmm_store_ops discardable_ops = {
     .page_in = discardable_page_in,
     .discarded = discardable_discarded,
     .destroy = discardable_destroy,
+    .refill = discardable_refill,
 };
 
 static int check_options(const struct hurdmm_discardable_options *options,

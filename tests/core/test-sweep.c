@@ -457,6 +457,133 @@ static void anonymous_and_swap(struct sweep *sweep)
     ck_assert_int_eq(hurdmm_swap_destroy(swap), 0);
 }
 
+#define OBJECTS 48u
+#define OBJECT 56u
+
+static int construct(void *hook, void *object, size_t size)
+{
+    struct sweep *sweep = hook;
+    uint8_t made = 0xc0;
+    (void)size;
+    return hurdmm_sim_write(sweep->world.port, NULL, (uintptr_t)object, &made,
+                            1);
+}
+
+static void use_objects(struct sweep *sweep, struct hurdmm_cache *cache)
+{
+    void *object[OBJECTS] = {NULL};
+    uint8_t seen[OBJECTS] = {0};
+    for (unsigned i = 0; i < 3 * OBJECTS; i++) {
+        unsigned n = i * 7 % OBJECTS;
+        uint8_t value = 0;
+        if (object[n] == NULL) {
+            if (GOOD(hurdmm_cache_alloc(cache, &object[n])) &&
+                good(sweep,
+                     world_load(&sweep->world, (uintptr_t)object[n], &value),
+                     "a load"))
+                ck_assert_uint_eq(value, 0xc0);
+        } else if (i % 5 == 0) {
+            if (GOOD(hurdmm_cache_free(cache, object[n])))
+                object[n] = NULL;
+            (void)GOOD(hurdmm_cache_reap(cache, NULL));
+            seen[n] = 0;
+        } else if (good(sweep,
+                        world_store(&sweep->world, (uintptr_t)object[n] + 9,
+                                    (uint8_t)(i + 1)),
+                        "a store")) {
+            seen[n] = (uint8_t)(i + 1);
+        }
+    }
+    for (unsigned i = 0; i < OBJECTS; i++) {
+        uint8_t value = 0;
+        if (object[i] != NULL && seen[i] != 0 &&
+            good(sweep,
+                 world_load(&sweep->world, (uintptr_t)object[i] + 9, &value),
+                 "a load"))
+            ck_assert_uint_eq(value, seen[i]);
+        if (object[i] != NULL)
+            ck_assert_int_eq(hurdmm_cache_free(cache, object[i]), 0);
+    }
+}
+
+static void objects_of_a_slab_store(struct sweep *sweep)
+{
+    static const struct hurdmm_block_ops ops = {.struct_size = sizeof ops,
+                                                .read = device_read,
+                                                .write = device_write,
+                                                .flush = device_flush};
+    struct hurdmm_block device = {
+        .ops = &ops, .size = sizeof device_bytes, .block_size = PAGE};
+    struct hurdmm_slab_options options = {.struct_size = sizeof options,
+                                          .manager = sweep->world.manager,
+                                          .size = 64 * PAGE,
+                                          .slab_size = 8 * PAGE};
+    struct hurdmm_cache_options kind = {.struct_size = sizeof kind,
+                                        .size = OBJECT,
+                                        .construct = construct,
+                                        .hook = sweep};
+    struct hurdmm_swap *swap = NULL;
+    struct hurdmm_slab *slab = NULL;
+    struct hurdmm_cache *cache = NULL;
+    device_sweep = sweep;
+    if (!GOOD(hurdmm_swap_create(sweep->world.manager, &device, &swap)))
+        return;
+    options.swap = swap;
+    bool made = GOOD(hurdmm_slab_create(&options, &slab));
+    bool cached = made && GOOD(hurdmm_cache_create(slab, &kind, &cache));
+    if (cached)
+        use_objects(sweep, cache);
+    sweep->disk->script.nth = 0;
+    hurdmm_sim_fail(sweep->world.port, 0, 0, 0, 0);
+    if (cached)
+        ck_assert_int_eq(hurdmm_cache_destroy(cache), 0);
+    if (made)
+        ck_assert_int_eq(hurdmm_slab_destroy(slab), 0);
+    ck_assert_int_eq(hurdmm_swap_destroy(swap), 0);
+}
+
+static int fill_again(void *hook, uint64_t offset, void *buffer, size_t length,
+                      int discarded)
+{
+    (void)hook, (void)discarded;
+    int error = device_fails(DISK_IN);
+    if (error == 0)
+        for (size_t i = 0; i < length; i++)
+            ((uint8_t *)buffer)[i] = world_byte(offset + i);
+    return error;
+}
+
+static void discardable_memory(struct sweep *sweep)
+{
+    struct hurdmm_discardable_options options = {
+        .struct_size = sizeof options,
+        .manager = sweep->world.manager,
+        .size = PAGES * PAGE,
+        .fill = fill_again,
+        .priority = 5,
+    };
+    struct hurdmm_store *store = NULL;
+    device_sweep = sweep;
+    if (!GOOD(hurdmm_discardable_create(&options, &store)))
+        return;
+    for (unsigned i = 0; i < 3 * PAGES; i++) {
+        uint64_t offset = i * 7 % PAGES * PAGE;
+        uint8_t made = world_byte(offset), mine = (uint8_t)~made, value = mine;
+        size_t done = 0;
+        if (i % 3 == 0) {
+            (void)GOOD(hurdmm_store_write(store, offset, &value, 1, &done));
+            continue;
+        }
+        if (GOOD(hurdmm_store_read(store, offset, &value, 1, &done)))
+            ck_assert(value == made || value == mine);
+        if (i % 10 == 9)
+            (void)GOOD(hurdmm_store_set_priority(store, offset, PAGE, -5));
+    }
+    (void)GOOD(hurdmm_store_discard(store, 0, HURDMM_WHOLE));
+    dirty_some(sweep);
+    (void)GOOD(hurdmm_store_destroy(store, 0));
+}
+
 static const struct scenario scenarios[] = {
     {"bind and populate", bind_and_populate, true},
     {"read over budget", read_over_budget, false},
@@ -476,6 +603,8 @@ static const struct scenario scenarios[] = {
     {"threads", threads_at_once, false},
     {"computed", computed_memory, false},
     {"anonymous and swap", anonymous_and_swap, false},
+    {"objects", objects_of_a_slab_store, false},
+    {"discardable", discardable_memory, false},
 };
 
 #define SCENARIOS (sizeof scenarios / sizeof scenarios[0])
