@@ -34,7 +34,7 @@ int hurdmm_swap_create(struct hurdmm *manager, struct hurdmm_block *block,
 struct hurdmm_swap_options {
     size_t struct_size;
     struct hurdmm_block *block;
-    /* hurdmm_checksum, hurdmm_checksum_xxhash, yours; NULL: no checksums. */
+    /* hurdmm_checksum, hurdmm_xxhash_checksum, yours; NULL: no checksums. */
     uint64_t (*checksum)(const void *bytes, size_t length);
     unsigned flags;
 };

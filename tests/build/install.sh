@@ -92,6 +92,8 @@ outside_with()
 }
 
 module lz4 compressed 'hurdmm_compressed_create(NULL, NULL, 0, 0, NULL)'
+module xxhash xxhash \
+    '(hurdmm_xxhash_checksum("a", 1) == hurdmm_xxhash_checksum("b", 1)) + 22'
 module zstd zstd 'hurdmm_zstd_create(NULL, 0, NULL, 0, NULL)'
 module nbd nbd 'hurdmm_nbd_create(NULL, NULL)'
 

@@ -31,6 +31,7 @@ only lib/block "^($free|lib/block/[^/]+)$"
 only modules/lz4 "^($free|string\.h|lz4\.h|modules/lz4/[^/]+)$"
 host='[a-z]+\.h|sys/[a-z]+\.h'
 only modules/zstd "^($host|hurdmm/[a-z]+\.h|modules/zstd/[^/]+)$"
+only modules/xxhash "^(xxhash\.h|hurdmm/xxhash\.h)$"
 only modules/nbd "^($host|hurdmm/[a-z]+\.h|modules/nbd/[^/]+)$"
 only examples '^([^/]+|(sys|hurdmm)/[a-z0-9_-]+)\.h$'
 

@@ -94,6 +94,7 @@ module()
     expect "the library needs nothing of $1" none_left "$work/needed"
 }
 module lz4 compressed ' LZ4_'
+module xxhash xxhash ' XXH'
 module zstd zstd ' ZSTD_'
 module nbd nbd ' nbd_'
 

@@ -21,4 +21,5 @@ module()
 module lz4 "$HMM_BUILT_LZ4"
 module zstd "$HMM_BUILT_ZSTD"
 module nbd "$HMM_BUILT_NBD"
+module xxhash "$HMM_BUILT_XXHASH"
 finish
