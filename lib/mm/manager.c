@@ -429,6 +429,15 @@ static struct hurdmm_store *unclaimed(struct hurdmm *manager)
     return NULL;
 }
 
+static void bury_containers(struct hurdmm *manager)
+{
+    struct hmm_list *link;
+
+    while ((link = hmm_list_first(&manager->containers)) != NULL)
+        hmm_bury(HMM_CONTAINER_OF(link, struct hurdmm_store, link));
+    hmm_reap(manager);
+}
+
 /* Takes everything away that a destroy with HURDMM_DETACH may take. */
 static int take_away(struct hurdmm *manager, unsigned flags)
 {
@@ -440,15 +449,18 @@ static int take_away(struct hurdmm *manager, unsigned flags)
     while (!err && !hmm_list_empty(&manager->stores)) {
         struct hurdmm_store *store = unclaimed(manager);
 
-        if (!store) { /* copies of who claims them may be the reason */
-            hmm_reap(manager);
+        if (!store) {
+            /* Who claims them was destroyed, and lives on for copies of it;
+             * with its end it may have ended them. */
+            bury_containers(manager);
+            if (hmm_list_empty(&manager->stores))
+                break;
             store = unclaimed(manager);
         }
         err = store ? hmm_store_destroy(store, flags) : EBUSY;
     }
-    while (!err && (link = hmm_list_first(&manager->containers)) != NULL)
-        hmm_bury(HMM_CONTAINER_OF(link, struct hurdmm_store, link));
-    hmm_reap(manager);
+    if (!err)
+        bury_containers(manager);
     return err;
 }
 
