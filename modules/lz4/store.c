@@ -5,8 +5,8 @@
  * A page goes where it costs least: nowhere, if it is one word over and over; in
  * the arena, if it shrinks by an eighth at least; else, and when the arena is
  * full, to the swap space, or, where there is none, to the arena as it is.  The
- * swap space is used through an anonymous store of our own, of which nothing but
- * the operations is needed: it never has a page in memory.
+ * swap space is used through an anonymous store that is claimed for us: so it
+ * never has a page in memory, and lives as long as we do.
  *
  * Words of the table, under `mutex':
  *     0               nothing: reads as zeros
@@ -31,6 +31,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include <hurdmm/claim.h>
 #include <hurdmm/compressed.h>
 #include <hurdmm/error.h>
 #include <hurdmm/manager.h>
@@ -46,6 +47,7 @@
 #define LOWER 3u
 #define FILL_SHIFT 32u
 #define DESKS 4u
+#define LOWER_SIZE ((uint64_t)1 << 62)
 
 /* What compressing needs. */
 struct desk {
@@ -58,8 +60,8 @@ struct desk {
 struct compressed {
     struct hurdmm *manager;
     size_t page_size;
-    struct hurdmm_store *lower; /* NULL: no swap space */
-    const struct hurdmm_store_ops *lower_ops;
+    struct hurdmm_swap *swap;
+    struct hurdmm_store *lower; /* in the swap space; NULL: there is none */
     int acceleration;
     struct desk desks[DESKS];
     uint32_t mutex;
@@ -151,11 +153,17 @@ static void set_word(struct compressed *at, uint64_t *place, uint64_t word)
     count_word(at, word, 1);
 }
 
-static void tell_lower(struct compressed *at, uint64_t page, uint64_t count)
+/* What lies past the end of the lower store is nowhere. */
+static void tell_lower(struct compressed *at, uint64_t first, uint64_t last)
 {
-    if (at->lower && at->lower_ops->discarded)
-        at->lower_ops->discarded(at->lower, hurdmm_store_hook(at->lower),
-                                 page * at->page_size, count * at->page_size);
+    uint64_t pages = LOWER_SIZE / at->page_size;
+
+    if (!at->lower || first >= pages)
+        return;
+    if (last >= pages)
+        last = pages - 1;
+    hurdmm_claimed_discarded(at->lower, first * at->page_size,
+                             (last - first + 1) * at->page_size);
 }
 
 /* ---- Out ------------------------------------------------------------------ */
@@ -184,17 +192,14 @@ struct row {
 static int write_waiting(struct compressed *at, struct row *row,
                          uint64_t *finished)
 {
-    size_t length = (size_t)row->waiting * at->page_size, done = length;
+    size_t length = (size_t)row->waiting * at->page_size, done = 0;
     uint64_t first = row->page - row->waiting;
     int error;
 
     if (row->waiting == 0)
         return 0;
-    error = at->lower_ops->page_out(at->lower, hurdmm_store_hook(at->lower),
-                                    first * at->page_size, row->bytes - length,
-                                    length, &done);
-    if (error != 0 && done == length)
-        done = 0;
+    error = hurdmm_claimed_page_out(at->lower, first * at->page_size,
+                                    row->bytes - length, length, &done);
     row->waiting = 0;
     lock(at);
     for (uint64_t i = 0; i < done / at->page_size; i++) {
@@ -259,7 +264,7 @@ static int keep_page(struct compressed *at, struct desk *desk, uint64_t page,
         at->stats.incompressible++;
     unlock(at);
     if (error == 0 && was_lower)
-        tell_lower(at, page, 1);
+        tell_lower(at, page, page);
     return error;
 }
 
@@ -401,19 +406,14 @@ static int expand(const struct compressed *at, uint64_t word,
 static int get_lower(struct compressed *at, uint64_t page, char *bytes,
                      uint64_t count, uint64_t *got)
 {
-    size_t length, done;
+    size_t done;
     int error;
 
     for (*got = 1; *got < count; ++*got)
         if ((look_up(at, page + *got, NULL, NULL) & KIND) != LOWER)
             break;
-    length = done = (size_t)*got * at->page_size;
-    error = at->lower_ops->page_in(at->lower, hurdmm_store_hook(at->lower),
-                                   page * at->page_size, bytes, length, &done);
-    if (error != 0 && done == length)
-        done = 0;
-    if (error == 0 && done < length)
-        error = EIO;
+    error = hurdmm_claimed_page_in(at->lower, page * at->page_size, bytes,
+                                   (size_t)*got * at->page_size, &done);
     *got = done / at->page_size;
     return error;
 }
@@ -473,21 +473,20 @@ static int compressed_unlock(struct hurdmm_store *store, void *hook,
                              uint64_t offset, size_t length)
 {
     struct compressed *at = hook;
+    uint64_t size = 0, used = 0;
     bool fits;
 
     (void)store;
+    (void)offset;
+    (void)length;
+    if (at->swap)
+        hurdmm_swap_usage(at->swap, &size, &used);
     lock(at);
-    fits = hmm_arena_fits(&at->arena, at->page_size);
-    at->stats.pages_refused += !fits && !at->lower;
+    fits = size - used >= at->page_size ||
+           hmm_arena_fits(&at->arena, at->page_size);
+    at->stats.pages_refused += !fits;
     unlock(at);
-    if (fits)
-        return 0;
-    if (!at->lower)
-        return ENOSPC;
-    return at->lower_ops->unlock
-               ? at->lower_ops->unlock(at->lower, hurdmm_store_hook(at->lower),
-                                       offset, length)
-               : 0;
+    return fits ? 0 : ENOSPC;
 }
 
 static void drop_page(void *hook, uint64_t page, uint64_t word)
@@ -510,7 +509,7 @@ static void compressed_discarded(struct hurdmm_store *store, void *hook,
     lock(at);
     hmm_table_clear(&at->table, first, last, drop_page, at);
     unlock(at);
-    tell_lower(at, first, last - first + 1);
+    tell_lower(at, first, last);
 }
 
 static void end_desks(struct compressed *at)
@@ -538,7 +537,7 @@ static void compressed_destroy(void *hook)
     hmm_arena_end(&at->arena);
     end_desks(at);
     hurdmm_deallocate(at->manager, at, sizeof *at);
-    if (lower)
+    if (lower && hurdmm_store_unclaim(lower) == 0)
         (void)hurdmm_store_destroy(lower, HURDMM_DROP);
 }
 
@@ -566,7 +565,26 @@ static int begin_desk(struct compressed *at, struct desk *desk)
     return error;
 }
 
-/* All but the stores; what was made is in *result also on error. */
+/* The store in the swap space, which is as long as ours may ever get. */
+static int begin_lower(struct compressed *at, struct hurdmm_swap *swap)
+{
+    struct hurdmm_store *lower;
+    int error =
+        hurdmm_anonymous_create(at->manager, swap, LOWER_SIZE, 0, &lower);
+
+    if (error != 0)
+        return error;
+    error = hurdmm_store_claim(lower, HURDMM_READ | HURDMM_WRITE);
+    if (error != 0) {
+        (void)hurdmm_store_destroy(lower, HURDMM_DROP);
+        return error;
+    }
+    at->swap = swap;
+    at->lower = lower;
+    return 0;
+}
+
+/* All but our store; what was made is in *result also on error. */
 static int begin(struct hurdmm *manager,
                  const struct hurdmm_compressed_options *options,
                  struct compressed **result)
@@ -585,22 +603,7 @@ static int begin(struct hurdmm *manager,
     error = hmm_arena_begin(&at->arena, manager, options->arena, at->page_size);
     for (unsigned i = 0; i < DESKS && error == 0; i++)
         error = begin_desk(at, &at->desks[i]);
-    return error;
-}
-
-/* The store in the swap space.  It is made after ours, so that a manager that
- * ends all its stores in turn ends ours first. */
-static int begin_lower(struct compressed *at, struct hurdmm_swap *swap,
-                       struct hurdmm_store *store)
-{
-    int error = hurdmm_anonymous_create(
-        at->manager, swap, hurdmm_store_size(store), 0, &at->lower);
-
-    if (error == 0)
-        at->lower_ops = hurdmm_store_operations(at->lower);
-    else
-        (void)hurdmm_store_destroy(store, HURDMM_DROP);
-    return error;
+    return error == 0 && options->swap ? begin_lower(at, options->swap) : error;
 }
 
 static int check_options(const struct hurdmm *manager,
@@ -630,7 +633,6 @@ int hurdmm_compressed_create(struct hurdmm *manager,
         .flags = flags | HURDMM_STORE_VOLATILE,
     };
     struct compressed *at = NULL;
-    struct hurdmm_store *new;
     int error = check_options(manager, given, flags);
 
     if (error != 0 || !store)
@@ -638,16 +640,10 @@ int hurdmm_compressed_create(struct hurdmm *manager,
     error = begin(manager, given, &at);
     if (error == 0) {
         options.hook = at;
-        error = hurdmm_store_create(manager, &compressed_ops, &options, &new);
+        error = hurdmm_store_create(manager, &compressed_ops, &options, store);
     }
-    if (error != 0) {
-        if (at)
-            compressed_destroy(at);
-        return error;
-    }
-    error = given->swap ? begin_lower(at, given->swap, new) : 0;
-    if (error == 0)
-        *store = new;
+    if (error != 0 && at)
+        compressed_destroy(at);
     return error;
 }
 

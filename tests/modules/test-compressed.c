@@ -401,6 +401,62 @@ START_TEST(when_all_is_full_the_writer_is_told)
 }
 END_TEST
 
+/* The swap space is shared with others, who may fill it. */
+START_TEST(a_full_swap_space_is_told_before_the_write)
+{
+    struct hurdmm_store *store = make(8 * PAGE, true, 300 * PAGE);
+    struct hurdmm_store *other = rig_anonymous(&rig, 512 * PAGE);
+    unsigned written = 0;
+
+    for (unsigned i = 0; i < 512; i++) {
+        ck_assert_int_eq(put_page(other, i, 1), 0);
+        if (i % 32 == 31)
+            page_out(other, i - 31, 32);
+    }
+    while (written < 300 && put(store, written, NOISE) == 0)
+        written++;
+    ck_assert_uint_lt(written, 100);
+    for (unsigned i = 0; i < written; i++)
+        expect(store, i, NOISE);
+    ck_assert_int_eq(hurdmm_store_destroy(other, 0), 0);
+    /* The first may tell of what the background met. */
+    (void)hurdmm_store_flush(store, 0, HURDMM_WHOLE, HURDMM_WAIT);
+    ck_assert_int_eq(put(store, 299, NOISE), 0);
+    page_out(store, 0, 300);
+    for (unsigned i = 0; i < written; i++)
+        expect(store, i, NOISE);
+    expect(store, 299, NOISE);
+}
+END_TEST
+
+/* A copy keeps a store alive that was destroyed; what it stands on stays too. */
+START_TEST(a_copy_outlives_the_store)
+{
+    struct hurdmm_store *store = make(8 * PAGE, true, 100 * PAGE);
+    struct hurdmm_container *copy;
+    uint8_t bytes[PAGE], wanted[PAGE];
+    uint64_t copied;
+    size_t done;
+
+    for (unsigned i = 0; i < 60; i++)
+        ck_assert_int_eq(put(store, i, NOISE), 0);
+    page_out(store, 0, 60);
+    ck_assert_int_eq(hurdmm_container_create(rig.manager, &copy), 0);
+    ck_assert_int_eq(hurdmm_container_copy(copy, 0,
+                                           hurdmm_store_container(store), 0,
+                                           60 * PAGE, 0, &copied),
+                     0);
+    ck_assert_int_eq(hurdmm_store_destroy(store, 0), 0);
+    for (unsigned i = 0; i < 20; i++) {
+        drill_fill(wanted, PAGE, i, NOISE);
+        ck_assert_int_eq(
+            hurdmm_container_read(copy, i * PAGE, bytes, PAGE, &done), 0);
+        ck_assert_mem_eq(bytes, wanted, PAGE);
+    }
+    /* rig_end ends the manager while it is so. */
+}
+END_TEST
+
 START_TEST(a_swap_space_that_fails_loses_nothing)
 {
     struct hurdmm_store *store = make(64 * PAGE, true, 100 * PAGE);
@@ -689,6 +745,8 @@ int main(void)
     tcase_add_test(c, discarded_pages_are_zeros_and_take_nothing);
     tcase_add_test(c, a_page_that_was_only_read_leaves_without_work);
     tcase_add_test(c, when_all_is_full_the_writer_is_told);
+    tcase_add_test(c, a_full_swap_space_is_told_before_the_write);
+    tcase_add_test(c, a_copy_outlives_the_store);
     tcase_add_test(c, a_swap_space_that_fails_loses_nothing);
     tcase_add_test(c, the_last_page_may_be_cut);
     tcase_add_test(c, a_store_that_grows_goes_on);
