@@ -256,6 +256,16 @@ static void make_stage(void)
     close_file(file);
 }
 
+/* ---- disk-cost ---- */
+
+static void make_cost(void)
+{
+    FILE *file = open_drive("disk-cost.disk", "wb");
+    put_pages(file, 256);
+    close_file(file);
+    attach(0, "disk-cost.disk");
+}
+
 static void check_nothing(void)
 {
 }
@@ -266,6 +276,7 @@ static const struct {
     void (*check)(void);
 } images[] = {
     {"bad-drives", make_bad_drives, check_bad_drives},
+    {"disk-cost", make_cost, check_nothing},
     {"disk-pager", make_pager, check_pager},
     {"stage", make_stage, check_nothing},
     {"two-tasks", make_tasks, check_tasks},
