@@ -199,6 +199,8 @@ static struct thread *best(void)
 struct thread *thread_choose(void)
 {
     struct thread *first = best();
+    if (first == NULL && options.check)
+        thread_check(); /* that nobody is ready */
     while (first == NULL) {
         current = NULL; /* a trap from here is none of a thread */
         __asm__ volatile("sti; hlt; cli" ::: "memory");
