@@ -54,6 +54,7 @@ uint64_t hmm_account_promised(const struct hurdmm *manager)
     struct hmm_list *link;
     uint64_t sum = 0;
 
+    hmm_assert(hmm_entered(manager));
     HMM_LIST_FOR_EACH(link, &manager->accounts)
     sum +=
         account_at(link) == manager->account ? 0 : account_at(link)->guaranteed;
@@ -117,6 +118,7 @@ int hmm_account_admit(struct hurdmm_store *store, uint64_t count)
     uint64_t used = own ? account->payer.wired : account->payer.used;
     uint64_t over = used + count;
 
+    hmm_assert(hmm_entered(store->manager));
     if (own && !store->container)
         return 0;
     if (over <= account->guaranteed)

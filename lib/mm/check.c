@@ -188,6 +188,7 @@ const char *hmm_check(struct hurdmm *manager)
     const char *what = check_slabs(manager);
     struct hmm_list *link;
 
+    hmm_assert(hmm_entered(manager));
     what = what ? what : check_list(manager, &manager->stores, &sums);
     what = what ? what : check_list(manager, &manager->containers, &sums);
     what = what ? what : check_list(manager, &manager->zombies, &sums);

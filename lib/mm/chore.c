@@ -20,6 +20,7 @@ static bool touches(const struct hmm_chore *chore, uint64_t first,
 bool hmm_chore_add(struct hurdmm *manager, enum hmm_chore_kind kind,
                    struct hurdmm_store *store, uint64_t first, uint64_t last)
 {
+    hmm_assert(hmm_entered(manager));
     for (unsigned i = 0; i < manager->chore_count; i++) {
         struct hmm_chore *chore = chore_at(manager, i);
 
@@ -46,6 +47,7 @@ void hmm_chore_forget(struct hurdmm_store *store)
 {
     struct hurdmm *manager = store->manager;
 
+    hmm_assert(hmm_entered(store->manager));
     for (unsigned i = 0; i < manager->chore_count; i++) {
         if (chore_at(manager, i)->store == store)
             chore_at(manager, i)->store = NULL;
@@ -55,6 +57,7 @@ void hmm_chore_forget(struct hurdmm_store *store)
 /* Errors stay with the store, for the next sync to report. */
 bool hmm_chore_run(struct hurdmm *manager)
 {
+    hmm_assert(hmm_entered(manager));
     if (manager->chore_count == 0)
         return false;
     struct hmm_chore chore = *chore_at(manager, 0);

@@ -40,6 +40,7 @@ struct hurdmm_store *hmm_container_make(struct hurdmm *manager)
 {
     struct hurdmm_store *container = hmm_slab_alloc(&manager->store_slab);
 
+    hmm_assert(hmm_entered(manager));
     if (!container)
         return NULL;
     memset(container, 0, sizeof *container);
@@ -60,6 +61,7 @@ struct hurdmm_store *hmm_container_make(struct hurdmm *manager)
 /* An empty one that nobody has seen. */
 void hmm_container_end(struct hurdmm_store *container)
 {
+    hmm_assert(hmm_entered(container->manager));
     hmm_list_remove(&container->link);
     container->magic = 0;
     hmm_slab_free(&container->manager->store_slab, container);

@@ -109,6 +109,7 @@ int hmm_materialize(struct hmm_want *want, struct hurdmm_store *store,
     uint64_t *slot;
     int err = hmm_obtain(&home, &slot);
 
+    hmm_assert(hmm_entered(store->manager));
     if (err)
         return err;
     hmm_assert(home.store != store || home.page != page);
@@ -163,6 +164,7 @@ int hmm_settle_page(struct hmm_want *want, struct hurdmm_store *store,
     struct hmm_place place;
     int err = 0;
 
+    hmm_assert(hmm_entered(store->manager));
     while (!err && store->cache.dependents.count > 0 &&
            hmm_unsettled(&store->cache, page, &place)) {
         struct hurdmm_store *target = hmm_store_of(place.container);
@@ -191,6 +193,7 @@ int hmm_settle_range(struct hurdmm_store *store, uint64_t first, uint64_t last)
     const struct hmm_bond *bond;
     int err = 0;
 
+    hmm_assert(hmm_entered(store->manager));
     store->users++;
     last = hmm_min(last, hmm_store_pages(store) - 1);
     while (!err && first <= last &&
@@ -257,6 +260,7 @@ int hmm_unbond(struct hurdmm_store *store, uint64_t first, uint64_t last)
 {
     struct hmm_batch batch;
 
+    hmm_assert(hmm_entered(store->manager));
     if (!hmm_bond_in(&store->cache, first, last))
         return 0;
     hmm_batch_begin(&batch, &store->manager->physmem, HURDMM_NONE);
@@ -451,6 +455,7 @@ void hmm_reap(struct hurdmm *manager)
 {
     struct hmm_list *link;
 
+    hmm_assert(hmm_entered(manager));
     while (manager->reap_due) {
         manager->reap_due = false;
         while (reap_one(manager))
@@ -469,6 +474,7 @@ void hmm_bury(struct hurdmm_store *store)
 {
     struct hurdmm *manager = store->manager;
 
+    hmm_assert(hmm_entered(store->manager));
     if (store->cache.dependents.count == 0 && may_end(store)) {
         hmm_unbond(store, 0, hmm_last_page(store));
         manager->reap_due = true;
@@ -487,6 +493,7 @@ int hmm_take_all(struct hurdmm_store *store, uint64_t first, uint64_t last)
     int err =
         hmm_take_back_range(&store->cache, first, last, HURDMM_NONE, true);
 
+    hmm_assert(hmm_entered(store->manager));
     hmm_batch_begin(&batch, &store->manager->physmem, HURDMM_NONE);
     if (!err)
         err = take_views(store, &batch, first, last);
@@ -575,6 +582,7 @@ int hmm_container_release(struct hurdmm_store *store, uint64_t first,
     struct hurdmm_store *zombie;
     int err = prepare_release(store, first, last, &needs, &zombie);
 
+    hmm_assert(hmm_entered(store->manager));
     if (!err)
         err = reserve(store->manager, &needs);
     if (!err)

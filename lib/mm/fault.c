@@ -188,6 +188,7 @@ static int obtain_lost(struct hmm_want *want, uint64_t slot)
 
 int hmm_obtain(struct hmm_want *want, uint64_t **result)
 {
+    hmm_assert(hmm_entered(want->store->manager));
     if (want->page >= hmm_store_pages(want->store))
         return ENXIO;
     int err = follow(want);
@@ -352,6 +353,7 @@ bool hmm_write_too(const struct hmm_want *want, uint64_t slot)
 {
     const struct hurdmm_store *store = want->store;
 
+    hmm_assert(hmm_entered(want->store->manager));
     if (!(slot & HMM_DIRTY) || slot & HMM_WRITING || want->read_only ||
         !(want->region->rights & HURDMM_WRITE))
         return false;
@@ -366,6 +368,7 @@ int hmm_lend_around(struct hmm_want *want, uint64_t *slot)
     bool write = want->access & HURDMM_WRITE || hmm_write_too(want, *slot);
     uint32_t done;
 
+    hmm_assert(hmm_entered(want->store->manager));
     /* Where a frame can be at one address only, it comes from the other. */
     if (!hmm_frames_stay(want->store->manager) && *slot & HMM_LENT &&
         want->store->flags & HURDMM_STORE_SHARED) {
@@ -436,6 +439,7 @@ int hmm_port_room(struct hmm_want *want)
         want->region ? want->region->space : store->manager->own;
     const uint64_t *slot = hmm_container_slot(&store->cache, want->page);
 
+    hmm_assert(hmm_entered(want->store->manager));
     if (want->refused++ >= REFUSALS_MAX)
         return ENOMEM;
     if (hmm_resident(slot))
@@ -494,6 +498,7 @@ static int answer(struct hurdmm *manager, const struct hurdmm_fault *fault,
 
 int hmm_fault_answer(struct hurdmm *manager, const struct hurdmm_fault *fault)
 {
+    hmm_assert(hmm_entered(manager));
     return answer(manager, fault, true);
 }
 
@@ -557,6 +562,7 @@ void hmm_ready_run(struct hurdmm *manager)
 {
     struct hmm_list *link;
 
+    hmm_assert(hmm_entered(manager));
     while ((link = hmm_list_first(&manager->ready)) != NULL) {
         struct hmm_waiter *waiter =
             HMM_CONTAINER_OF(link, struct hmm_waiter, link);

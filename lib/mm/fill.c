@@ -466,6 +466,7 @@ int hmm_fill(struct hmm_want *want)
     struct hurdmm_request *request = NULL;
     int err = may_fill(want);
 
+    hmm_assert(hmm_entered(want->store->manager));
     if (err)
         return err;
     cool_behind(want);
@@ -494,6 +495,7 @@ int hmm_fill_blank(struct hmm_want *want)
     void *bytes;
     int err = may_fill(want);
 
+    hmm_assert(hmm_entered(want->store->manager));
     if (!err)
         err = hmm_account_admit(store, 1);
     if (!err)
@@ -577,6 +579,7 @@ void hmm_prefetch(struct hurdmm_store *store, uint64_t first, uint64_t last)
     bool begun = false;
     uint32_t got;
 
+    hmm_assert(hmm_entered(store->manager));
     store->users++;
     for (; first <= last && room_ahead(store); first += hmm_max(got, 1)) {
         int err = fill_ahead(store, first, last - first + 1, &got);
@@ -664,6 +667,7 @@ void hmm_read_on(struct hmm_want *want)
     uint64_t count;
     uint32_t got;
 
+    hmm_assert(hmm_entered(want->store->manager));
     while ((count = next_window(want)) != 0) {
         struct hmm_region *region = want->region;
         void *token = region->space->token;

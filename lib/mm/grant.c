@@ -63,6 +63,7 @@ void hmm_grants_forget(struct hurdmm_store *container)
 {
     struct hmm_list *link;
 
+    hmm_assert(hmm_entered(container->manager));
     HMM_LIST_FOR_EACH(link, &container->manager->grants)
     {
         struct hurdmm_grant *grant =

@@ -241,6 +241,7 @@ static bool may_write(const struct hurdmm_store *store, unsigned how)
  * is memory. */
 bool hmm_may_launder(const struct hurdmm_store *store)
 {
+    hmm_assert(hmm_entered(store->manager));
     return may_write(store, 0) &&
            !(store->flags & (HURDMM_STORE_DISCARDABLE | HURDMM_STORE_VOLATILE));
 }
@@ -577,6 +578,7 @@ void hurdmm_writeback_complete(struct hurdmm_writeback *write, size_t done,
 void hmm_writes_wait(struct hurdmm *manager, struct hmm_writes *writes,
                      uint32_t most)
 {
+    hmm_assert(hmm_entered(manager));
     while (writes->running > most) {
         uint32_t ticket = hmm_event_ticket(&manager->progress);
 
@@ -653,6 +655,7 @@ int hmm_launder(struct hurdmm_store *store, uint64_t page, uint64_t first,
     uint64_t after = page + 1;
     int err = 0;
 
+    hmm_assert(hmm_entered(store->manager));
     hmm_assert(!writes || writes->running < HMM_WRITES_MAX);
     /* Volatile or discardable: there is nowhere to write to. */
     if (block_wanted(store, page / store->block_pages * store->block_pages,
@@ -694,6 +697,7 @@ int hmm_flush(struct hurdmm_store *store, uint64_t first, uint64_t last)
     uint64_t page, end;
     int error = 0;
 
+    hmm_assert(hmm_entered(store->manager));
     store->users++;
     while (first <= last && (store->dirty || store->writing)) {
         bool again = false;
@@ -724,6 +728,7 @@ int hmm_launder_any(struct hurdmm *manager)
 {
     const struct hmm_physmem *physmem = &manager->physmem;
 
+    hmm_assert(hmm_entered(manager));
     if (manager->to_write == 0)
         return ENOENT;
     for (uint32_t i = 0; i < physmem->frames; i++) {
@@ -809,6 +814,7 @@ int hmm_drop_range(struct hurdmm_store *store, uint64_t first, uint64_t last,
         take_droppable(store, first, last, dirty_too, block == 1, &pinned);
     uint64_t *slot;
 
+    hmm_assert(hmm_entered(store->manager));
     if (err && block > 1)
         return err; /* else those that were taken have no bytes */
     while (first <= last &&
@@ -830,6 +836,7 @@ uint32_t hmm_drop_block(struct hurdmm_store *store, uint64_t page)
     bool free = store->flags & HURDMM_STORE_DISCARDABLE, pinned = false;
     uint32_t freed = 0;
 
+    hmm_assert(hmm_entered(store->manager));
     if (!block_droppable(store, first, free, true) ||
         take_droppable(store, first, first + block - 1, free, false, &pinned) ||
         !block_droppable(store, first, free, false))
@@ -850,6 +857,7 @@ int hmm_drop_lost(struct hurdmm_store *store, uint64_t page)
     uint64_t block = store->block_pages, first = page / block * block;
     bool pinned = false;
 
+    hmm_assert(hmm_entered(store->manager));
     if (take_droppable(store, first, first + block - 1, true, false, &pinned) ||
         !block_droppable(store, first, true, false))
         return EFAULT;
@@ -869,6 +877,7 @@ void hmm_cool_range(struct hurdmm_store *store, uint64_t first, uint64_t last)
     struct hmm_index_cursor cursor;
     bool more = hmm_index_seek(&store->cache.index, &cursor, first);
 
+    hmm_assert(hmm_entered(store->manager));
     for (; more && cursor.key <= last; more = hmm_index_step(&cursor)) {
         if (*cursor.value & HMM_RANKED)
             manager->policy->cold(manager->policy_state,

@@ -351,6 +351,12 @@ void hmm_log(struct hurdmm *manager, const char *message);
 struct hmm_bounce *hmm_bounce_get(struct hurdmm *manager, uint32_t pages);
 void hmm_bounce_put(struct hurdmm *manager, struct hmm_bounce *bounce);
 
+/* Somebody has entered: what is called with the lock asserts it. */
+static inline bool hmm_entered(const struct hurdmm *manager)
+{
+    return hmm_lock_held(&manager->lock);
+}
+
 /* Is there one place for a frame's bytes, wherever it is lent? */
 static inline bool hmm_frames_stay(const struct hurdmm *manager)
 {

@@ -20,6 +20,7 @@ uint64_t *hmm_home_slot(struct hmm_want *want)
     struct hmm_place place = {.container = &want->store->cache,
                               .page = want->page};
 
+    hmm_assert(hmm_entered(want->store->manager));
     hmm_home(&place);
     want->store = hmm_store_of(place.container);
     want->page = place.page;
@@ -31,6 +32,7 @@ struct hurdmm_store *hmm_frame_store(struct hurdmm *manager, uint32_t frame)
 {
     struct hmm_container *container = manager->physmem.table[frame].container;
 
+    hmm_assert(hmm_entered(manager));
     return container ? hmm_store_of(container) : NULL;
 }
 
@@ -45,6 +47,7 @@ bool hmm_page_pinned(const struct hurdmm *manager, uint64_t slot)
 {
     uint32_t number = HMM_SLOT_FRAME(slot);
 
+    hmm_assert(hmm_entered(manager));
     if (number == HURDMM_FRAME_NONE)
         return false;
     const struct hmm_frame *frame = &manager->physmem.table[number];
@@ -71,6 +74,7 @@ int hmm_frame_bytes(struct hurdmm_store *store, uint64_t page, uint64_t slot,
         hmm_span_first_overlap(&store->cache.mappings, offset, offset);
     void *from;
 
+    hmm_assert(hmm_entered(store->manager));
     if (slot & HMM_GONE)
         return EFAULT;
     if (slot & HMM_LENT && !hmm_frames_stay(manager) &&
@@ -101,6 +105,7 @@ void hmm_page_rank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
 {
     struct hurdmm *manager = store->manager;
 
+    hmm_assert(hmm_entered(store->manager));
     hmm_assert(hmm_resident(slot) && !(*slot & HMM_RANKED));
     if (store->container) /* its pages never leave */
         return;
@@ -124,6 +129,7 @@ void hmm_page_unrank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
 {
     struct hurdmm *manager = store->manager;
 
+    hmm_assert(hmm_entered(store->manager));
     end_trial(manager, slot);
     if (!(*slot & HMM_RANKED))
         return;
@@ -140,6 +146,7 @@ void hmm_page_publish(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
 {
     struct hurdmm *manager = store->manager;
 
+    hmm_assert(hmm_entered(store->manager));
     if (*slot & HMM_FILLING)
         manager->filling--;
     *slot = HMM_SLOT_FRAME(*slot);
@@ -150,6 +157,7 @@ void hmm_page_publish(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
 
 void hmm_page_dirty(struct hurdmm_store *store, uint64_t *slot)
 {
+    hmm_assert(hmm_entered(store->manager));
     hmm_assert(hmm_resident(slot));
     if (*slot & HMM_DIRTY || store->container)
         return;
@@ -164,6 +172,7 @@ void hmm_page_clean(struct hurdmm_store *store, uint64_t *slot)
 {
     bool waits = *slot & HMM_DIRTY && !(*slot & HMM_WRITE_ERROR);
 
+    hmm_assert(hmm_entered(store->manager));
     if (waits && hmm_may_launder(store))
         store->manager->to_write--;
     *slot &= ~(HMM_WRITE_ERROR | HMM_ERROR_MASK);
@@ -179,6 +188,7 @@ void hmm_page_touched(struct hurdmm_store *store, uint64_t *slot)
 {
     struct hurdmm *manager = store->manager;
 
+    hmm_assert(hmm_entered(store->manager));
     if (*slot & HMM_ON_TRIAL)
         manager->stats.trials_saved++;
     end_trial(manager, slot);
@@ -189,6 +199,7 @@ void hmm_page_touched(struct hurdmm_store *store, uint64_t *slot)
 
 void hmm_page_used(const struct hmm_want *want, uint64_t *slot)
 {
+    hmm_assert(hmm_entered(want->store->manager));
     if ((want->filled || want->joined) && !(*slot & (HMM_ON_TRIAL | HMM_AHEAD)))
         return;
     hmm_page_touched(want->store, slot);
@@ -201,6 +212,7 @@ void hmm_page_drop(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     uint32_t frame = HMM_SLOT_FRAME(*slot);
     bool forget = (*slot & HMM_DIRTY) && evicted;
 
+    hmm_assert(hmm_entered(store->manager));
     hmm_assert(!(*slot & (HMM_FILLING | HMM_WRITING | HMM_LENT)));
     hmm_page_unrank(store, page, slot, evicted);
     hmm_page_clean(store, slot);
@@ -225,6 +237,7 @@ void hmm_page_drop(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
 void hmm_page_absent(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
                      uint64_t marker)
 {
+    hmm_assert(hmm_entered(store->manager));
     hmm_assert(!(*slot & HMM_LENT));
     if (!marker) {
         hmm_container_take(&store->cache, page);
@@ -242,6 +255,7 @@ int hmm_page_renew(struct hurdmm_store *store, uint64_t page, uint64_t *slot)
     bool ranked = *slot & HMM_RANKED;
     void *from, *to;
 
+    hmm_assert(hmm_entered(store->manager));
     hmm_assert(*slot & HMM_WRITING);
     int err =
         hmm_frames_take(&manager->physmem, 1, HURDMM_FRAME_NONE, &frame, &got);
@@ -274,6 +288,7 @@ static uint16_t *pin_count(struct hmm_frame *frame, unsigned access)
 bool hmm_page_is_pinned_for(struct hurdmm *manager, const uint64_t *slot,
                             unsigned access)
 {
+    hmm_assert(hmm_entered(manager));
     return hmm_resident(slot) &&
            *pin_count(&manager->physmem.table[HMM_SLOT_FRAME(*slot)], access);
 }
@@ -285,6 +300,7 @@ int hmm_page_pin(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     struct hmm_frame *frame = &manager->physmem.table[HMM_SLOT_FRAME(*slot)];
     uint16_t *count = pin_count(frame, access);
 
+    hmm_assert(hmm_entered(store->manager));
     if (*count == UINT16_MAX)
         return EDQUOT;
     if (!frame->pins_read && !frame->pins_write) {
@@ -304,6 +320,7 @@ void hmm_page_unpin(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     struct hurdmm *manager = store->manager;
     struct hmm_frame *frame = &manager->physmem.table[HMM_SLOT_FRAME(*slot)];
 
+    hmm_assert(hmm_entered(store->manager));
     --*pin_count(frame, access);
     if (frame->pins_read || frame->pins_write)
         return;
@@ -319,6 +336,7 @@ void hmm_call_begin(struct hmm_call *call, struct hurdmm_store *store,
 {
     struct hurdmm *manager = store->manager;
 
+    hmm_assert(hmm_entered(store->manager));
     call->store = store;
     call->thread = hmm_thread_self(manager);
     call->behalf = behalf == call->thread ? 0 : behalf;
@@ -338,6 +356,7 @@ bool hmm_in_callback(struct hurdmm *manager, uint64_t thread)
 {
     struct hmm_list *link;
 
+    hmm_assert(hmm_entered(manager));
     HMM_LIST_FOR_EACH(link, &manager->calls)
     {
         if (HMM_CONTAINER_OF(link, struct hmm_call, link)->thread == thread)
@@ -404,6 +423,7 @@ bool hmm_would_deadlock(struct hurdmm_store *store, uint64_t thread,
 {
     struct hurdmm *manager = store->manager;
 
+    hmm_assert(hmm_entered(store->manager));
     if (hmm_list_empty(&manager->calls))
         return false;
     if (works_for(manager, thread, store))
@@ -467,6 +487,7 @@ int hmm_page_wait(struct hmm_want *want, uint64_t page)
 {
     struct hurdmm *manager = want->store->manager;
 
+    hmm_assert(hmm_entered(want->store->manager));
     if (hmm_would_deadlock(want->store, want->thread, page))
         return EDEADLK;
     if (!want->joined)
@@ -502,6 +523,7 @@ void hmm_page_wake(struct hurdmm_store *store, uint64_t first, uint64_t count,
     struct hurdmm *manager = store->manager;
     struct hmm_list *link, *next;
 
+    hmm_assert(hmm_entered(store->manager));
     HMM_LIST_FOR_EACH_SAFE(link, next, &manager->waiters)
     {
         struct hmm_waiter *waiter =
@@ -549,6 +571,7 @@ int hmm_hold(struct hurdmm_store *store, uint64_t first, uint64_t last)
     uint64_t page;
     int err = EAGAIN;
 
+    hmm_assert(hmm_entered(store->manager));
     while (store->held && err == EAGAIN)
         err = wait_for(store, store->hold_first);
     if (err != EAGAIN)
@@ -570,6 +593,7 @@ void hmm_unhold(struct hurdmm_store *store)
 {
     uint64_t first = store->hold_first;
 
+    hmm_assert(hmm_entered(store->manager));
     store->held = false;
     hmm_page_wake(store, first, store->hold_last - first + 1, 0);
     hmm_ready_run(store->manager);
@@ -580,6 +604,7 @@ int hmm_hold_settled(struct hurdmm_store *store, uint64_t first, uint64_t last)
     struct hmm_place place;
     int err;
 
+    hmm_assert(hmm_entered(store->manager));
     for (;;) {
         err = hmm_settle_range(store, first, last);
         if (!err)

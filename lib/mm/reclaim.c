@@ -23,11 +23,13 @@ uint32_t hmm_frames_free(const struct hurdmm *manager)
 {
     const struct hmm_physmem *physmem = &manager->physmem;
 
+    hmm_assert(hmm_entered(manager));
     return physmem->limit > physmem->used ? physmem->limit - physmem->used : 0;
 }
 
 void hmm_kick(struct hurdmm *manager)
 {
+    hmm_assert(hmm_entered(manager));
     if (manager->work_due)
         return;
     manager->work_due = true;
@@ -49,6 +51,7 @@ int hmm_frames_get(struct hurdmm *manager, uint32_t want, uint32_t hint,
 {
     uint32_t most = available(manager);
 
+    hmm_assert(hmm_entered(manager));
     if (most == 0) {
         manager->stats.reclaims_foreground++;
         int err = hmm_reclaim(manager, want);
@@ -94,12 +97,14 @@ static uint64_t *victim_slot(struct hurdmm *manager, uint32_t frame,
 
 void hmm_note_recent(struct hurdmm *manager, const uint64_t *slot)
 {
+    hmm_assert(hmm_entered(manager));
     manager->recent[manager->recent_next] = HMM_SLOT_FRAME(*slot) + 1;
     manager->recent_next = (manager->recent_next + 1) % HMM_RECENT;
 }
 
 bool hmm_frame_recent(const struct hurdmm *manager, uint32_t frame)
 {
+    hmm_assert(hmm_entered(manager));
     for (unsigned i = 0; i < HMM_RECENT; i++) {
         if (manager->recent[i] == frame + 1)
             return true;
@@ -539,6 +544,7 @@ int hmm_reclaim(struct hurdmm *manager, uint32_t target)
     uint32_t freed = 0, free = hmm_frames_free(manager);
     int err = reclaim(manager, target, true, &freed);
 
+    hmm_assert(hmm_entered(manager));
     if (err || freed > 0)
         return err;
     yield_to_recent(manager);
@@ -554,6 +560,7 @@ void hmm_reclaim_others(struct hurdmm *manager, uint32_t target)
 {
     uint32_t freed;
 
+    hmm_assert(hmm_entered(manager));
     reclaim(manager, target, true, &freed);
 }
 
@@ -565,6 +572,7 @@ static bool too_dirty(const struct hurdmm *manager)
 /* Keeps frames free and dirty pages few.  One step. */
 bool hmm_background(struct hurdmm *manager)
 {
+    hmm_assert(hmm_entered(manager));
     manager->work_due = false;
     if (hmm_chore_run(manager))
         return true;

@@ -21,6 +21,7 @@ struct hmm_region *hmm_region_at(struct hurdmm_space *space, uintptr_t address)
 {
     uint64_t first;
 
+    hmm_assert(hmm_entered(space->manager));
     if (!space->starts_known)
         return region_of(
             hmm_span_first_overlap(&space->regions, address, address));
@@ -59,6 +60,7 @@ static void remove_region(struct hurdmm_space *space, struct hmm_region *region)
 
 struct hmm_region *hmm_region_next(struct hmm_region *region)
 {
+    hmm_assert(hmm_entered(region->space->manager));
     return region_of(hmm_span_next(&region->by_address));
 }
 
@@ -67,6 +69,7 @@ uint64_t hmm_region_page(const struct hmm_region *region, uintptr_t address)
     uint64_t offset =
         region->mapping.by_offset.first + (address - region->by_address.first);
 
+    hmm_assert(hmm_entered(region->space->manager));
     return offset >> region->space->manager->physmem.page_shift;
 }
 
@@ -383,6 +386,7 @@ bool hmm_space_make_room(struct hurdmm_space *space, uint32_t pages)
     struct hurdmm *manager = space->manager;
     uint64_t before = manager->physmem.reclaim_pages;
 
+    hmm_assert(hmm_entered(space->manager));
     /* Where bytes move with the rights there is nothing to win by it. */
     if (!(manager->info.features & HURDMM_PORT_ALIAS))
         return false;
@@ -441,6 +445,7 @@ void hmm_region_remove(struct hmm_region *region)
 {
     struct hurdmm *manager = region->space->manager;
 
+    hmm_assert(hmm_entered(region->space->manager));
     if (region->store)
         hmm_mapping_detach(&region->mapping);
     remove_region(region->space, region);
@@ -550,6 +555,7 @@ int hmm_store_detach(struct hurdmm_store *store)
     struct hmm_region *region;
     struct hmm_mapping *mapping;
 
+    hmm_assert(hmm_entered(store->manager));
     for (; span; span = hmm_span_next(span)) {
         mapping = HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
         region = HMM_CONTAINER_OF(mapping, struct hmm_region, mapping);
@@ -574,6 +580,7 @@ void hmm_space_unbind_all(struct hurdmm_space *space)
 {
     struct hmm_span *span;
 
+    hmm_assert(hmm_entered(space->manager));
     while ((span = hmm_span_lowest(&space->regions)) != NULL) {
         struct hmm_region *region = region_of(span);
         uint64_t first = span->first, last = span->last;

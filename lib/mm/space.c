@@ -54,6 +54,7 @@ void hmm_space_end(struct hurdmm_space *space)
     struct hurdmm *manager = space->manager;
     struct hmm_span *span;
 
+    hmm_assert(hmm_entered(space->manager));
     hmm_space_unbind_all(space);
     while ((span = hmm_span_lowest(&space->arenas)) != NULL)
         release_arena(space, HMM_CONTAINER_OF(span, struct hmm_arena, span));
@@ -71,6 +72,7 @@ struct hurdmm_space *hmm_space_by_token(struct hurdmm *manager, void *token)
 {
     struct hmm_list *link;
 
+    hmm_assert(hmm_entered(manager));
     if (token == NULL)
         return manager->own;
     HMM_LIST_FOR_EACH(link, &manager->spaces)
@@ -190,6 +192,7 @@ int hmm_space_room(struct hurdmm_space *space, uintptr_t address, size_t length,
     bool in_place = flags & HURDMM_BIND_INLINE;
     size_t slack = align - hmm_page_bytes(space->manager);
 
+    hmm_assert(hmm_entered(space->manager));
     hmm_assert(hmm_is_pow2(align) && align <= length);
 
     if (flags & HURDMM_BIND_EXACT || address) {
@@ -221,6 +224,7 @@ void hmm_space_shrink(struct hurdmm_space *space, uintptr_t address,
     uint64_t last = address + (length - 1);
     struct hmm_span *span, *next;
 
+    hmm_assert(hmm_entered(space->manager));
     span = hmm_span_first_overlap(&space->arenas, address, last);
     for (; span; span = next) {
         struct hmm_arena *arena =

@@ -89,6 +89,7 @@ int hmm_store_settle(struct hurdmm_store *store, uint64_t offset,
 {
     struct hmm_call call;
 
+    hmm_assert(hmm_entered(store->manager));
     if (!store->ops.sync || store->flags & HURDMM_STORE_READ_ONLY)
         return 0;
     hmm_call_begin(&call, store, 0);
@@ -100,6 +101,7 @@ int hmm_store_settle(struct hurdmm_store *store, uint64_t offset,
 /* The checks of destroy that may be asked at any time. */
 int hmm_store_in_use(const struct hurdmm_store *store)
 {
+    hmm_assert(hmm_entered(store->manager));
     if (store->cache.mappings.count > 0 || store->pinned || store->requests ||
         store->users || store->held)
         return EBUSY;
@@ -111,6 +113,7 @@ void hmm_store_end(struct hurdmm_store *store)
 {
     struct hurdmm *manager = store->manager;
 
+    hmm_assert(hmm_entered(store->manager));
     hmm_drop_range(store, 0, hmm_last_page(store), true);
     hmm_assert(store->cache.index.count == 0);
     hmm_chore_forget(store);
@@ -133,6 +136,7 @@ void hmm_store_wait_idle(struct hurdmm_store *store)
 {
     struct hurdmm *manager = store->manager;
 
+    hmm_assert(hmm_entered(store->manager));
     while (store->users || (store->requests && !store->ops.fault)) {
         uint32_t ticket = hmm_event_ticket(&manager->progress);
 
@@ -187,6 +191,7 @@ int hmm_store_destroy(struct hurdmm_store *store, unsigned flags)
     uint64_t written = UINT64_MAX;
     int err = 0;
 
+    hmm_assert(hmm_entered(store->manager));
     if (hmm_in_callback(store->manager, hmm_thread_self(store->manager)))
         return EDEADLK;
     if (store->claims > 0)
@@ -318,6 +323,7 @@ bool hmm_pinned_for(const struct hurdmm_store *store, uint64_t first,
     struct hmm_index_cursor cursor;
     const struct hmm_bond *bond;
 
+    hmm_assert(hmm_entered(store->manager));
     if (!store->manager->pinned)
         return false;
     bool more =
@@ -343,6 +349,7 @@ bool hmm_pinned_for(const struct hurdmm_store *store, uint64_t first,
 bool hmm_pinned_in(const struct hurdmm_store *store, uint64_t first,
                    uint64_t last)
 {
+    hmm_assert(hmm_entered(store->manager));
     return hmm_pinned_for(store, first, last, false);
 }
 

@@ -560,6 +560,7 @@ END_TEST
  * that it, or a region, asks for, what could be bound is found all the same. */
 START_TEST(regions_are_found_without_memory_for_their_index)
 {
+    static uintptr_t where[4000]; /* 0: not bound */
     bool without = false;
     for (unsigned n = 1; n < 24 && !without; n++) {
         world_end(&world);
@@ -572,12 +573,14 @@ START_TEST(regions_are_found_without_memory_for_their_index)
             int error = bind_at(disk, i % 8 * world.page, world.page,
                                 at + i * world.page, 0, &got);
             ck_assert(error == 0 || error == ENOMEM);
+            where[i] = error == 0 ? got : 0;
         }
         without = !world.space->starts_known;
         world_check(&world);
-        for (unsigned i = 0; i < 4000; i += 97)
-            world_expect(&world, at + i * world.page,
-                         world_byte(i % 8 * world.page));
+        for (unsigned i = 0; i < 4000; i += 97) {
+            if (where[i] != 0)
+                world_expect(&world, where[i], world_byte(i % 8 * world.page));
+        }
         ck_assert_int_eq(hurdmm_unbind(world.space, at, 4000 * world.page), 0);
         ck_assert(world.space->starts_known);
     }
