@@ -20,6 +20,7 @@
 #include "backends/l4-x86/l4_port.h"
 
 #define RUN_PAGES_MAX 64u
+#define RUNS_MAX 16u /* in a message */
 #define BLOCK_LOG2_MAX 21u
 #define EXCEPTION_WORDS 12u
 
@@ -102,40 +103,76 @@ static void put_item(const struct hmm_l4_space *space, const struct run *run,
     mr[2 + 2 * i] = l4_fpage(physical, log2, run->rights);
 }
 
-/* Maps what is lent around the address: the longest block that holds it, then
- * what follows, block by block. */
-static void map_run(const struct hmm_l4_thread *thread,
-                    const struct hmm_l4_space *space, uint32_t address,
-                    uint32_t entry)
+/* Puts a run into the message from `at' on, block by block; how many items there
+ * are then. */
+static unsigned put_run(const struct hmm_l4_space *space, const struct run *run,
+                        unsigned items, uint32_t at, unsigned log2,
+                        unsigned high)
+{
+    uint32_t end = run->start + run->length;
+    while (items < L4_MAP_ITEMS_MAX) {
+        put_item(space, run, items++, at, log2);
+        at += UINT32_C(1) << log2;
+        if (at == end)
+            break;
+        log2 = hmm_l4_block_from(at, run->physical + (at - run->start),
+                                 end - at, high);
+    }
+    return items;
+}
+
+/* The largest block that can be mapped in a run. */
+static unsigned high_of(const struct run *run)
+{
+    uint32_t offset = run->start ^ run->physical;
+    unsigned high = offset == 0 ? 31u : (unsigned)__builtin_ctz(offset);
+    return high > BLOCK_LOG2_MAX ? BLOCK_LOG2_MAX : high;
+}
+
+/* Whether a page is lent but not mapped. */
+static bool is_due(const struct hmm_l4_space *space, uint32_t address)
+{
+    if (address >= space->end)
+        return false;
+    const uint32_t *entry = hmm_l4_entry(space, address);
+    return entry != NULL && *entry != 0 && (*entry & L4_ENTRY_MAPPED) == 0;
+}
+
+/* Maps what is lent around the address: the longest block that holds it, what
+ * follows of its run, and the runs behind that, as far as nothing in between is
+ * not lent, or mapped already. */
+static void map_runs(const struct hmm_l4_thread *thread,
+                     const struct hmm_l4_space *space, uint32_t address,
+                     uint32_t entry)
 {
     struct run run = run_around(space, address, entry);
-    uint32_t offset = run.start ^ run.physical;
-    unsigned high = offset == 0 ? 31u : (unsigned)__builtin_ctz(offset);
-    unsigned items = 0;
-    if (high > BLOCK_LOG2_MAX)
-        high = BLOCK_LOG2_MAX;
+    unsigned high = high_of(&run);
     unsigned log2 =
         hmm_l4_block(address, run.start, run.length, L4_PAGE_SHIFT, high);
-    uint32_t at = address & ~((UINT32_C(1) << log2) - 1);
-    uint32_t end = run.start + run.length;
-    for (;;) {
-        put_item(space, &run, items++, at, log2);
-        at += UINT32_C(1) << log2;
-        if (at == end || items == L4_MAP_ITEMS_MAX)
+    unsigned items = put_run(
+        space, &run, 0, address & ~((UINT32_C(1) << log2) - 1), log2, high);
+    for (unsigned runs = 1; runs < RUNS_MAX && items < L4_MAP_ITEMS_MAX;
+         runs++) {
+        uint32_t at = run.start + run.length;
+        if (!is_due(space, at))
             break;
-        log2 = hmm_l4_block_from(at, at + offset, end - at, high);
+        run = run_around(space, at, *hmm_l4_entry(space, at));
+        high = high_of(&run);
+        hmm_assert(run.start == at); /* what lies before it is mapped */
+        log2 = hmm_l4_block_from(at, run.physical, run.length, high);
+        items = put_run(space, &run, items, at, log2, high);
     }
     reply(thread, l4_tag(0, 0, 2 * items));
 }
 
-/* Whether the page before or after it in the leaf may be mapped with the page,
- * or may lie in another leaf. */
+/* Whether the page before it in the leaf, or the one behind, may be mapped with
+ * the page, or may lie in another leaf. */
 static bool has_neighbour(const uint32_t *entry, uint32_t page)
 {
     uint32_t place = page >> L4_PAGE_SHIFT & (L4_LEAF_ENTRIES - 1);
     uint32_t bare = L4_ENTRY(L4_ENTRY_FRAME(*entry), L4_ENTRY_RIGHTS(*entry));
     return place == 0 || place == L4_LEAF_ENTRIES - 1 ||
-           entry[1] == bare + L4_ENTRY_NEXT ||
+           (entry[1] != 0 && (entry[1] & L4_ENTRY_MAPPED) == 0) ||
            entry[-1] == bare - L4_ENTRY_NEXT;
 }
 
@@ -163,7 +200,7 @@ static bool answer(const struct hmm_l4_thread *thread,
     if (entry == NULL || (*entry & need) == 0)
         return false;
     if (has_neighbour(entry, page))
-        map_run(thread, space, page, *entry);
+        map_runs(thread, space, page, *entry);
     else
         map_page(thread, space, page, entry);
     return true;

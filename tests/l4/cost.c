@@ -8,7 +8,8 @@
 #include "tests/l4/support.h"
 
 #define PAGES 256u
-#define BARE 0x80000000u /* where nobody has reserved anything */
+#define STRIDE (2 * L4_PAGE_SIZE) /* nothing is mapped with its neighbour */
+#define BARE 0x80000000u          /* where nobody has reserved anything */
 
 static uint64_t times[PAGES];
 static uint32_t frames;
@@ -32,11 +33,10 @@ static uint64_t median(void)
 }
 
 /* Touches every page, the stack and the table having been touched before. */
-static uint64_t touch(uintptr_t address, bool write)
+static uint64_t touch(uintptr_t address, uint32_t stride, bool write)
 {
     for (unsigned i = 0; i < PAGES; i++) {
-        volatile uint32_t *word =
-            (volatile uint32_t *)(address + i * L4_PAGE_SIZE);
+        volatile uint32_t *word = (volatile uint32_t *)(address + i * stride);
         uint64_t start = now();
         if (write)
             *word = i;
@@ -71,7 +71,7 @@ static uint64_t bare(void)
                                      l4_my_id(), &pager),
                  "a bare pager");
     utcb()[L4_TCR_PAGER] = pager->id;
-    uint64_t cost = touch(BARE, true);
+    uint64_t cost = touch(BARE, L4_PAGE_SIZE, true);
     utcb()[L4_TCR_PAGER] = usual;
     return cost;
 }
@@ -87,22 +87,21 @@ static uint64_t lent(void)
     uint32_t done;
     l4_test_zero(hurdmm_l4_create(NULL, &port), "a port");
     l4_test_zero(port->ops->open(port, &config, &info), "it opens");
-    l4_test_zero(
-        port->ops->reserve(port, NULL, &address, PAGES * L4_PAGE_SIZE, 0),
-        "a range");
-    for (uint32_t i = 0; i < PAGES; i++) /* no two in a row */
-        port->ops->lend(port, NULL, address + i * L4_PAGE_SIZE, i * 37 % PAGES,
-                        1, HURDMM_READ | HURDMM_WRITE, &done);
-    uint64_t cost = touch(address, true);
+    l4_test_zero(port->ops->reserve(port, NULL, &address, PAGES * STRIDE, 0),
+                 "a range");
+    for (uint32_t i = 0; i < PAGES; i++)
+        port->ops->lend(port, NULL, address + i * STRIDE, i * 37 % PAGES, 1,
+                        HURDMM_READ | HURDMM_WRITE, &done);
+    uint64_t cost = touch(address, STRIDE, true);
     for (uint32_t i = 0; i < PAGES; i++) {
-        struct hurdmm_reclaim row = {.address = address + i * L4_PAGE_SIZE,
+        struct hurdmm_reclaim row = {.address = address + i * STRIDE,
                                      .frame = i * 37 % PAGES,
                                      .count = 1,
                                      .rights = HURDMM_NONE};
         size_t rows;
         l4_test_zero(port->ops->reclaim(port, &row, 1, &rows), "taken back");
     }
-    port->ops->release(port, NULL, address, PAGES * L4_PAGE_SIZE);
+    port->ops->release(port, NULL, address, PAGES * STRIDE);
     port->ops->close(port);
     l4_test_zero(hurdmm_l4_destroy(port), "the port goes");
     return cost;
@@ -129,7 +128,7 @@ static uint64_t resident(bool write)
                  "its pages");
     bind.space = hurdmm_space_own(manager);
     l4_test_zero(hurdmm_bind(&bind, &address), "a region");
-    uint64_t cost = touch(address, write);
+    uint64_t cost = touch(address, L4_PAGE_SIZE, write);
     l4_test_zero(hurdmm_destroy(manager, HURDMM_DETACH), "all goes");
     return cost;
 }
