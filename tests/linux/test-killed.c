@@ -15,7 +15,7 @@
 
 #include <hurdmm/file.h>
 
-#define PAGES 160u
+#define PAGES 96u
 #define FRAMES 16u
 #define WORDS (PAGE / 4)
 
@@ -124,7 +124,7 @@ START_TEST(killed_while_it_writes_back_pages_are_old_or_new)
     }
     ck_assert_int_eq(error, 0);
     ck_assert_int_eq(hurdmm_linux_destroy(port), 0);
-    unsigned rounds = (unsigned)test_scaled(6);
+    unsigned rounds = (unsigned)test_scaled(4);
     int fd = make_file();
     for (unsigned round = 0; round < rounds; round++) {
         static uint32_t page[WORDS];
