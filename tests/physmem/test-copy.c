@@ -926,6 +926,71 @@ START_TEST(a_discard_leaves_shared_pages_that_are_pinned)
 }
 END_TEST
 
+START_TEST(neighbours_in_one_store_are_copied_either_way)
+{
+    struct disk *disk = rig_disk(&world, "abcd", HURDMM_STORE_VOLATILE);
+    unsigned from = _i ? 2 : 0;
+    rig_copied(&world, cache_of(disk), 2 - from, cache_of(disk), from, 2,
+               HURDMM_COPY_SQUASH);
+    rig_expect_store(&world, disk->store, _i ? "cdcd" : "abab");
+    rig_store_letter(&world, disk->store, from, 'X');
+    rig_expect_store(&world, disk->store, _i ? "cdXd" : "Xbab");
+}
+END_TEST
+
+/* The source has no page of its own: who shares it writes through a mapping. */
+START_TEST(a_copy_of_a_sharer_takes_rights_back_from_the_owner)
+{
+    struct hurdmm_container *owner = rig_filled(&world, "abcd");
+    struct hurdmm_container *sharer = rig_container(&world);
+    struct hurdmm_container *copy = rig_container(&world);
+    uintptr_t address = rig_bind(&world, owner, 4);
+    rig_copied(&world, sharer, 0, owner, 0, 4, HURDMM_COPY_SHARED);
+    for (unsigned i = 0; i < 4; i++)
+        world_put(&world, address + i * world.page, (uint8_t)('a' + i));
+    rig_copied(&world, copy, 0, sharer, 0, 4, 0);
+    for (unsigned i = 0; i < 4; i++)
+        world_put(&world, address + i * world.page, '!');
+    rig_expect(&world, copy, "abcd");
+    rig_expect(&world, sharer, "????");
+}
+END_TEST
+
+START_TEST(a_squash_frees_what_only_the_target_read)
+{
+    struct hurdmm_container *first = rig_filled(&world, "abcd");
+    struct hurdmm_container *other = rig_filled(&world, "wxyz");
+    struct hurdmm_container *copy = rig_container(&world);
+    rig_copied(&world, copy, 0, first, 0, 4, 0);
+    ck_assert_int_eq(hurdmm_container_destroy(first), 0);
+    ck_assert_uint_eq(world_stats(&world).frames_used, 8);
+    rig_copied(&world, copy, 0, other, 0, 4, HURDMM_COPY_SQUASH);
+    ck_assert_uint_eq(world_stats(&world).frames_used, 4);
+    rig_expect(&world, copy, "wxyz");
+}
+END_TEST
+
+/* Each copy must be cut in two where the release begins, but not where it
+ * ends; there is no memory to be had meanwhile. */
+START_TEST(a_release_through_many_copies_reserves_what_it_takes)
+{
+    struct hurdmm_container *c = rig_filled(&world, "abcdefgh");
+    struct hurdmm_container *copies[60];
+    for (unsigned i = 0; i < 60; i++) {
+        copies[i] = rig_container(&world);
+        rig_copied(&world, copies[i], 0, c, 0, 5, _i ? HURDMM_COPY_SHARED : 0);
+    }
+    hurdmm_sim_fail(world.port, HURDMM_SIM_MEMORY, 1, 0, 1);
+    int error = rig_release(&world, c, 2, 5);
+    hurdmm_sim_fail(world.port, 0, 0, 0, 0);
+    ck_assert(error == 0 || error == ENOMEM);
+    rig_expect(&world, c, error ? "abcdefgh" : "ab.....h");
+    for (unsigned i = 0; i < 60; i++)
+        rig_expect(&world, copies[i], "abcde");
+    world_check(&world);
+}
+END_TEST
+
 START_TEST(several_ranges_are_copied_or_none)
 {
     struct hurdmm_container *a = rig_filled(&world, "abcd");
@@ -1160,6 +1225,12 @@ static void add_memory(TCase *cases)
     tcase_add_test(cases, a_page_is_pinned_for_all_who_share_it);
     tcase_add_test(cases, a_discard_leaves_shared_pages_that_are_pinned);
     tcase_add_test(cases, several_ranges_are_copied_or_none);
+    tcase_add_loop_test(cases, neighbours_in_one_store_are_copied_either_way, 0,
+                        2);
+    tcase_add_test(cases, a_copy_of_a_sharer_takes_rights_back_from_the_owner);
+    tcase_add_test(cases, a_squash_frees_what_only_the_target_read);
+    tcase_add_loop_test(
+        cases, a_release_through_many_copies_reserves_what_it_takes, 0, 2);
 }
 
 int main(void)
