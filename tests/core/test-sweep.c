@@ -457,7 +457,7 @@ static void anonymous_and_swap(struct sweep *sweep)
     ck_assert_int_eq(hurdmm_swap_destroy(swap), 0);
 }
 
-#define OBJECTS 48u
+#define OBJECTS 40u
 #define OBJECT 56u
 
 static int construct(void *hook, void *object, size_t size)
@@ -473,7 +473,7 @@ static void use_objects(struct sweep *sweep, struct hurdmm_cache *cache)
 {
     void *object[OBJECTS] = {NULL};
     uint8_t seen[OBJECTS] = {0};
-    for (unsigned i = 0; i < 3 * OBJECTS; i++) {
+    for (unsigned i = 0; i < 2 * OBJECTS; i++) {
         unsigned n = i * 7 % OBJECTS;
         uint8_t value = 0;
         if (object[n] == NULL) {
@@ -566,7 +566,7 @@ static void discardable_memory(struct sweep *sweep)
     device_sweep = sweep;
     if (!GOOD(hurdmm_discardable_create(&options, &store)))
         return;
-    for (unsigned i = 0; i < 3 * PAGES; i++) {
+    for (unsigned i = 0; i < 2 * PAGES; i++) {
         uint64_t offset = i * 7 % PAGES * PAGE;
         uint8_t made = world_byte(offset), mine = (uint8_t)~made, value = mine;
         size_t done = 0;

@@ -18,7 +18,7 @@
 #define HELD 120u
 #define SLOTS 64u
 
-static const size_t sizes[CACHES] = {48, 700, 4096};
+static const size_t sizes[CACHES] = {48, 704, 4096};
 
 struct shared {
     struct real real;
