@@ -123,38 +123,51 @@ void disk_changed(struct disk *disk, uint64_t offset, uint64_t length)
     set_known(disk, offset, length, false);
 }
 
+/* The shadow may be longer than the disk's store, which ends within a page. */
+static size_t whole_pages(const struct disk *disk, uint64_t offset,
+                          size_t length)
+{
+    uint64_t rest = disk->capacity - offset;
+    size_t whole = (length + disk->page - 1) / disk->page * disk->page;
+
+    return whole < rest ? whole : (size_t)rest;
+}
+
 /* The shadow is given what was written.  What it could not take for want of
  * memory it need not have. */
 static void shadow_out(struct disk *disk, uint64_t offset, const void *buffer,
                        size_t length)
 {
-    size_t done = length;
+    size_t whole = whole_pages(disk, offset, length), done = whole;
+    uint8_t *bytes;
     if (disk->shadow == NULL || length == 0)
         return;
     const struct hurdmm_store_ops *ops = hurdmm_store_operations(disk->shadow);
     set_known(disk, offset, length, false);
-    if (ops->page_out == NULL)
+    if (ops->page_out == NULL || (bytes = calloc(1, whole)) == NULL)
         return;
+    memcpy(bytes, buffer, length);
     int error = ops->page_out(disk->shadow, hurdmm_store_hook(disk->shadow),
-                              offset, buffer, length, &done);
-    if (error == 0 && done != length)
+                              offset, bytes, whole, &done);
+    if (error == 0 && done != whole)
         complain(disk, "the shadow wrote less without an error");
     if (error == 0)
         set_known(disk, offset, length, true);
     else if (error != ENOMEM)
         complain(disk, "the shadow does not take a page");
+    free(bytes);
 }
 
 /* What the shadow has must be what the disk has. */
 static void shadow_in(struct disk *disk, uint64_t offset, size_t length)
 {
-    size_t done = length;
+    size_t whole = whole_pages(disk, offset, length), done = whole;
     uint8_t *bytes;
-    if (disk->shadow == NULL || length == 0 || (bytes = malloc(length)) == NULL)
+    if (disk->shadow == NULL || length == 0 || (bytes = malloc(whole)) == NULL)
         return;
     const struct hurdmm_store_ops *ops = hurdmm_store_operations(disk->shadow);
     int error = ops->page_in(disk->shadow, hurdmm_store_hook(disk->shadow),
-                             offset, bytes, length, &done);
+                             offset, bytes, whole, &done);
     if (error != 0 && error != ENOMEM)
         complain(disk, "the shadow cannot read a page");
     for (size_t at = 0; at < length && error == 0; at += disk->page) {
