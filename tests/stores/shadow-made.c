@@ -36,22 +36,22 @@ static void end(struct disk *disk)
 }
 
 /* Notes a part that was made. */
-static int part(struct shadow *shadow, int error, struct hurdmm_store *store)
+static int part(struct shadow *shadow, int error, struct hurdmm_store **store)
 {
     if (error == 0)
-        shadow->parts[shadow->count++] = store;
+        shadow->parts[shadow->count++] = *store;
     return error;
 }
 
 static int buffer(struct shadow *shadow, struct hurdmm *manager,
                   uint64_t offset, uint64_t size)
 {
-    struct hurdmm_store *store = NULL;
+    struct hurdmm_store *store;
 
     return part(shadow,
                 hurdmm_buffer_create(manager, shadow->bytes + offset,
                                      (size_t)size, 0, &store),
-                store);
+                &store);
 }
 
 /* Half of it, backwards, in turns with the other half. */
@@ -61,8 +61,8 @@ static int make_tower(struct disk *disk, struct hurdmm *manager)
     uint64_t pages = disk->capacity / disk->page, half = pages / 2;
     size_t count = (size_t)half, page = disk->page;
     struct hurdmm_run *runs = calloc(count, sizeof *runs);
-    struct hurdmm_store *stores[2], *made = NULL;
-    int error = runs && pages % 2 == 0 ? 0 : ENOMEM;
+    struct hurdmm_store *stores[2], *made;
+    int error = runs && pages % 4 == 0 ? 0 : ENOMEM;
 
     for (size_t i = 0; error == 0 && i < count; i++)
         runs[i] = (struct hurdmm_run){(count - 1 - i) * page, page};
@@ -74,13 +74,14 @@ static int make_tower(struct disk *disk, struct hurdmm *manager)
         error = part(shadow,
                      hurdmm_remap_create(manager, shadow->parts[0], runs, count,
                                          0, &made),
-                     made);
+                     &made);
     if (error == 0) {
         stores[0] = shadow->parts[2];
         stores[1] = shadow->parts[1];
-        error = part(shadow,
-                     hurdmm_stripe_create(manager, stores, 2, page, 0, &made),
-                     made);
+        error =
+            part(shadow,
+                 hurdmm_stripe_create(manager, stores, 2, 2 * page, 0, &made),
+                 &made);
     }
     if (error == 0)
         error = hurdmm_concat_create(manager, &shadow->parts[3], 1, 0,
@@ -130,6 +131,7 @@ static bool make(struct disk *disk, struct hurdmm *manager)
         make_tower, make_copy, make_swapped};
     static unsigned number;
     struct shadow *shadow = &pool[number % POOL];
+    int error;
 
     free(shadow->bytes);
     memset(shadow, 0, sizeof *shadow);
@@ -138,7 +140,10 @@ static bool make(struct disk *disk, struct hurdmm *manager)
         abort();
     disk->shadow = NULL;
     disk->shadow_hook = shadow;
-    return kinds[number++ % 3](disk, manager) == 0;
+    error = kinds[number++ % 3](disk, manager);
+    if (error != 0 && error != ENOMEM)
+        abort();
+    return error == 0;
 }
 
 static const struct disk_shadow shadows = {make, end};

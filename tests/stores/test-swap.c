@@ -32,6 +32,11 @@ static void begin(void)
     begin_with(100, HURDMM_SWAP_RESERVE);
 }
 
+static void begin_small(void)
+{
+    begin_with(30, HURDMM_SWAP_RESERVE);
+}
+
 static void end(void)
 {
     rig_end(&rig);
@@ -139,6 +144,33 @@ START_TEST(untouched_memory_is_promised_nothing)
     for (uint64_t i = 0; i < 1000; i++)
         expect_page(store, i, 0);
     ck_assert_uint_eq(info().reserved, 0);
+}
+END_TEST
+
+/* A page that a copy's source leaves to it asks for no room: it gets none of what
+ * was promised to others. */
+START_TEST(copies_take_no_promised_place)
+{
+    struct hurdmm_store *store = make(30 * PAGE), *copy = make(PAGE);
+    struct hurdmm_container *source;
+    uint8_t byte = 7;
+    uint64_t done;
+    size_t wrote;
+
+    ck_assert_int_eq(hurdmm_container_create(rig.manager, &source), 0);
+    ck_assert_int_eq(hurdmm_container_allocate(source, 0, PAGE, 0, &done), 0);
+    ck_assert_int_eq(hurdmm_container_copy(hurdmm_store_container(copy), 0,
+                                           source, 0, PAGE, 0, &done),
+                     0);
+    for (uint64_t i = 0; i < 30; i++)
+        ck_assert_int_eq(put_page(store, i, 1), 0);
+    ck_assert_int_eq(hurdmm_container_write(source, 0, &byte, 1, &wrote), 0);
+    ck_assert_int_eq(hurdmm_store_flush(copy, 0, HURDMM_WHOLE, HURDMM_WAIT),
+                     ENOSPC);
+    ck_assert_int_eq(page_out(store), 0);
+    expect_page(copy, 0, 0);
+    for (uint64_t i = 0; i < 30; i++)
+        expect_page(store, i, 1);
 }
 END_TEST
 
@@ -327,6 +359,10 @@ int main(void)
     tcase_add_test(tcase, freed_slots_are_discarded_in_runs);
     tcase_add_test(tcase, a_checksum_tells_bytes_apart);
     tcase_add_test(tcase, bad_input_is_refused);
+    suite_add_tcase(suite, tcase);
+    tcase = tcase_create("small");
+    tcase_add_checked_fixture(tcase, begin_small, end);
+    tcase_add_test(tcase, copies_take_no_promised_place);
     suite_add_tcase(suite, tcase);
     return run_suites("swap", &suite, 1);
 }
