@@ -30,7 +30,7 @@ static struct hurdmm_store *open_store(void)
         .block_size = trial->unit,
     };
 
-    if (trial->how == LISTS || (trial->direct && straight()))
+    if (trial->how == LISTS || trial->direct)
         options.how |= HURDMM_FILE_ASYNC;
     check(!hurdmm_file_create_how(manager, &options, &store), "file store");
     return store;

@@ -7,8 +7,8 @@
  * system's cache and past it; lines are JSON, one a measurement, then comes a
  * table of medians.
  *
- * Usage: outofcore [--quick] [--all] [--only WORKLOAD] [--side SIDE]
- *                  [--rounds N] [FOLDER]
+ * Usage: outofcore [--quick] [--rows TEXT] [--all] [--only WORKLOAD]
+ *                  [--side SIDE] [--rounds N] [FOLDER]
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -29,6 +29,7 @@
 
 static struct {
     char path[512];
+    const char *rows;
     size_t bytes, rounds;
     bool quick, all;
     int only, side;
@@ -153,6 +154,8 @@ static void read_options(int argc, char **argv)
             bench.quick = true;
         else if (!strcmp(argv[i], "--all"))
             bench.all = true;
+        else if (!strcmp(argv[i], "--rows") && more)
+            bench.rows = argv[++i];
         else if (!strcmp(argv[i], "--only") && more)
             bench.only = find(argv[++i], workload_names, WORKLOADS);
         else if (!strcmp(argv[i], "--side") && more)
@@ -173,7 +176,7 @@ int main(int argc, char **argv)
     make_file();
     size_t rounds = bench.rounds;
     if (bench.only < 0)
-        rows_measure(bench.path, bench.quick,
+        rows_measure(bench.path, bench.rows, bench.quick,
                      rounds        ? rounds
                      : bench.quick ? 1
                                    : 7);

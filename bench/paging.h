@@ -94,8 +94,9 @@ bool ours_open(void);
 void ours_prefetch(const uintptr_t *list, size_t count);
 double ours_core(void);
 
-/* rows.c: the figures that the library holds itself to.  Prints them; `quick'
- * proves only that it works. */
-void rows_measure(const char *path, bool quick, size_t rounds);
+/* rows.c: the figures that the library holds itself to.  Prints them, or those
+ * with `only' in their names; `quick' proves only that it works. */
+void rows_measure(const char *path, const char *only, bool quick,
+                  size_t rounds);
 
 #endif

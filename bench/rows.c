@@ -29,7 +29,7 @@
 #define PAGE ((size_t)4096)
 
 static struct {
-    const char *path;
+    const char *path, *only;
     size_t rounds, pages; /* of the file */
     uint64_t time_ns;
     bool quick;
@@ -72,6 +72,11 @@ static void not_run(const char *name, const char *why)
     (void)fflush(stdout);
 }
 
+static bool left_out(const char *name)
+{
+    return rows.only && !strstr(name, rows.only);
+}
+
 /* One value of a trial; 0: it did not run. */
 static double value_of(const struct trial *trial, bool again, double scale)
 {
@@ -87,6 +92,8 @@ static void compare(const char *name, const char *unit, double scale,
 {
     struct samples over = {.count = 0}, under = {.count = 0};
 
+    if (left_out(name))
+        return;
     for (size_t i = 0; i < rows.rounds; i++) {
         bool turn = i % 2;
         double first = value_of(turn ? peer : ours, again, scale);
@@ -341,6 +348,8 @@ static void measure_pause(void)
     const char *name = "longest pause in a copy of 1 GiB, against fork";
     struct samples copies = {.count = 0}, forks = {.count = 0};
 
+    if (left_out(name))
+        return;
     for (size_t i = 0; i < rows.rounds; i++) {
         samples_add(&copies, pause_of(false));
         samples_add(&forks, pause_of(true));
@@ -357,8 +366,11 @@ static void measure_pause(void)
 static void measure_counts(void)
 {
     struct trial ours = trial_of(ACCESSES, INLINE, RMW_UNIFORM, 1);
-    struct outcome outcome = trial_run(&ours, rows.path);
+    struct outcome outcome = {.ran = false};
 
+    if (rows.only)
+        return;
+    outcome = trial_run(&ours, rows.path);
     if (!outcome.ran) {
         not_run("library memory", "the port cannot be had here");
         return;
@@ -367,8 +379,9 @@ static void measure_counts(void)
     limit("threads started for an inline binding", outcome.threads, "", 0);
 }
 
-void rows_measure(const char *path, bool quick, size_t rounds)
+void rows_measure(const char *path, const char *only, bool quick, size_t rounds)
 {
+    rows.only = only;
     rows.path = path;
     rows.quick = quick;
     rows.rounds = rounds;
