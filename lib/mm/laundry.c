@@ -15,7 +15,8 @@
  *
  * A store with write_start may have several runs of one caller under way (struct
  * hmm_writes).  Such a run lies in a slab and ends on the thread that completes
- * it; the caller waits for all of its runs before it goes on.
+ * it; the caller waits for all of its runs before it goes on
+ * (hmm_writes_end).
  *
  * A page is marked clean when its write begins and dirty again when it fails:
  * so a page that is dirty at the end was dirtied meanwhile, or failed.  A
@@ -575,10 +576,29 @@ void hurdmm_writeback_complete(struct hurdmm_writeback *write, size_t done,
     hmm_leave(manager);
 }
 
-void hmm_writes_wait(struct hurdmm *manager, struct hmm_writes *writes,
-                     uint32_t most)
+/* Lets the store start what it has kept back to start many at once. */
+static void submit_writes(struct hmm_writes *writes)
+{
+    struct hurdmm_store *store = writes->kept;
+    struct hmm_call call;
+
+    writes->kept = NULL;
+    if (!store)
+        return;
+    hmm_assert(store->users > 0);
+    if (store->ops.submit) {
+        hmm_call_begin(&call, store, 0);
+        store->ops.submit(store, store->hook);
+        hmm_call_end(&call);
+    }
+    store->users--;
+}
+
+static void wait_writes(struct hurdmm *manager, struct hmm_writes *writes,
+                        uint32_t most)
 {
     hmm_assert(hmm_entered(manager));
+    submit_writes(writes);
     while (writes->running > most) {
         uint32_t ticket = hmm_event_ticket(&manager->progress);
 
@@ -587,6 +607,20 @@ void hmm_writes_wait(struct hurdmm *manager, struct hmm_writes *writes,
                        HURDMM_FOREVER);
         hmm_enter_again(manager);
     }
+}
+
+void hmm_writes_room(struct hurdmm *manager, struct hmm_writes *writes)
+{
+    /* Half, so that the next ones are started together too. */
+    if (writes->running >= HMM_WRITES_MAX)
+        wait_writes(manager, writes, HMM_WRITES_MAX / 2);
+}
+
+void hmm_writes_end(struct hurdmm *manager, struct hmm_writes *writes)
+{
+    if (writes->running > 0 || writes->kept)
+        wait_writes(manager, writes, 0);
+    hmm_assert(writes->running == 0 && !writes->kept);
 }
 
 /* Begins to write a marked run.  False: it must be written by page_out. */
@@ -599,6 +633,11 @@ static bool start_run(const struct run *run, struct hmm_writes *writes)
     if (!writes || !store->ops.write_start || run->asked ||
         !may_write(store, run->how))
         return false;
+    if (writes->kept != store) {
+        submit_writes(writes);
+        writes->kept = store;
+        store->users++;
+    }
     struct run *later = hmm_slab_alloc(&manager->run_slab);
     if (!later)
         return false;
@@ -612,8 +651,6 @@ static bool start_run(const struct run *run, struct hmm_writes *writes)
     if (!err)
         err = store->ops.write_start(store, store->hook,
                                      (struct hurdmm_writeback *)(void *)later);
-    if (!err && store->ops.submit)
-        store->ops.submit(store, store->hook);
     hmm_call_end(&call);
     if (!err)
         return true;
@@ -693,7 +730,7 @@ static int wait_written(struct hurdmm_store *store, uint64_t page, bool *again)
 
 int hmm_flush(struct hurdmm_store *store, uint64_t first, uint64_t last)
 {
-    struct hmm_writes writes = {0, 0};
+    struct hmm_writes writes = {0};
     uint64_t page, end;
     int error = 0;
 
@@ -703,7 +740,7 @@ int hmm_flush(struct hurdmm_store *store, uint64_t first, uint64_t last)
         bool again = false;
         int err = 0;
 
-        hmm_writes_wait(store->manager, &writes, HMM_WRITES_MAX - 1);
+        hmm_writes_room(store->manager, &writes);
         uint64_t *slot = hmm_index_next(&store->cache.index, first, &page);
         if (!slot || page > last)
             break;
@@ -717,21 +754,19 @@ int hmm_flush(struct hurdmm_store *store, uint64_t first, uint64_t last)
             error = err;
         first = again && !err ? page : end;
     }
-    hmm_writes_wait(store->manager, &writes, 0);
+    hmm_writes_end(store->manager, &writes);
     store->users--;
     return error ? error : writes.error;
 }
 
-/* The frame table is walked round and round, so every dirty page has its turn
- * however the policy ranks it. */
-int hmm_launder_any(struct hurdmm *manager)
+/* The next dirty page that the laundry may write.  The frame table is walked
+ * round and round, so every dirty page has its turn however the policy ranks
+ * it. */
+static struct hurdmm_store *next_dirty(struct hurdmm *manager, uint64_t *page)
 {
     const struct hmm_physmem *physmem = &manager->physmem;
 
-    hmm_assert(hmm_entered(manager));
-    if (manager->to_write == 0)
-        return ENOENT;
-    for (uint32_t i = 0; i < physmem->frames; i++) {
+    for (uint32_t i = 0; manager->to_write > 0 && i < physmem->frames; i++) {
         uint32_t frame = (manager->dirty_hand + i) % physmem->frames;
         const struct hmm_frame *entry = &physmem->table[frame];
 
@@ -745,9 +780,31 @@ int hmm_launder_any(struct hurdmm *manager)
         if (!hmm_may_launder(store) || !wanted(store, slot, 0))
             continue;
         manager->dirty_hand = frame + 1;
-        return hmm_launder(store, entry->page, 0, UINT64_MAX, 0, NULL, NULL);
+        *page = entry->page;
+        return store;
     }
-    return ENOENT;
+    return NULL;
+}
+
+int hmm_launder_any(struct hurdmm *manager)
+{
+    struct hmm_writes writes = {0};
+    struct hurdmm_store *store;
+    uint64_t page;
+    int err = ENOENT;
+
+    hmm_assert(hmm_entered(manager));
+    /* As many as can be under way together; where none can, one. */
+    for (unsigned i = 0; i < HMM_WRITES_MAX; i++) {
+        store = next_dirty(manager, &page);
+        if (!store)
+            break;
+        err = hmm_launder(store, page, 0, UINT64_MAX, 0, NULL, &writes);
+        if (err || writes.running == 0)
+            break;
+    }
+    hmm_writes_end(manager, &writes);
+    return err ? err : writes.error;
 }
 
 static bool droppable(const struct hurdmm_store *store, const uint64_t *slot,

@@ -514,11 +514,12 @@ size_t hmm_run_size(void);    /* of what lies in run_slab */
 #define HMM_LAUNDER_ASKED 2u  /* also those that failed or must stay */
 #define HMM_LAUNDER_VICTIM 4u /* also those lent just now: there is need */
 /* Runs of one caller that are under way together, where stores can have that.
- * The caller keeps it until hmm_writes_wait has returned. */
+ * The caller keeps it until hmm_writes_end has returned. */
 #define HMM_WRITES_MAX 8u /* each has a copy buffer */
 struct hmm_writes {
     uint32_t running;
-    int error; /* the first of those that have ended */
+    int error;                 /* the first of those that have ended */
+    struct hurdmm_store *kept; /* has begun some that it may keep back */
 };
 /* Writes the run of dirty pages around `page` within [first, last]; *end (may be
  * NULL) is the page after it.  Drops the lock.  0 or the error.  With `writes',
@@ -526,9 +527,10 @@ struct hmm_writes {
 int hmm_launder(struct hurdmm_store *store, uint64_t page, uint64_t first,
                 uint64_t last, unsigned how, uint64_t *end,
                 struct hmm_writes *writes);
-/* Waits until at most `most' are under way.  Drops the lock. */
-void hmm_writes_wait(struct hurdmm *manager, struct hmm_writes *writes,
-                     uint32_t most);
+/* Waits until there is room for one more.  Drops the lock only if there is not. */
+void hmm_writes_room(struct hurdmm *manager, struct hmm_writes *writes);
+/* Waits until all have ended. */
+void hmm_writes_end(struct hurdmm *manager, struct hmm_writes *writes);
 /* Writes what was dirty in [first, last] when called; waits. */
 int hmm_flush(struct hurdmm_store *store, uint64_t first, uint64_t last);
 /* May its dirty pages be written without being asked? */

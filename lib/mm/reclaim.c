@@ -423,16 +423,16 @@ static int launder_victims(struct sweep *sweep)
 {
     bool stay = hmm_frames_stay(sweep->manager);
     unsigned how = HMM_LAUNDER_VICTIM | (stay ? HMM_LAUNDER_EVICT : 0);
-    struct hmm_writes writes = {0, 0};
+    struct hmm_writes writes = {0};
     int failed = 0;
 
     for (uint32_t i = 0; i < sweep->dirty_count; i++) {
-        hmm_writes_wait(sweep->manager, &writes, HMM_WRITES_MAX - 1);
+        hmm_writes_room(sweep->manager, &writes);
         int err = hmm_launder(sweep->dirty[i].store, sweep->dirty[i].page, 0,
                               UINT64_MAX, how, NULL, &writes);
         failed = err ? err : failed;
     }
-    hmm_writes_wait(sweep->manager, &writes, 0);
+    hmm_writes_end(sweep->manager, &writes);
     failed = writes.error ? writes.error : failed;
     if (!stay)
         dismiss_written(sweep);
