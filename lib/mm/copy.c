@@ -93,10 +93,39 @@ static int frame_beside(struct hurdmm_store *home, uint64_t page,
     return err;
 }
 
+/* Copies the page of `home` to a frame and puts that in a slot of the page that
+ * has been read through a bond.  On an error the frame is still the caller's. */
+static int copy_to_own(const struct hmm_want *home, struct hurdmm_store *store,
+                       uint64_t page, uint32_t frame)
+{
+    /* Getting the frame may have freed others without dropping the lock. */
+    uint64_t *slot = hmm_container_slot(&home->store->cache, home->page);
+    int err = hmm_resident(slot) ? 0 : EAGAIN;
+
+    hmm_assert(!hmm_container_slot(&store->cache, page));
+    if (!err)
+        err = copy_frame(home->store, home->page, *slot, frame);
+    if (!err)
+        err = take_view(store, page, slot);
+    return err ? err : put_own(store, page, frame);
+}
+
+/* Frees a page that has been copied if it was kept for that only. */
+static void drop_if_unread(const struct hmm_want *home)
+{
+    struct hmm_container *cache = &home->store->cache;
+    uint64_t *slot = hmm_container_slot(cache, home->page);
+
+    hmm_assert(hmm_resident(slot));
+    if (home->store->zombie && home->store->container &&
+        !hmm_depended_on(cache, home->page) &&
+        !hmm_take_back(cache, home->page, slot, HURDMM_NONE))
+        hmm_page_drop(home->store, home->page, slot, false);
+}
+
 int hmm_materialize(struct hmm_want *want, struct hurdmm_store *store,
                     uint64_t page)
 {
-    struct hurdmm *manager = store->manager;
     struct hmm_want home = {
         .store = store,
         .page = page,
@@ -107,9 +136,9 @@ int hmm_materialize(struct hmm_want *want, struct hurdmm_store *store,
     };
     uint32_t frame;
     uint64_t *slot;
-    int err = hmm_obtain(&home, &slot);
 
     hmm_assert(hmm_entered(store->manager));
+    int err = hmm_obtain(&home, &slot);
     if (err)
         return err;
     hmm_assert(home.store != store || home.page != page);
@@ -121,25 +150,12 @@ int hmm_materialize(struct hmm_want *want, struct hurdmm_store *store,
         err = frame_beside(home.store, home.page, slot, &frame);
     if (err)
         return err;
-    /* Getting a frame may have freed others without dropping the lock. */
-    slot = hmm_container_slot(&home.store->cache, home.page);
-    if (!hmm_resident(slot))
-        err = EAGAIN;
-    if (!err)
-        err = copy_frame(home.store, home.page, *slot, frame);
-    if (!err)
-        err = take_view(store, page, slot);
-    if (!err)
-        err = put_own(store, page, frame);
-    if (err) {
-        hmm_frames_drop(&manager->physmem, frame, 1);
-        return err;
-    }
-    if (home.store->zombie && home.store->container &&
-        !hmm_depended_on(&home.store->cache, home.page) &&
-        !hmm_take_back(&home.store->cache, home.page, slot, HURDMM_NONE))
-        hmm_page_drop(home.store, home.page, slot, false);
-    return 0;
+    err = copy_to_own(&home, store, page, frame);
+    if (err)
+        hmm_frames_drop(&store->manager->physmem, frame, 1);
+    else
+        drop_if_unread(&home);
+    return err;
 }
 
 /* A page that cannot be read, for good, is read through a bond: if that is why
