@@ -13,6 +13,11 @@
  * look at the entry until the page is absent.  Who has it has its asynchronous
  * signals masked, because their handlers may fault.
  *
+ * Where no page fails (`armed' is 0, nearly always) lending does without the
+ * lock.  A page that is made to fail meanwhile either has its bytes already and
+ * is not poisoned then; or it is poisoned first, and the bytes come only when the
+ * handler, which has counted `armed' down afterwards, has dropped the poison.
+ *
  * A system call that meets the page gives EFAULT and comes to no handler; then
  * the entry stays for the next access of that thread to that page.
  */
@@ -44,19 +49,27 @@ static void make_fail(struct hmm_linux_port *port,
         port->uffd.poison && !hmm_linux_poison(fd, block->page, port->page);
     block->armed = block->poisoned ||
                    !mprotect((void *)block->page, port->page, PROT_NONE);
-    if (!block->armed) /* its region has gone */
+    if (block->armed)
+        atomic_fetch_add(&port->blocks.armed, 1);
+    else /* its region has gone */
         block->page = 0;
+}
+
+static void disarm(struct hmm_linux_port *port, struct hmm_linux_block *block)
+{
+    block->armed = false;
+    atomic_fetch_sub(&port->blocks.armed, 1);
 }
 
 static void make_good(struct hmm_linux_port *port,
                       struct hmm_linux_block *block)
 {
     void *page = (void *)block->page;
-    block->armed = false;
     if (block->poisoned)
         (void)madvise(page, port->page, MADV_DONTNEED);
     else if (!atomic_load(&port->stopping))
         (void)mprotect(page, port->page, PROT_READ | PROT_WRITE);
+    disarm(port, block);
 }
 
 void hmm_linux_unblock(struct hmm_linux_port *port, uintptr_t address,
@@ -67,7 +80,7 @@ void hmm_linux_unblock(struct hmm_linux_port *port, uintptr_t address,
         if (!block->armed || block->page - address >= size)
             continue;
         if (block->poisoned)
-            block->armed = false; /* what was lent is in its place */
+            disarm(port, block); /* what was lent is in its place */
         else
             make_good(port, block);
     }

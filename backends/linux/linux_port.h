@@ -20,8 +20,10 @@
  * gone into a region: so there are about as many as frames are held at once.
  *
  * Who changes what:
- * - `frames', `staging' under the core's lock (the functions of which port.h
- *   says "one at a time");
+ * - `frames' under the core's lock (the functions of which port.h says "one at a
+ *   time"), except that lending without it (HURDMM_PORT_LENDS_APART) changes the
+ *   entries of the frames that it lends, which nobody else looks at meanwhile;
+ * - `staging' under its lock (staging.c);
  * - `blocks' under `blocks.lock', by whoever lends, fails a fault, or meets a
  *   page that was made to fail (block.c);
  * - `faults' without locks (fault.c);
@@ -67,6 +69,7 @@ void hmm_linux_wake(int fd, uintptr_t address, size_t size);
 #define HMM_LINUX_NO_SLOT UINT32_MAX
 
 struct hmm_linux_staging {
+    atomic_flag lock;
     char *base;
     size_t page;
     uint32_t slots, hint; /* no slot below hint is free; multiple of 64 */
@@ -106,7 +109,8 @@ struct hmm_linux_block {
 
 struct hmm_linux_blocks {
     atomic_flag lock;
-    unsigned next; /* is used over again when all are in use */
+    atomic_uint armed; /* entries that are, or have been until just now */
+    unsigned next;     /* is used over again when all are in use */
     struct hmm_linux_block entry[HMM_LINUX_BLOCKS];
 };
 

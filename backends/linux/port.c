@@ -233,7 +233,8 @@ static void describe_machine(struct hmm_linux_port *port,
     info->struct_size = sizeof(*info);
     info->page_size = port->page;
     info->page_sizes = port->page;
-    info->features = HURDMM_PORT_THREADS | HURDMM_PORT_NO_TRIALS;
+    info->features =
+        HURDMM_PORT_THREADS | HURDMM_PORT_NO_TRIALS | HURDMM_PORT_LENDS_APART;
     if (!port->uffd.user_only && !(port->without & HURDMM_LINUX_NO_PAGERS))
         info->features |= HURDMM_PORT_SYSCALLS;
     if (port->fault && port->uffd.fd[HMM_LINUX_INLINE] >= 0)
@@ -259,6 +260,7 @@ static void begin(struct hmm_linux_port *port,
     port->staging.base = NULL;
     memset(port->blocks.entry, 0, sizeof(port->blocks.entry));
     atomic_flag_clear(&port->blocks.lock);
+    atomic_store(&port->blocks.armed, 0);
     port->posix.pid = getpid();
     port->posix.memory.page = port->page;
     port->posix.memory.fd = -1;

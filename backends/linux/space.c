@@ -288,6 +288,18 @@ static void note_lent(struct hmm_linux_port *port, uintptr_t address,
     atomic_fetch_add_explicit(&port->copies, count, memory_order_relaxed);
 }
 
+/* A page that nobody lent is in the way: one that fails, or the program's own
+ * doing.  It goes, with the lock of the blocks held, so that none that fails is
+ * dropped once more when bytes have come in its place. */
+static int clear_way(struct hmm_linux_port *port, uintptr_t page)
+{
+    hmm_linux_blocks_lock(port);
+    int error = madvise((void *)page, port->page, MADV_DONTNEED);
+    hmm_linux_unblock(port, page, port->page);
+    hmm_linux_blocks_unlock(port);
+    return error ? EEXIST : EAGAIN;
+}
+
 /* Puts a row of held frames at an address. */
 static int put(struct hmm_linux_port *port, int fd, uintptr_t address,
                uint32_t frame, uint32_t count, bool write, uint32_t *done)
@@ -295,14 +307,16 @@ static int put(struct hmm_linux_port *port, int fd, uintptr_t address,
     const char *from =
         hmm_linux_slot(&port->staging, frame_at(port, frame)->slot);
     size_t size = count * port->page, copied;
-    hmm_linux_blocks_lock(port);
+    bool blocked = atomic_load(&port->blocks.armed) > 0;
+    if (blocked)
+        hmm_linux_blocks_lock(port);
     int error = hmm_linux_copy(fd, address, from, size, !write, &copied);
-    hmm_linux_unblock(port, address, copied);
-    hmm_linux_blocks_unlock(port);
-    /* A page that nobody lent: the program's own doing, and none of ours. */
-    if (error == EEXIST &&
-        !madvise((void *)(address + copied), port->page, MADV_DONTNEED))
-        error = EAGAIN;
+    if (blocked) {
+        hmm_linux_unblock(port, address, copied);
+        hmm_linux_blocks_unlock(port);
+    }
+    if (error == EEXIST)
+        error = clear_way(port, address + copied);
     *done = (uint32_t)(copied / port->page);
     note_lent(port, address, frame, *done, write);
     return error;
@@ -313,7 +327,11 @@ static int put(struct hmm_linux_port *port, int fd, uintptr_t address,
 static int lend_again(struct hmm_linux_port *port, int fd, uintptr_t address,
                       uint32_t frame, uint32_t count, bool write)
 {
-    if (!is_there(port, address)) {
+    /* More rights: the page was there when the thread faulted.  If it has been
+     * dropped since, the access faults again, asks for rights that it has, and
+     * that is looked into. */
+    bool more = write && !(frame_at(port, frame)->at & WRITABLE);
+    if (!more && !is_there(port, address)) {
         atomic_fetch_add(&port->pages_gone, 1);
         return EFAULT;
     }
@@ -447,12 +465,16 @@ static int scatter_flush(struct scatter *scatter)
     return error;
 }
 
-static int scatter_add(struct scatter *scatter, uintptr_t address, size_t size)
+/* `joined': nothing that counts lies between it and the range before. */
+static int scatter_add(struct scatter *scatter, uintptr_t address, size_t size,
+                       bool joined)
 {
     if (scatter->count > 0) {
         struct iovec *last = &scatter->range[scatter->count - 1];
-        if ((uintptr_t)last->iov_base + last->iov_len == address) {
-            last->iov_len += size;
+        uintptr_t start = (uintptr_t)last->iov_base;
+        if (start + last->iov_len == address ||
+            (joined && start + last->iov_len < address)) {
+            last->iov_len = address + size - start;
             return 0;
         }
     }
@@ -623,7 +645,8 @@ static int drop_rows(struct hmm_linux_port *port,
     while (!error && n < count && drops(&rows[n]) &&
            scatter.count < SCATTER_MAX) {
         error =
-            scatter_add(&scatter, rows[n].address, rows[n].count * port->page);
+            scatter_add(&scatter, rows[n].address, rows[n].count * port->page,
+                        n > 0 && rows[n].flags & HURDMM_RECLAIM_JOINED);
         n++;
     }
     if (!error)

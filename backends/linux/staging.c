@@ -8,11 +8,13 @@
  * There are several times as many slots as frames, which costs addresses only:
  * so a row of slots is found although single ones are in use here and there.
  *
- * Called under the core's lock.
+ * `lock' is held for a few instructions by whoever takes or gives slots, which
+ * lending does without the core's lock; signals are masked then.
  */
 #include "backends/linux/linux_port.h"
 
 #include <errno.h>
+#include <sched.h>
 
 #include "lib/base/assert.h"
 
@@ -53,6 +55,7 @@ int hmm_linux_staging_open(struct hmm_linux_staging *staging, uint32_t frames,
     (void)madvise(base, staging->size, MADV_DONTFORK);
     (void)madvise(base, staging->size, MADV_NOHUGEPAGE);
     staging->base = base;
+    atomic_flag_clear(&staging->lock);
     staging->used = maps;
     staging->backed = staging->used + words(staging->slots);
     return 0;
@@ -103,8 +106,20 @@ static uint32_t find(const struct hmm_linux_staging *staging, uint32_t count)
     return staging->slots;
 }
 
-int hmm_linux_slots_take(struct hmm_linux_staging *staging, uint32_t count,
-                         uint32_t *first)
+static void lock(struct hmm_linux_staging *staging)
+{
+    while (
+        atomic_flag_test_and_set_explicit(&staging->lock, memory_order_acquire))
+        (void)sched_yield();
+}
+
+static void unlock(struct hmm_linux_staging *staging)
+{
+    atomic_flag_clear_explicit(&staging->lock, memory_order_release);
+}
+
+static int take(struct hmm_linux_staging *staging, uint32_t count,
+                uint32_t *first)
 {
     hmm_assert(count > 0);
     while (staging->hint < staging->slots &&
@@ -122,6 +137,15 @@ int hmm_linux_slots_take(struct hmm_linux_staging *staging, uint32_t count,
     }
     *first = slot;
     return 0;
+}
+
+int hmm_linux_slots_take(struct hmm_linux_staging *staging, uint32_t count,
+                         uint32_t *first)
+{
+    lock(staging);
+    int error = take(staging, count, first);
+    unlock(staging);
+    return error;
 }
 
 /* The row of free slots with memory that ends before `end'. */
@@ -159,6 +183,7 @@ static void trim(struct hmm_linux_staging *staging)
 void hmm_linux_slots_give(struct hmm_linux_staging *staging, uint32_t first,
                           uint32_t count)
 {
+    lock(staging);
     for (uint32_t i = first; i < first + count; i++) {
         hmm_assert(is_set(staging->used, i));
         staging->used[i / 64] &= ~(UINT64_C(1) << i % 64);
@@ -168,4 +193,5 @@ void hmm_linux_slots_give(struct hmm_linux_staging *staging, uint32_t first,
         staging->hint = first / 64 * 64;
     if (staging->free_backed > staging->free_backed_max)
         trim(staging);
+    unlock(staging);
 }

@@ -27,9 +27,11 @@ struct hurdmm_options {
                                * 4 MiB */
     size_t high_water;        /* and at which it stops; 0: 3/2 of low_water */
     size_t dirty_limit;       /* bytes of dirty pages above which writers wait
-                               * for the laundry; 0: half the budget.  Pages
-                               * of VOLATILE stores do not count: they are
-                               * written when memory is short, not before */
+                               * for the laundry; 0: half the budget, or where
+                               * a page is cheaper to write when it leaves
+                               * (linux), all of it.  Pages of VOLATILE stores
+                               * do not count: they are written when memory is
+                               * short, not before */
     size_t pin_limit;         /* bytes that may be pinned; 0: half the budget */
     unsigned pager_threads;   /* 0: two */
     unsigned flags;           /* HURDMM_NO_THREADS */

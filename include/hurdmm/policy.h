@@ -61,6 +61,10 @@ struct hurdmm_policy_ops {
     /* Whole-structure check for tests: 0 when the state is sound and ranks
      * exactly `resident` pages, else EINVAL. */
     int (*check)(const void *state, uint32_t resident);
+    /* May be NULL: none.  Where pages leave together at little cost because
+     * their addresses are near each other, `frame` may leave with `victim`,
+     * which was named; nonzero when it ought to stay in spite of that. */
+    int (*stays)(const void *state, uint32_t frame, uint32_t victim);
 };
 
 /* The default: resists scans, refuses one-time pages the room of the others. */

@@ -21,7 +21,8 @@
  * it that its writers are at rest.
  *
  * Locking.  The core calls lend, reclaim, reserve, release, core_map and window
- * one at a time, from any thread, between critical_enter and critical_leave.
+ * one at a time, from any thread, between critical_enter and critical_leave
+ * (but see HURDMM_PORT_LENDS_APART).
  * fault_wait, fault_done, the thread functions, park, wake and clock are called
  * from several threads at once.
  */
@@ -50,6 +51,9 @@ extern "C" {
 /* Taking a page back moves its bytes: not worth it only to see whether it is
  * used.  Policies' trials are left out. */
 #define HURDMM_PORT_NO_TRIALS 512u
+/* lend and frame_read may be called without the core's lock, for frames that
+ * nobody lends, takes back or frees until they have returned. */
+#define HURDMM_PORT_LENDS_APART 1024u
 
 /* One row of physical memory.  Frames are numbered densely over all banks. */
 struct hurdmm_bank {
@@ -124,6 +128,10 @@ struct hurdmm_reclaim {
 #define HURDMM_RECLAIM_DROP 1u
 /* Pages between the rows may lose the same rights, if that is cheaper. */
 #define HURDMM_RECLAIM_AROUND 2u
+
+/* With DROP: this row and the one before it lie in one region, and nothing that
+ * lies between them is lent. */
+#define HURDMM_RECLAIM_JOINED 4u
 
 /* A bit of a status, beside HURDMM_READ and HURDMM_WRITE. */
 #define HURDMM_GONE 8u

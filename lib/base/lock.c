@@ -24,6 +24,9 @@ enum { FREE, HELD, CONTENDED };
    before the port is asked to put the thread to sleep. */
 #define SPINS 100
 
+/* So often another thread may be faster. */
+#define TRIES 64
+
 #define PARKED UINT32_C(1)
 #define STEP UINT32_C(2)
 
@@ -41,16 +44,31 @@ bool hmm_lock_try(struct hmm_lock *lock)
                                                    memory_order_relaxed);
 }
 
+/* Waits actively for the lock to be free; says whether it was. */
+static bool look_out(const struct hmm_lock *lock,
+                     const struct hmm_parker *parker)
+{
+    for (int i = 0; i < SPINS + parker->spins; i++)
+        if (!hmm_lock_held(lock))
+            return true;
+    return false;
+}
+
 void hmm_lock_acquire(struct hmm_lock *lock, const struct hmm_parker *parker)
 {
     if (hmm_lock_try(lock))
         return;
-    for (int i = 0; i < SPINS + parker->spins; i++)
-        if (!hmm_lock_held(lock) && hmm_lock_try(lock))
+    for (int tries = 0; tries < TRIES && look_out(lock, parker); tries++)
+        if (hmm_lock_try(lock))
             return;
+    /* One that was woken looks out again: it takes long to wake up, and if it
+       slept at once whenever somebody else was faster, each release would wake
+       it for nothing from then on. */
     while (atomic_exchange_explicit(&lock->word, CONTENDED,
-                                    memory_order_acquire) != FREE)
+                                    memory_order_acquire) != FREE) {
         (void)parker->park(parker->ctx, &lock->word, CONTENDED, HMM_FOREVER);
+        (void)look_out(lock, parker);
+    }
 }
 
 void hmm_lock_release(struct hmm_lock *lock, const struct hmm_parker *parker)

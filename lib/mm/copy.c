@@ -41,6 +41,7 @@ static int copy_frame(struct hurdmm_store *home, uint64_t page, uint64_t slot,
         !(manager->info.features & HURDMM_PORT_ALIAS)) {
         struct hmm_mapping *mapping =
             HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
+        hmm_lends_wait(&manager->physmem);
         return manager->ops->frame_read(manager->port, HMM_SLOT_FRAME(slot),
                                         mapping->space,
                                         hmm_mapping_address(mapping, page), to);

@@ -385,6 +385,36 @@ int hmm_lend_around(struct hmm_want *want, uint64_t *slot)
     return done > 0 ? 0 : err;
 }
 
+/* The same for the thread of a fault, which has its signals masked: without the
+ * lock where the port can.  (Else a signal handler could come in between and
+ * meet the very page.)  The thread that faulted may be running before it returns,
+ * and have destroyed region and store: then they are NULL. */
+static int lend_apart(struct hmm_want *want, uint64_t *slot)
+{
+    struct hurdmm_store *store = want->store;
+    struct hurdmm *manager = store->manager;
+    struct hmm_region *region = want->region;
+    struct hmm_place home = {&store->cache, want->page, want->read_only};
+    bool write = want->access & HURDMM_WRITE || hmm_write_too(want, *slot);
+    uint32_t count = neighbours(want, write);
+    struct hmm_lend_apart lend;
+
+    /* The laundry may be reading them where they are. */
+    if (*slot & HMM_WRITING || (count > 1 && store->writing > 0))
+        hmm_lends_wait(&manager->physmem);
+    if ((*slot & HMM_LENT && store->flags & HURDMM_STORE_SHARED) ||
+        !hmm_lend_begin(&lend, &region->mapping, want->view, &home, slot, count,
+                        lend_rights(region, write)))
+        return hmm_lend_around(want, slot);
+    hmm_leave(manager);
+    int err = hmm_lend_go(&lend);
+    hmm_enter_again(manager);
+    hmm_lend_end(&lend);
+    want->region = NULL;
+    want->store = NULL;
+    return lend.done > 0 ? 0 : err;
+}
+
 static int catch_fault(struct hurdmm_space *space,
                        const struct hurdmm_fault *fault, int error)
 {
@@ -449,17 +479,92 @@ int hmm_port_room(struct hmm_want *want)
     return EAGAIN;
 }
 
+/* Foreseeing writes.  Where frames move, a page that is read first and written
+ * next costs two faults, and giving the right costs a flush of every processor
+ * that runs the process.  So some of the pages that a read brings in are
+ * samples: it is counted how many of them are written to.  Where nearly all are,
+ * further pages are lent to write, and are dirty, at once; one in a few stays a
+ * sample, so that a change of habits is noticed.  A page that was foreseen wrongly
+ * is written back for nothing, and nothing else: its contents are the store's.
+ *
+ * `written' goes down by a part of itself with each sample, and up by the same
+ * part of what is missing when one is written to: all written is half-way. */
+#define WRITTEN_ALL 4096u
+#define WRITTEN_PART 64u
+#define WRITTEN_LIKELY (WRITTEN_ALL * 7 / 16)
+#define SAMPLE_EACH 32u
+
+/* Could the page be made dirty now, without anybody being asked? */
+static bool may_foresee(const struct hmm_want *want)
+{
+    const struct hurdmm_store *store = want->store;
+    const struct hurdmm *manager = store->manager;
+
+    return !(store->flags & (HURDMM_STORE_READ_ONLY | HURDMM_STORE_NO_STEAL |
+                             HURDMM_STORE_DISCARDABLE)) &&
+           store->ops.page_out && !store->ops.unlock && !store->container &&
+           store->cache.dependents.count == 0 &&
+           !hmm_page_held(store, want->page) &&
+           manager->to_write < manager->dirty_limit;
+}
+
+static void foresee(struct hmm_want *want, uint64_t *slot)
+{
+    struct hmm_region *region = want->region;
+
+    if (hmm_frames_stay(want->store->manager) || want->view != want->page ||
+        region->store != want->store || !(region->rights & HURDMM_WRITE))
+        return;
+    if (want->access & HURDMM_WRITE) {
+        if (*slot & HMM_SAMPLE)
+            region->written +=
+                (uint16_t)((WRITTEN_ALL - region->written) / WRITTEN_PART);
+        *slot &= ~HMM_SAMPLE;
+    } else if (want->filled && region->written >= WRITTEN_LIKELY &&
+               ++region->foreseen % SAMPLE_EACH && may_foresee(want)) {
+        want->access |= HURDMM_WRITE;
+        hmm_page_dirty(want->store, slot);
+    } else if (want->filled) {
+        region->written -= (uint16_t)(region->written / WRITTEN_PART);
+        *slot |= HMM_SAMPLE;
+    }
+}
+
 /* Lends what was obtained; when mappings run out, pages are taken back. */
 static int lend_wanted(struct hmm_want *want, uint64_t *slot)
 {
-    hmm_page_used(want, slot);
-    int err = hmm_lend_around(want, slot);
+    struct hurdmm *manager = want->store->manager;
 
-    if (!err)
-        hmm_note_recent(want->store->manager, slot);
-    else if (err == EFAULT)
+    hmm_page_used(want, slot);
+    foresee(want, slot);
+    hmm_note_recent(manager, slot);
+    int err = lend_apart(want, slot);
+
+    if (want->store && err == EFAULT)
         return obtain_lost(want, *slot);
-    return err == ENOMEM ? hmm_port_room(want) : err;
+    if (err == EFAULT)
+        return EAGAIN;
+    if (err != ENOMEM)
+        return err;
+    if (want->store)
+        return hmm_port_room(want);
+    if (want->refused++ >= REFUSALS_MAX)
+        return ENOMEM;
+    hmm_reclaim_others(manager, manager->readahead);
+    return EAGAIN;
+}
+
+/* Finds the region again, after its page was lent without the lock. */
+static bool find_again(struct hurdmm_space *space, struct hmm_want *want)
+{
+    if (want->store)
+        return true;
+    want->region = hmm_region_at(space, want->address);
+    if (!want->region || !want->region->store || want->page != want->view)
+        return false;
+    want->store = want->region->store;
+    want->page = want->view = hmm_region_page(want->region, want->address);
+    return true;
 }
 
 /* `later`: the fault may be queued; else the thread waits here. */
@@ -489,7 +594,8 @@ static int answer(struct hurdmm *manager, const struct hurdmm_fault *fault,
             manager->stats.faults_soft++;
         if (want.filled)
             manager->stats.faults_fill++;
-        if (!err)
+        /* And so may the region. */
+        if (!err && space && find_again(space, &want))
             hmm_read_on(&want);
         return err;
     }

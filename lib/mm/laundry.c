@@ -36,8 +36,10 @@ struct run {
     struct hmm_bounce *bounce; /* the bytes are put together there, or NULL */
     void *bytes;
     size_t length;
-    uint64_t asked;   /* a bit for each page that the store may drop */
-    uint64_t dropped; /* and for each that it did */
+    uint64_t asked;            /* a bit for each page that the store may drop */
+    uint64_t dropped;          /* and for each that it did */
+    struct hmm_mapping *apart; /* they are read there without the lock */
+    bool abandoned;            /* in vain: look again */
     uint32_t frame[HMM_RUN_MAX];
 };
 
@@ -292,6 +294,50 @@ static int gather_lent(struct run *run)
     return 0;
 }
 
+/* May that be done without the lock (lend.c)?  Every page is at one place, which
+ * is told from the first one's. */
+static bool may_gather_apart(struct run *run)
+{
+    struct hurdmm_store *store = run->store;
+    unsigned shift = store->manager->physmem.page_shift;
+    uint64_t offset = run->first << shift;
+    uint64_t last = offset + (((uint64_t)run->count << shift) - 1);
+
+    if (hmm_frames_stay(store->manager) || run->asked ||
+        store->flags & HURDMM_STORE_SHARED || store->cache.dependents.count > 0)
+        return false;
+    struct hmm_span *span =
+        hmm_span_first_overlap(&store->cache.mappings, offset, last);
+    if (!span || span->first > offset || span->last < last)
+        return false;
+    for (uint32_t i = 0; i < run->count; i++) {
+        uint64_t slot = *hmm_container_slot(&store->cache, run->first + i);
+        if (slot & HMM_GONE || hmm_page_pinned(store->manager, slot))
+            return false;
+    }
+    run->apart = HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
+    return true;
+}
+
+/* Without the lock.  EFAULT: *lost was not there any more. */
+static int gather_apart(struct run *run, void *space, uintptr_t address,
+                        uint32_t *lost)
+{
+    struct hurdmm *manager = run->store->manager;
+    size_t page = hmm_page_bytes(manager);
+    int err = 0;
+
+    for (*lost = 0; *lost < run->count; ++*lost) {
+        err = manager->ops->frame_read(manager->port, run->frame[*lost], space,
+                                       address + *lost * page,
+                                       (char *)run->bytes + *lost * page);
+        if (err)
+            break;
+    }
+    hmm_apart_end(&manager->physmem);
+    return err;
+}
+
 /* Puts the bytes together, without the lock: the frames are the run's. */
 static int gather(struct run *run)
 {
@@ -501,15 +547,50 @@ static int write_pieces(struct run *run, size_t *done, size_t *wrote)
     return err;
 }
 
+/* A page of the run had no bytes any more: the program itself has dropped them.
+ * The others are as they were before. */
+static void abandon(struct run *run, uint32_t lost)
+{
+    struct hurdmm_store *store = run->store;
+    struct hurdmm *manager = store->manager;
+
+    for (uint32_t i = 0; i < run->count; i++) {
+        uint64_t *slot = hmm_container_slot(&store->cache, run->first + i);
+
+        hmm_assert(slot && *slot & HMM_WRITING);
+        *slot &= ~HMM_WRITING;
+        store->writing--;
+        manager->writing--;
+        hmm_page_dirty(store, slot);
+    }
+    hmm_bounce_put(manager, run->bounce);
+    (void)hmm_drop_lost(store, run->first + lost);
+    hmm_page_wake(store, run->first, run->count, 0);
+    hmm_event_signal(&manager->progress, &manager->parker);
+    hmm_ready_run(manager);
+}
+
 static int write_run(struct run *run)
 {
     struct hurdmm_store *store = run->store;
     struct hurdmm *manager = store->manager;
+    struct hmm_mapping *mapping = run->apart;
+    void *space = mapping ? mapping->space : NULL;
+    uintptr_t address = mapping ? hmm_mapping_address(mapping, run->first) : 0;
     size_t done = run->length, wrote = 0;
     struct hmm_call call;
+    uint32_t lost;
     int err = 0;
 
+    if (mapping)
+        hmm_apart_begin(&manager->physmem);
     hmm_call_begin(&call, store, 0);
+    if (mapping && gather_apart(run, space, address, &lost)) {
+        hmm_call_end(&call);
+        abandon(run, lost);
+        run->abandoned = true;
+        return 0;
+    }
     if (run->asked)
         ask_run(run);
     if (may_write(store, run->how)) {
@@ -661,9 +742,10 @@ static bool start_run(const struct run *run, struct hmm_writes *writes)
     return false;
 }
 
-/* Takes the run's pages down and marks them: their bytes are fixed. */
+/* Takes the run's pages down and marks them: their bytes are fixed.  `apart':
+ * they may be put together later, without the lock. */
 static int prepare_run(struct run *run, uint64_t page, uint64_t first,
-                       uint64_t last, uint64_t *end)
+                       uint64_t last, uint64_t *end, bool apart)
 {
     find_run(run, page, first, last);
     int err = choose_bytes(run, page);
@@ -672,7 +754,8 @@ static int prepare_run(struct run *run, uint64_t page, uint64_t first,
         err = protect_around(run);
     if (!err)
         err = take_run(run);
-    if (!err && !hmm_frames_stay(run->store->manager))
+    if (!err && !hmm_frames_stay(run->store->manager) &&
+        !(apart && may_gather_apart(run)))
         err = gather_lent(run);
     if (!err) {
         mark_run(run);
@@ -698,11 +781,12 @@ int hmm_launder(struct hurdmm_store *store, uint64_t page, uint64_t first,
     if (block_wanted(store, page / store->block_pages * store->block_pages,
                      how) &&
         (may_write(store, how) || may_ask(store, how))) {
-        err = prepare_run(&run, page, first, last, &after);
+        err = prepare_run(&run, page, first, last, &after, !writes);
         store->users++;
         if (!err && !start_run(&run, writes))
             err = write_run(&run);
         store->users--;
+        after = run.abandoned ? page : after;
     }
     if (end)
         *end = after;
@@ -759,6 +843,38 @@ int hmm_flush(struct hurdmm_store *store, uint64_t first, uint64_t last)
     return error ? error : writes.error;
 }
 
+/* Where frames move, the write rights of a whole window go with those of the
+ * first page that is written (protect_around), and one call for many pages is
+ * what makes it cheap: so the others are written too, as many as are one batch's
+ * worth, before their writers take the rights back one by one. */
+static int launder_window(struct hurdmm_store *store, uint64_t page,
+                          struct hmm_writes *writes)
+{
+    struct hmm_writes *later = store->ops.write_start ? writes : NULL;
+    uint64_t first = page / PROTECT_WINDOW * PROTECT_WINDOW, end;
+    uint64_t last = first + PROTECT_WINDOW - 1;
+    uint64_t out = store->manager->stats.pages_out;
+    uint64_t most =
+        hmm_min(hmm_max(store->manager->budget / 16, 1), HMM_RUN_MAX);
+    int err = hmm_launder(store, page, first, last, 0, NULL, later);
+
+    store->users++;
+    while (!err && first <= last && writes->running < HMM_WRITES_MAX &&
+           store->manager->stats.pages_out - out < most) {
+        const uint64_t *slot =
+            hmm_index_next(&store->cache.index, first, &page);
+        if (!slot || page > last)
+            break;
+        end = page + 1;
+        if (wanted(store, slot, 0))
+            err = hmm_launder(store, page, page, last, 0, &end, later);
+        first = hmm_max(end, page + 1); /* or a page that comes back is met
+                                         * again for ever */
+    }
+    store->users--;
+    return err;
+}
+
 /* The next dirty page that the laundry may write.  The frame table is walked
  * round and round, so every dirty page has its turn however the policy ranks
  * it. */
@@ -799,8 +915,10 @@ int hmm_launder_any(struct hurdmm *manager)
         store = next_dirty(manager, &page);
         if (!store)
             break;
-        err = hmm_launder(store, page, 0, UINT64_MAX, 0, NULL, &writes);
-        if (err || writes.running == 0)
+        err = hmm_frames_stay(manager)
+                  ? hmm_launder(store, page, 0, UINT64_MAX, 0, NULL, &writes)
+                  : launder_window(store, page, &writes);
+        if (err || writes.running == 0 || !hmm_frames_stay(manager))
             break;
     }
     hmm_writes_end(manager, &writes);

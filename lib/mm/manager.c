@@ -8,7 +8,7 @@
 
 #define CORE_CHUNK 65536u
 #define FRAMES_MIN 16u
-#define SPINS_MORE 10000
+#define SPINS_MORE 100000
 
 static int park(void *ctx, _Atomic uint32_t *word, uint32_t expected,
                 uint64_t timeout_ns)
@@ -239,7 +239,7 @@ static int set_marks(struct hurdmm *manager,
         return EINVAL;
     low = low ? low : hmm_min(hmm_max(budget / 8, 2), (4u << 20 >> shift) + 2);
     high = high ? high : low + hmm_max(low / 2, 1);
-    limit = limit ? limit : budget / 2;
+    limit = limit ? limit : hmm_frames_stay(manager) ? budget / 2 : budget;
     pins = pins ? pins : budget / 2;
     if (low >= high || high >= budget || limit > budget || pins > budget)
         return EINVAL;

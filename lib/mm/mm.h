@@ -56,7 +56,10 @@
 #define HMM_UNLOCKING HMM_TAG(8)   /* the store is being asked */
 #define HMM_DISCARDED HMM_TAG(9)   /* no frame: it was dropped unwritten */
 #define HMM_AHEAD HMM_TAG(10)      /* read ahead, not touched yet */
-#define HMM_OWN HMM_TAG(11) /* no frame: the store has it, not the bond */
+#define HMM_OWN HMM_TAG(11)    /* no frame: the store has it, not the bond */
+#define HMM_SAMPLE HMM_TAG(12) /* was read in: will it be written to? */
+#define HMM_VICTIM                                                             \
+    HMM_TAG(13) /* named in the sweep that is being put together */
 #define HMM_MARKER (HMM_FAILED | HMM_DISCARDED | HMM_OWN)
 #define HMM_ERROR_SHIFT 56
 #define HMM_ERROR_MASK (UINT64_C(0xff) << HMM_ERROR_SHIFT)
@@ -144,6 +147,7 @@ struct hurdmm {
     uint32_t dirty_hand; /* where the search for dirty pages goes on */
     uint32_t recent[HMM_RECENT]; /* 1 + frames lent last to who faulted */
     unsigned recent_next;
+    uint32_t window_yield; /* pages that left with a victim lately, times 16 */
 
     struct hmm_bounce *bounces; /* free copy buffers */
     uint32_t copy_pages;        /* the longest copied run, but for blocks */
@@ -214,6 +218,8 @@ struct hmm_region {
     uint8_t advice;
     uint32_t window;    /* pages filled by the last cluster */
     uint64_t next_page; /* where a sequential reader would fault next */
+    uint16_t written;   /* how many samples were written to: fault.c */
+    uint16_t foreseen;  /* pages since the last sample */
 };
 
 struct hurdmm_store {

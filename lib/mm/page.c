@@ -77,6 +77,7 @@ int hmm_frame_bytes(struct hurdmm_store *store, uint64_t page, uint64_t slot,
     hmm_assert(hmm_entered(store->manager));
     if (slot & HMM_GONE)
         return EFAULT;
+    hmm_lends_wait(&manager->physmem);
     if (slot & HMM_LENT && !hmm_frames_stay(manager) &&
         !hmm_page_pinned(manager, slot) && several_views(store, page, span)) {
         int busy =

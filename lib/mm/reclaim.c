@@ -6,6 +6,12 @@
  * back too; the clean ones are freed at once, a dirty one is written by the
  * laundry with its neighbours, for which the lock is dropped.
  *
+ * Where frames move (they are the region's own memory), taking pages back costs
+ * by the call and by the row of addresses, and a flush of every processor that
+ * runs the process; so a victim's neighbours leave with it, as far as the policy
+ * does not want to keep them: the addresses of a sweep lie in a few windows, and
+ * each window is one row with holes (HURDMM_RECLAIM_JOINED).
+ *
  * A page leaves only when no write can slip in: its rights are taken away
  * first, and whether it is dirty is looked at after that, with the lock held.
  *
@@ -18,6 +24,8 @@
 
 #define BATCH 64u
 #define BATCH_STAY 32u /* where frames stay */
+/* Where they move, others leave with a victim, out of so many pages around it. */
+#define WINDOW 512u
 
 uint32_t hmm_frames_free(const struct hurdmm *manager)
 {
@@ -76,6 +84,7 @@ struct sweep {
     bool spare; /* leave what was lent just now */
     struct hurdmm_victim victim[BATCH];
     size_t count;
+    uint32_t named; /* of those that the policy named, not collected yet */
     uint32_t freed;
     struct {
         struct hurdmm_store *store;
@@ -202,14 +211,38 @@ static void prefer_lowest(struct sweep *sweep)
     }
 }
 
+/* Adds a page to the batch; it is joined to the one before it, *last of the same
+ * store, if nothing lent lies between them. */
+static int take_one(struct hmm_batch *batch, struct hurdmm_store *store,
+                    uint64_t page, uint64_t *slot, uint64_t *last)
+{
+    struct hmm_index_cursor cursor;
+    bool joined = batch->flags & HURDMM_RECLAIM_DROP && *last < page &&
+                  page - *last < WINDOW;
+
+    if (!(*slot & HMM_LENT))
+        return 0; /* nothing is taken: *last stays the last row's */
+
+    if (joined && *last + 1 < page) {
+        bool more = hmm_index_seek(&store->cache.index, &cursor, *last + 1);
+        for (; more && cursor.key < page && joined;
+             more = hmm_index_step(&cursor))
+            joined = !(*cursor.value & HMM_LENT);
+    }
+    if (joined)
+        batch->flags |= HURDMM_RECLAIM_JOINED;
+    *last = page;
+    return hmm_batch_add(batch, &store->cache, page, slot);
+}
+
 /* Takes the victims back from the application.  With status bits, those seen in
  * use are given back to the policy. */
 static int take_victims(struct sweep *sweep)
 {
     struct hurdmm *manager = sweep->manager;
     struct hmm_batch batch;
-    struct hurdmm_store *store;
-    uint64_t page;
+    struct hurdmm_store *store, *before = NULL;
+    uint64_t page, last = UINT64_MAX;
 
     hmm_batch_begin(&batch, &manager->physmem, HURDMM_NONE);
     for (size_t i = 0; i < sweep->count; i++) {
@@ -233,7 +266,9 @@ static int take_victims(struct sweep *sweep)
             continue;
         batch.flags =
             !trial && leaves_alone(store, page) ? HURDMM_RECLAIM_DROP : 0;
-        int err = hmm_batch_add(&batch, &store->cache, page, slot);
+        last = before == store ? last : UINT64_MAX;
+        before = store;
+        int err = take_one(&batch, store, page, slot, &last);
         if (err)
             return err;
     }
@@ -391,6 +426,8 @@ static bool written(const struct sweep *sweep, struct hurdmm_store *store,
 /* Where frames move: what was written leaves, all of it in one call. */
 static void dismiss_written(struct sweep *sweep)
 {
+    const struct hurdmm_store *before = NULL;
+    uint64_t last = UINT64_MAX;
     struct hmm_batch batch;
 
     hmm_batch_begin(&batch, &sweep->manager->physmem, HURDMM_NONE);
@@ -402,7 +439,9 @@ static void dismiss_written(struct sweep *sweep)
         if (!written(sweep, store, page, slot))
             continue;
         batch.flags = leaves_alone(store, page) ? HURDMM_RECLAIM_DROP : 0;
-        if (hmm_batch_add(&batch, &store->cache, page, slot))
+        last = before == store ? last : UINT64_MAX;
+        before = store;
+        if (take_one(&batch, store, page, slot, &last))
             break;
     }
     hmm_batch_end(&batch);
@@ -470,6 +509,102 @@ static uint32_t batch_for(const struct hurdmm *manager, uint32_t target)
     return (uint32_t)hmm_min(hmm_max(target, manager->budget / 16), most);
 }
 
+/* May this page leave with `victim', which is near it? */
+static bool leaves_too(const struct sweep *sweep, struct hurdmm_store *store,
+                       uint64_t page, uint64_t slot, uint32_t victim)
+{
+    const struct hurdmm *manager = sweep->manager;
+    const uint64_t out = HMM_VICTIM | HMM_WRITE_ERROR | HMM_ON_TRIAL;
+
+    if (!(slot & HMM_RANKED) || slot & out)
+        return false;
+    if (manager->policy->stays &&
+        manager->policy->stays(manager->policy_state, HMM_SLOT_FRAME(slot),
+                               victim))
+        return false;
+    return eligible(sweep, store, page, slot) &&
+           (free_at_once(store, slot) || writable_back(store, slot));
+}
+
+static void collect(struct sweep *sweep, uint64_t *slot)
+{
+    hmm_assert(sweep->count < BATCH);
+    if (*slot & HMM_VICTIM)
+        sweep->named--;
+    *slot &= ~HMM_VICTIM;
+    sweep->victim[sweep->count++] =
+        (struct hurdmm_victim){HMM_SLOT_FRAME(*slot), HURDMM_EVICT};
+}
+
+/* Collects the pages of a victim's window that leave, in the order of their
+ * addresses, as far as there is room beside those that were named. */
+static void collect_window(struct sweep *sweep, struct hurdmm_store *store,
+                           uint64_t page, uint32_t victim, uint32_t batch)
+{
+    uint64_t first = page / WINDOW * WINDOW;
+    struct hmm_index_cursor cursor;
+    bool more = hmm_index_seek(&store->cache.index, &cursor, first);
+
+    for (; more && cursor.key < first + WINDOW;
+         more = hmm_index_step(&cursor)) {
+        if (!hmm_resident(cursor.value))
+            continue;
+        if (*cursor.value & HMM_VICTIM ||
+            (sweep->count + sweep->named < batch &&
+             leaves_too(sweep, store, cursor.key, *cursor.value, victim)))
+            collect(sweep, cursor.value);
+    }
+}
+
+/* Names victims, as many as are likely to fill the batch with their neighbours,
+ * and collects them all.  Trials are left out: there are none on such a port.
+ * False: nobody was named. */
+static bool choose_windows(struct sweep *sweep, uint32_t batch)
+{
+    struct hurdmm *manager = sweep->manager;
+    struct hurdmm_victim named[BATCH];
+    struct hurdmm_store *store;
+    uint64_t page;
+    uint64_t wanted = 16 * batch / hmm_max(manager->window_yield, 16) + 1;
+    size_t count = manager->policy->select(manager->policy_state, named,
+                                           (size_t)hmm_min(wanted, batch));
+
+    for (size_t i = 0; i < count; i++) {
+        if (named[i].verdict == HURDMM_TRIAL)
+            continue;
+        *victim_slot(manager, named[i].frame, &store, &page) |= HMM_VICTIM;
+        sweep->named++;
+    }
+    uint32_t evict = sweep->named;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t *slot = victim_slot(manager, named[i].frame, &store, &page);
+        if (!(*slot & HMM_VICTIM))
+            continue; /* a trial, or it went with another */
+        if (leaves_alone(store, page))
+            collect_window(sweep, store, page, named[i].frame, batch);
+        else
+            collect(sweep, slot);
+    }
+    if (evict)
+        manager->window_yield =
+            (15 * manager->window_yield + 16 * (uint32_t)sweep->count / evict) /
+            16;
+    return count > 0;
+}
+
+/* Names the next victims; false: there are none left. */
+static bool choose(struct sweep *sweep, uint32_t batch)
+{
+    const struct hurdmm *manager = sweep->manager;
+
+    sweep->count = sweep->named = 0;
+    if (!hmm_frames_stay(manager))
+        return choose_windows(sweep, batch);
+    sweep->count =
+        manager->policy->select(manager->policy_state, sweep->victim, batch);
+    return sweep->count > 0;
+}
+
 /* Grows with everything that could make a frame free, whoever did it. */
 static uint64_t work_done(const struct hurdmm *manager)
 {
@@ -490,10 +625,7 @@ static int reclaim(struct hurdmm *manager, uint32_t target, bool spare,
     bool unlocked = false;
 
     while (sweep.freed < target && rounds-- > 0) {
-        sweep.count =
-            manager->policy->select(manager->policy_state, sweep.victim,
-                                    batch_for(manager, target - sweep.freed));
-        if (sweep.count == 0)
+        if (!choose(&sweep, batch_for(manager, target - sweep.freed)))
             break;
         sweep.dirty_count = 0;
         sweep.dirty_most = hmm_frames_stay(manager) ? 1 : BATCH;

@@ -4,11 +4,28 @@
  * Taking back goes in batches: pages become rows of the port's reclaim call,
  * neighbours one row.  A page at several addresses (a shared store) becomes
  * several rows; its LENT bits go only when all of them are done.
+ *
+ * Lending apart.  Where lending copies the page (a microsecond) the lock is not
+ * held for it.  The LENT bits are set before the lock is dropped (P2: they may
+ * say more than is lent), so for everybody else the page is lent; whoever then
+ * takes it back, lends it again, or looks at its bytes, waits first, with the
+ * lock held, until no lend goes on any more.  That is never long: a lend needs
+ * no lock, waits for nobody, and none begins meanwhile.  So it cannot happen that
+ * - a page is taken back, or its region unbound, and is put there afterwards;
+ * - a frame's bytes are read where they were while they move;
+ * - a write is missed: a page that is lent to write is dirty before it is there.
+ * Reading the bytes of pages that are lent to read goes on in the same way (the
+ * laundry does so).
+ * `apart' is counted down after the port has returned, which publishes what the
+ * port has noted of the frames to whoever waits for it.
  */
 #include "hurdmm/error.h"
 #include "lib/base/assert.h"
 #include "lib/base/math.h"
 #include "lib/physmem/physmem.h"
+
+#define LOOKS 20000u
+#define PAUSE_NS 20000u
 
 static uint64_t lent_bits(unsigned rights)
 {
@@ -48,6 +65,7 @@ int hmm_lend(struct hmm_mapping *mapping, uint64_t page,
 
     hmm_assert(n > 0 && HMM_SLOT_FRAME(*slot) != HURDMM_FRAME_NONE);
     hmm_assert(!home->read_only || !(rights & HURDMM_WRITE)); /* B3 */
+    hmm_lends_wait(physmem);
     int err = physmem->port->ops->lend(physmem->port, mapping->space,
                                        hmm_mapping_address(mapping, page),
                                        HMM_SLOT_FRAME(*slot), n, rights, done);
@@ -66,6 +84,8 @@ int hmm_lend_page(const struct hmm_mapping *mapping, uintptr_t address,
 {
     struct hmm_physmem *physmem = mapping->container->physmem;
     uint32_t done;
+
+    hmm_lends_wait(physmem);
     int err = physmem->port->ops->lend(physmem->port, mapping->space, address,
                                        HMM_SLOT_FRAME(*slot), 1, rights, &done);
 
@@ -78,12 +98,85 @@ int hmm_lend_page(const struct hmm_mapping *mapping, uintptr_t address,
     return 0;
 }
 
+/* Who lends may have been sent away from its processor, for the sake of this
+ * thread even: then looking on does not help. */
+void hmm_lends_wait(struct hmm_physmem *physmem)
+{
+    struct hurdmm_port *port = physmem->port;
+    uint32_t count;
+
+    for (unsigned i = 1;
+         (count = __atomic_load_n(&physmem->apart, __ATOMIC_ACQUIRE)) > 0; i++)
+        if (i % LOOKS == 0)
+            port->ops->park(port, &physmem->apart, count, PAUSE_NS);
+}
+
+bool hmm_lend_begin(struct hmm_lend_apart *lend, struct hmm_mapping *mapping,
+                    uint64_t page, const struct hmm_place *home, uint64_t *slot,
+                    uint32_t count, unsigned rights)
+{
+    struct hmm_physmem *physmem = mapping->container->physmem;
+    uint32_t n = count > 1 ? run_length(home->container, home->page, count) : 1;
+
+    hmm_assert(n > 0 && HMM_SLOT_FRAME(*slot) != HURDMM_FRAME_NONE);
+    hmm_assert(!home->read_only || !(rights & HURDMM_WRITE)); /* B3 */
+    if (!(physmem->info->features & HURDMM_PORT_LENDS_APART) ||
+        (*slot & lent_bits(rights)) == lent_bits(rights))
+        return false;
+    if (*slot & HMM_LENT) /* its bytes may be being read */
+        hmm_lends_wait(physmem);
+    *lend = (struct hmm_lend_apart){
+        .physmem = physmem,
+        .space = mapping->space,
+        .address = hmm_mapping_address(mapping, page),
+        .frame = HMM_SLOT_FRAME(*slot),
+        .count = n,
+        .rights = rights,
+    };
+    for (uint32_t i = 0; i < n; i++) {
+        if (i)
+            slot = hmm_container_slot(home->container, home->page + i);
+        *slot |= lent_bits(rights);
+    }
+    hmm_apart_begin(physmem);
+    return true;
+}
+
+void hmm_apart_begin(struct hmm_physmem *physmem)
+{
+    __atomic_fetch_add(&physmem->apart, 1, __ATOMIC_RELAXED);
+}
+
+void hmm_apart_end(struct hmm_physmem *physmem)
+{
+    hmm_assert(physmem->apart > 0);
+    __atomic_fetch_sub(&physmem->apart, 1, __ATOMIC_RELEASE);
+}
+
+int hmm_lend_go(struct hmm_lend_apart *lend)
+{
+    struct hmm_physmem *physmem = lend->physmem;
+    int err = physmem->port->ops->lend(physmem->port, lend->space,
+                                       lend->address, lend->frame, lend->count,
+                                       lend->rights, &lend->done);
+
+    hmm_apart_end(physmem);
+    return err;
+}
+
+void hmm_lend_end(const struct hmm_lend_apart *lend)
+{
+    lend->physmem->lends++;
+    lend->physmem->lend_pages += lend->done;
+}
+
 void hmm_batch_begin(struct hmm_batch *batch, struct hmm_physmem *physmem,
                      unsigned keep)
 {
     batch->physmem = physmem;
     batch->keep = keep;
     batch->flags = 0;
+    batch->mapping = NULL;
     batch->rows = 0;
     batch->pages = 0;
 }
@@ -95,7 +188,8 @@ static bool extend_row(struct hmm_batch *batch, void *space, uintptr_t address,
     if (batch->rows == 0)
         return false;
     struct hurdmm_reclaim *row = &batch->row[batch->rows - 1];
-    if (row->space != space || row->flags != batch->flags ||
+    if (row->space != space ||
+        ((row->flags ^ batch->flags) & ~HURDMM_RECLAIM_JOINED) ||
         row->frame + row->count != frame ||
         row->address + ((uintptr_t)row->count << batch->physmem->page_shift) !=
             address ||
@@ -105,9 +199,10 @@ static bool extend_row(struct hmm_batch *batch, void *space, uintptr_t address,
     return true;
 }
 
-static int add_row(struct hmm_batch *batch, void *space, uintptr_t address,
-                   uint64_t *slot)
+static int add_row(struct hmm_batch *batch, struct hmm_mapping *mapping,
+                   uint64_t page, uint64_t *slot)
 {
+    uintptr_t address = hmm_mapping_address(mapping, page);
     uint32_t frame = HMM_SLOT_FRAME(*slot);
 
     if (batch->rows == HMM_BATCH_ROWS || batch->pages == HMM_BATCH_PAGES) {
@@ -115,17 +210,19 @@ static int add_row(struct hmm_batch *batch, void *space, uintptr_t address,
         if (err)
             return err;
     }
-    if (!extend_row(batch, space, address, frame)) {
+    if (!extend_row(batch, mapping->space, address, frame)) {
+        unsigned no = batch->mapping == mapping ? 0 : HURDMM_RECLAIM_JOINED;
         batch->row[batch->rows++] = (struct hurdmm_reclaim){
-            .space = space,
+            .space = mapping->space,
             .address = address,
             .frame = frame,
             .count = 1,
             .rights = batch->keep,
             .status = &batch->status[batch->pages],
-            .flags = batch->flags,
+            .flags = batch->flags & ~no,
         };
     }
+    batch->mapping = mapping;
     batch->status[batch->pages] = 0;
     batch->page[batch->pages].slot = slot;
     batch->page[batch->pages].row = batch->rows - 1;
@@ -154,10 +251,9 @@ static int add_rows(struct hmm_batch *batch,
     int err = 0;
 
     for (; span && !err; span = hmm_span_next_overlap(span, offset, offset)) {
-        struct hmm_mapping *mapping =
-            HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
-        err = add_row(batch, mapping->space, hmm_mapping_address(mapping, page),
-                      slot);
+        err = add_row(batch,
+                      HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset),
+                      page, slot);
     }
     bond = hmm_dependent_in(container, page, page);
     for (; bond && !err; bond = hmm_dependent_next(bond, page, page)) {
@@ -200,8 +296,7 @@ int hmm_batch_add_one(struct hmm_batch *batch, struct hmm_mapping *mapping,
 {
     if (nothing_to_take(batch, *slot))
         return 0;
-    return add_row(batch, mapping->space, hmm_mapping_address(mapping, page),
-                   slot);
+    return add_row(batch, mapping, page, slot);
 }
 
 int hmm_batch_end(struct hmm_batch *batch)
@@ -211,6 +306,7 @@ int hmm_batch_end(struct hmm_batch *batch)
 
     if (batch->rows == 0)
         return 0;
+    hmm_lends_wait(physmem);
     int err = physmem->port->ops->reclaim(physmem->port, batch->row,
                                           batch->rows, &done);
     hmm_assert(err || done == batch->rows);
@@ -230,6 +326,7 @@ int hmm_batch_end(struct hmm_batch *batch)
     }
     batch->rows = 0;
     batch->pages = 0;
+    batch->mapping = NULL;
     return err;
 }
 

@@ -104,6 +104,7 @@ struct hmm_physmem {
     char *windows[HURDMM_BANKS_MAX]; /* of whole banks, on alias ports */
     uint64_t lends, lend_pages;      /* calls of the port, pages moved */
     uint64_t reclaims, reclaim_pages;
+    uint32_t apart; /* what goes on without the lock: lend.c */
 };
 
 /* Takes the port's banks, up to `limit` frames in use.  ENOMEM. */
@@ -189,6 +190,27 @@ int hmm_lend(struct hmm_mapping *mapping, uint64_t page,
 int hmm_lend_page(const struct hmm_mapping *mapping, uintptr_t address,
                   uint64_t *slot, unsigned rights);
 
+/* The same in three steps, of which the second goes without the lock, on ports
+ * with HURDMM_PORT_LENDS_APART.  begin: false, if there is nothing to be lent. */
+struct hmm_lend_apart {
+    struct hmm_physmem *physmem;
+    void *space;
+    uintptr_t address;
+    uint32_t frame, count, done;
+    unsigned rights;
+};
+bool hmm_lend_begin(struct hmm_lend_apart *lend, struct hmm_mapping *mapping,
+                    uint64_t page, const struct hmm_place *home, uint64_t *slot,
+                    uint32_t count, unsigned rights);
+int hmm_lend_go(struct hmm_lend_apart *lend);
+void hmm_lend_end(const struct hmm_lend_apart *lend);
+/* With the lock, and after it: bytes of pages that are lent are read. */
+void hmm_apart_begin(struct hmm_physmem *physmem);
+void hmm_apart_end(struct hmm_physmem *physmem);
+/* Waits for what goes on without the lock; before anything is done with the
+ * bytes of a page that is lent. */
+void hmm_lends_wait(struct hmm_physmem *physmem);
+
 /* Takes rights back from pages, any number, in few calls of the port. */
 #define HMM_BATCH_ROWS 64u
 #define HMM_BATCH_PAGES 256u
@@ -196,6 +218,7 @@ struct hmm_batch {
     struct hmm_physmem *physmem;
     unsigned keep;  /* rights that stay, or HURDMM_RIGHTS: look only */
     unsigned flags; /* of the rows that are added next, 0 at first */
+    const struct hmm_mapping *mapping; /* of the last row */
     uint32_t rows, pages;
     struct hurdmm_reclaim row[HMM_BATCH_ROWS];
     struct {

@@ -484,6 +484,22 @@ static int default_check(const void *state, uint32_t resident)
     return hmm_ghosts_sound(ghosts_of(g), g->rows) ? 0 : EINVAL; /* 5 */
 }
 
+/* A page that has shown to be worth more than the victim stays, and so does one
+   that was read ahead and that nobody has used yet, unless its reader has
+   passed. */
+static int default_stays(const void *state, uint32_t frame, uint32_t victim)
+{
+    struct generations *g = (struct generations *)(uintptr_t)state;
+    uint8_t page = *page_of(g, frame), other = *page_of(g, victim);
+
+    hmm_assert((page & QUEUE) != NONE);
+    if ((page & COLD) != 0)
+        return 0;
+    if ((page & (USED | AHEAD)) != 0)
+        return 1;
+    return (page & PROVEN) != 0 && (other & PROVEN) == 0;
+}
+
 const struct hurdmm_policy_ops hurdmm_policy_default = {
     .struct_size = sizeof(struct hurdmm_policy_ops),
     .name = "default",
@@ -496,4 +512,5 @@ const struct hurdmm_policy_ops hurdmm_policy_default = {
     .select = default_select,
     .kept = default_kept,
     .check = default_check,
+    .stays = default_stays,
 };
