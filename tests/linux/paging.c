@@ -126,6 +126,85 @@ START_TEST(no_count_is_lost)
 }
 END_TEST
 
+/* Half of the disk is read page by page, and each page written right after. */
+static uint64_t faults_of_updates(struct rig *rig, size_t first, size_t count)
+{
+    uint64_t before = rig_counters(rig).faults_inline;
+    for (size_t i = first; i < first + count; i++) {
+        uint8_t value = *rig_at(rig, i);
+        *rig_at(rig, i) = (uint8_t)(value + 1);
+    }
+    return rig_counters(rig).faults_inline - before;
+}
+
+START_TEST(pages_that_are_read_and_then_written_fault_once_when_that_is_known)
+{
+    struct rig rig;
+    const struct rig_options options = {.pages = 1024,
+                                        .budget = 64,
+                                        .bind_flags = HURDMM_BIND_INLINE,
+                                        .random = true};
+    if (!rig_open(&rig, &options))
+        return;
+    ck_assert_uint_eq(faults_of_updates(&rig, 0, 16), 32);
+    (void)faults_of_updates(&rig, 16, 496);
+    ck_assert_uint_lt(faults_of_updates(&rig, 512, 256), 256 + 64);
+    for (size_t i = 0; i < 768; i++)
+        ck_assert_uint_eq(*rig_at(&rig, i), (uint8_t)(i + 2));
+    rig_check(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(what_was_thought_to_be_written_and_was_not_is_unchanged)
+{
+    struct rig rig;
+    const struct rig_options options = {.pages = 1024,
+                                        .budget = 64,
+                                        .bind_flags = HURDMM_BIND_INLINE,
+                                        .random = true};
+    if (!rig_open(&rig, &options))
+        return;
+    (void)faults_of_updates(&rig, 0, 512);
+    unsigned written = atomic_load(&rig.writes);
+    for (unsigned round = 0; round < 8; round++) /* and it is soon forgotten */
+        for (size_t i = 512; i < 1024; i++)
+            ck_assert_uint_eq(*rig_at(&rig, i), (uint8_t)(i + 1));
+    ck_assert_uint_lt(atomic_load(&rig.writes) - written, 1024);
+    rig_check(&rig);
+    ck_assert_int_eq(
+        hurdmm_store_flush(rig.store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    for (size_t i = 512; i < 1024; i++)
+        ck_assert_uint_eq(rig.disk[i * PAGE], (uint8_t)(i + 1));
+    rig_close(&rig);
+}
+END_TEST
+
+/* Every second page is written, so that windows have holes of pages that may not
+ * be dropped with their neighbours. */
+START_TEST(pages_between_those_that_leave_together_stay)
+{
+    struct rig rig;
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    for (unsigned round = 1; round <= 6; round++) {
+        for (size_t i = 0; i < rig.pages; i++) {
+            if (i % 2)
+                *rig_at(&rig, i) = (uint8_t)(i + round);
+            else
+                ck_assert_uint_eq(*rig_at(&rig, i), (uint8_t)(i + 1));
+            size_t behind = i >= 20 ? i - 20 : i;
+            if (behind % 2)
+                ck_assert_uint_eq(*rig_at(&rig, behind),
+                                  (uint8_t)(behind + round));
+        }
+    }
+    rig_check(&rig);
+    ck_assert_uint_eq(rig_counters(&rig).pages_gone, 0);
+    rig_close(&rig);
+}
+END_TEST
+
 START_TEST(inline_faults_are_answered_by_those_who_fault)
 {
     struct rig rig;
@@ -277,6 +356,13 @@ void paging_cases(Suite *suite)
 {
     TCase *tcase = tcase_create("paging");
     tcase_set_timeout(tcase, 60);
+    tcase_add_test(
+        tcase,
+        pages_that_are_read_and_then_written_fault_once_when_that_is_known);
+    tcase_add_test(tcase,
+                   what_was_thought_to_be_written_and_was_not_is_unchanged);
+    tcase_add_loop_test(tcase, pages_between_those_that_leave_together_stay, 0,
+                        WAYS);
     tcase_add_loop_test(tcase, every_page_is_what_the_store_has, 0, WAYS);
     tcase_add_loop_test(tcase, what_is_written_comes_back, 0, WAYS);
     tcase_add_loop_test(tcase, no_count_is_lost, 0, WAYS);

@@ -74,6 +74,7 @@ static void make_store(struct rig *rig, const struct rig_options *options)
         .length = rig->pages * PAGE,
         .rights = HURDMM_READ | HURDMM_WRITE,
         .flags = options->bind_flags,
+        .advice = options->random ? HURDMM_ADVICE_RANDOM : HURDMM_ADVICE_NORMAL,
     };
     ck_assert_int_eq(hurdmm_bind(&bind, &rig->region), 0);
 }

@@ -42,6 +42,7 @@ struct rig_options {
     unsigned store_flags; /* besides what the binding needs */
     unsigned manager_flags;
     size_t block_pages; /* 0: one */
+    bool random;        /* bound with that advice */
 };
 
 /* Opens it, or says that the test is skipped.  Page i of the disk is filled with

@@ -305,6 +305,33 @@ static void flood(struct cache *cache, uint32_t *next, uint32_t count)
         cache_read(cache, (*next)++, 0);
 }
 
+/* Pages named while others are there for longer or shorter. */
+START_TEST(neighbours_that_are_worth_more_than_the_victim_stay)
+{
+    const struct hurdmm_policy_ops *ops = &hurdmm_policy_default;
+    void *state = calloc(1, ops->memory(8));
+    ck_assert_ptr_nonnull(state);
+    ops->init(state, 8, 1);
+    ops->insert(state, 0, 100, 0); /* leaves, and comes back soon */
+    ops->remove(state, 0, 100, 1);
+    ops->insert(state, 0, 100, 0);
+    ops->insert(state, 1, 101, 0);
+    ops->insert(state, 2, 102, HURDMM_PAGE_AHEAD);
+    ops->insert(state, 3, 103, 0);
+    ops->insert(state, 4, 104, 0);
+    ops->touched(state, 4);
+    ops->insert(state, 5, 105, HURDMM_PAGE_AHEAD);
+    ops->cold(state, 5);
+    ck_assert(ops->stays(state, 0, 1));
+    ck_assert(!ops->stays(state, 1, 0));
+    ck_assert(!ops->stays(state, 3, 1));
+    ck_assert(ops->stays(state, 2, 1));
+    ck_assert(ops->stays(state, 4, 1));
+    ck_assert(!ops->stays(state, 5, 1));
+    free(state);
+}
+END_TEST
+
 START_TEST(a_page_that_comes_back_soon_outlives_a_scan)
 {
     struct cache cache;
@@ -363,6 +390,7 @@ int main(void)
     tcase_add_loop_test(both, pages_read_ahead_are_there_when_they_are_read, 0,
                         2);
     tcase_add_loop_test(both, the_latest_page_read_once_stays_a_moment, 0, 2);
+    tcase_add_test(both, neighbours_that_are_worth_more_than_the_victim_stay);
     tcase_add_loop_test(both, a_page_that_comes_back_soon_outlives_a_scan, 0,
                         2);
     tcase_add_loop_test(both, a_page_read_ahead_in_vain_does_not_outlive_a_scan,
