@@ -4,7 +4,9 @@
  * A composition is an ordinary store: bind it, compose it again, end it with
  * hurdmm_store_destroy.  It claims the stores that it is made of
  * (hurdmm/claim.h) until it ends, and goes past their caches: no page is kept
- * twice.  They stay the caller's and may belong to other managers.
+ * twice.  They stay the caller's and may belong to other managers.  A composition
+ * that was destroyed ends when no copy depends on it any more, and not inside the
+ * `destroy` of another store: until then its stores are still claimed.
  *
  * Offsets and lengths are bytes, and whole blocks but at the end of a store.
  * Stores that are composed must have the same block size, which is the

@@ -341,12 +341,13 @@ static bool run_once(const struct kind *kind, unsigned nth, bool for_ever)
 START_TEST(every_failure_is_survived)
 {
     const struct kind *kind = &kinds[(size_t)_i / FAILURES];
+    const bool slow = test_scaled(8) < 8;
     unsigned runs = 0;
 
     current = &failures[(size_t)_i % FAILURES];
     for (unsigned for_ever = 0; for_ever < 2; for_ever++)
         for (unsigned nth = 1; run_once(kind, nth, for_ever != 0);
-             nth += 1 + nth / 8)
+             nth += slow ? 1 + 3 * nth : 1 + nth / 8)
             ck_assert_uint_lt(++runs, RUNS_MAX);
 }
 END_TEST
