@@ -474,7 +474,7 @@ static void dispatch(void *argument)
     }
 }
 
-#define DISPATCHER_STACK 8192u
+#define DISPATCHER_STACK 16384u
 
 void hmm_l4_dispatcher_start(void)
 {

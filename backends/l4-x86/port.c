@@ -4,7 +4,7 @@
 
 #include "lib/base/string.h"
 
-#define STACK_DEFAULT 16384u
+#define STACK_DEFAULT 32768u
 #define UNMAP_MAX 64u
 
 struct hmm_l4_port hmm_l4_ports[L4_PORTS_MAX];

@@ -19,7 +19,7 @@ _start:
 
         .section .stack, "aw", @nobits
         .align  4096
-        .space  32768
+        .space  65536
         .globl  hmm_l4_first_stack_end
 hmm_l4_first_stack_end:
 

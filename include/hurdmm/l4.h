@@ -29,7 +29,7 @@ extern "C" {
 struct hurdmm_l4_options {
     size_t struct_size;
     unsigned flags;    /* none yet: 0 */
-    size_t stack_size; /* of the port's threads, in bytes; 0: 16 KiB */
+    size_t stack_size; /* of the port's threads, in bytes; 0: 32 KiB */
 };
 
 /* Makes a port, which is then given to one manager.  `options' may be NULL.
