@@ -387,6 +387,7 @@ static int sweep_flush(struct sweep *sweep)
     int err = 0;
 
     if (sweep->rows > 0) {
+        hmm_lends_wait(physmem);
         err = physmem->port->ops->reclaim(physmem->port, sweep->row,
                                           sweep->rows, &done);
         physmem->reclaims++;
