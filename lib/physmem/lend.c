@@ -149,8 +149,10 @@ void hmm_apart_begin(struct hmm_physmem *physmem)
 
 void hmm_apart_end(struct hmm_physmem *physmem)
 {
-    hmm_assert(physmem->apart > 0);
-    __atomic_fetch_sub(&physmem->apart, 1, __ATOMIC_RELEASE);
+    uint32_t before = __atomic_fetch_sub(&physmem->apart, 1, __ATOMIC_RELEASE);
+
+    hmm_assert(before > 0);
+    (void)before;
 }
 
 int hmm_lend_go(struct hmm_lend_apart *lend)
