@@ -63,9 +63,12 @@ int hurdmm_sim_store64(struct hurdmm_port *port, void *space, uintptr_t address,
     return hurdmm_sim_write(port, space, address, &value, sizeof value);
 }
 
+/* Of numbers that stay below 2^32: the lower half is added to.  A cmpxchg8b that
+ * faults is emulated wrongly (QEMU 7.2: the flags are garbage afterwards, and the
+ * kernel falls over them), and there is no other way to add to all 64 bits. */
 struct addition {
-    uint64_t *to;
-    uint64_t amount, before;
+    uint32_t *to;
+    uint32_t amount, before;
 };
 
 static void do_addition(void *argument)
@@ -78,7 +81,7 @@ static void do_addition(void *argument)
 int hurdmm_sim_add64(struct hurdmm_port *port, void *space, uintptr_t address,
                      uint64_t amount, uint64_t *before)
 {
-    struct addition addition = {(uint64_t *)address, amount, 0};
+    struct addition addition = {(uint32_t *)address, (uint32_t)amount, 0};
     (void)port;
     int error = space != NULL ? ENOTSUP : hurdmm_l4_try(do_addition, &addition);
     if (error == 0 && before != NULL)
