@@ -319,6 +319,89 @@ START_TEST(extra_frames_in_stores_are_taken)
 }
 END_TEST
 
+START_TEST(clean_pages_are_taken_before_dirty_ones)
+{
+    struct hurdmm_account *account = split(own, 4);
+    struct disk *disk = rig_disk(&world, "abcdefghijkl", 0);
+    uint64_t left = 9;
+    ck_assert_int_eq(
+        hurdmm_account_pay(account, hurdmm_store_container(disk->store)), 0);
+    ck_assert_int_eq(hurdmm_account_set_extra(account, 8 * world.page), 0);
+    rig_expect_store(&world, disk->store, "abcdefghijkl");
+    rig_store_letter(&world, disk->store, 0, 'X');
+    ck_assert_int_eq(hurdmm_account_call_back(account, 4 * world.page, 1000000,
+                                              NULL, NULL, &left),
+                     0);
+    ck_assert_uint_le(used_by(account), 8);
+    ck_assert_uint_eq(disk->outs, 0);
+}
+END_TEST
+
+/* ---- The time to give frames back ----------------------------------------- */
+
+static uint64_t clock_now(void)
+{
+    struct hurdmm_sim_stats stats = {.struct_size = sizeof stats};
+    hurdmm_sim_get_stats(world.port, &stats);
+    return stats.clock_ns;
+}
+
+/* Gives all of a store's pages back, but after a millisecond. */
+static void release_later(void *argument)
+{
+    struct hurdmm_store *store = argument;
+    hurdmm_sim_sleep(world.port, 1000000);
+    (void)hurdmm_store_return(store, 0, HURDMM_WHOLE, HURDMM_WAIT);
+}
+
+static void ask_a_thread(void *hook, uint64_t wanted)
+{
+    (void)wanted;
+    world_spawn(&world, release_later, hook);
+}
+
+static void ask_nobody(void *hook, uint64_t wanted)
+{
+    (void)hook;
+    (void)wanted;
+}
+
+/* How long a call back with a deadline of a tenth of a second takes. */
+static uint64_t time_call_back(void (*request)(void *hook, uint64_t wanted))
+{
+    struct hurdmm_account *account = split(own, 4);
+    struct disk *disk = rig_disk(&world, "abcdefghijkl", 0);
+    uint64_t left = 9;
+    ck_assert_int_eq(
+        hurdmm_account_pay(account, hurdmm_store_container(disk->store)), 0);
+    ck_assert_int_eq(hurdmm_account_set_extra(account, 8 * world.page), 0);
+    rig_expect_store(&world, disk->store, "abcdefghijkl");
+    uint64_t start = clock_now();
+    ck_assert_int_eq(hurdmm_account_call_back(account, 0, 100000000, request,
+                                              disk->store, &left),
+                     0);
+    uint64_t took = clock_now() - start;
+    ck_assert_uint_le(used_by(account), 4);
+    ck_assert_uint_eq(left, 0);
+    world_run(&world);
+    rig_expect_store(&world, disk->store, "abcdefghijkl");
+    return took;
+}
+
+START_TEST(frames_that_come_back_in_time_end_the_wait)
+{
+    uint64_t took = time_call_back(ask_a_thread);
+    ck_assert_uint_ge(took, 1000000);
+    ck_assert_uint_lt(took, 50000000);
+}
+END_TEST
+
+START_TEST(at_the_deadline_frames_are_taken)
+{
+    ck_assert_uint_ge(time_call_back(ask_nobody), 100000000);
+}
+END_TEST
+
 /* ---- Conservation --------------------------------------------------------- */
 
 #define ACCOUNTS 5u
@@ -443,6 +526,9 @@ int main(void)
     tcase_add_test(cases, extra_frames_are_asked_back_first);
     tcase_add_test(cases, extra_frames_in_containers_cannot_be_taken);
     tcase_add_test(cases, extra_frames_in_stores_are_taken);
+    tcase_add_test(cases, clean_pages_are_taken_before_dirty_ones);
+    tcase_add_test(cases, frames_that_come_back_in_time_end_the_wait);
+    tcase_add_test(cases, at_the_deadline_frames_are_taken);
     tcase_add_loop_test(cases, what_accounts_pay_is_what_is_in_use, 0,
                         (int)test_scaled(200));
     suite_add_tcase(suite, cases);
