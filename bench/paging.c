@@ -311,5 +311,6 @@ struct outcome trial_run(const struct trial *trial, const char *path)
         outcome.ran = false;
     (void)close(pipes[0]);
     (void)waitpid(child, NULL, 0);
+    cgroup_forget((long)child);
     return outcome;
 }

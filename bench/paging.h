@@ -84,6 +84,8 @@ bool handler_open(void);
 bool pool_open(void);
 uint64_t pool_touch(size_t offset, bool write);
 bool kernel_open(void);
+/* Takes the cgroup of a process that has ended away, if it had one. */
+void cgroup_forget(long process);
 /* Explicit reading: all bytes are summed once. */
 bool stream_open(void);
 uint64_t stream_sum(void);

@@ -258,41 +258,41 @@ static bool put(const char *path, const char *text)
     return good;
 }
 
+static const char *const cgroup_places[][2] = {
+    {"/sys/fs/cgroup/memory", "memory.limit_in_bytes"},
+    {"/sys/fs/cgroup", "memory.max"},
+};
+
 static char cgroup[128];
 
-static void cgroup_leave(void)
+/* Its process has ended, by whatever means: until then it may be busy. */
+void cgroup_forget(long process)
 {
-    char name[256], parent[128];
+    char name[128];
 
-    (void)snprintf(parent, sizeof parent, "%s", cgroup);
-    *strrchr(parent, '/') = '\0';
-    (void)snprintf(name, sizeof name, "%s/cgroup.procs", parent);
-    (void)put(name, "0");
-    (void)rmdir(cgroup);
+    for (unsigned i = 0; i < 2; i++) {
+        (void)snprintf(name, sizeof name, "%s/hurdmm-bench-%ld",
+                       cgroup_places[i][0], process);
+        (void)rmdir(name);
+    }
 }
 
 /* A memory cgroup of so many bytes for this process, of either version. */
 static bool cgroup_enter(size_t bytes)
 {
-    static const char *const places[][2] = {
-        {"/sys/fs/cgroup/memory", "memory.limit_in_bytes"},
-        {"/sys/fs/cgroup", "memory.max"},
-    };
     char name[256], text[32];
 
     for (unsigned i = 0; i < 2; i++) {
         (void)snprintf(cgroup, sizeof cgroup, "%s/hurdmm-bench-%ld",
-                       places[i][0], (long)getpid());
+                       cgroup_places[i][0], (long)getpid());
         if (mkdir(cgroup, 0700))
             continue;
-        (void)snprintf(name, sizeof name, "%s/%s", cgroup, places[i][1]);
+        (void)snprintf(name, sizeof name, "%s/%s", cgroup, cgroup_places[i][1]);
         (void)snprintf(text, sizeof text, "%zu", bytes);
         bool good = put(name, text);
         (void)snprintf(name, sizeof name, "%s/cgroup.procs", cgroup);
-        if (good && put(name, "0")) {
-            (void)atexit(cgroup_leave);
+        if (good && put(name, "0"))
             return true;
-        }
         (void)rmdir(cgroup);
     }
     return false;
