@@ -1033,7 +1033,7 @@ END_TEST
  * number of its own page. */
 #define ACCOUNTS 12u
 #define WRITERS 3u
-#define START 1000u
+#define START 1000000u /* no account is ever overdrawn */
 
 struct writer {
     unsigned number;
