@@ -427,7 +427,7 @@ START_TEST(a_server_that_does_not_answer_is_given_up)
     if (!server_possible())
         return;
     server_start(&server, "--filter=delay", "memory", "8M", "rdelay=60", NULL);
-    options.timeout_ns = 300 * MS;
+    options.timeout_ns = 3000 * (uint64_t)MS;
     connect_with(&options);
     ck_assert_int_eq(hurdmm_block_read(block, 0, back, MIB), ETIMEDOUT);
     ck_assert_int_eq(hurdmm_block_write(block, 0, bytes, 4096), 0);
