@@ -120,6 +120,13 @@ void hurdmm_sim_sleep(struct hurdmm_port *port, uint64_t time_ns)
     (void)port->ops->park(port, &word, 0, time_ns);
 }
 
+/* The clock alone. */
+void hurdmm_sim_get_stats(struct hurdmm_port *port,
+                          struct hurdmm_sim_stats *stats)
+{
+    stats->clock_ns = port->ops->clock(port);
+}
+
 void hurdmm_sim_yield(struct hurdmm_port *port)
 {
     hurdmm_sim_sleep(port, 1000);
