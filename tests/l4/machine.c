@@ -116,8 +116,13 @@ int hurdmm_sim_run(struct hurdmm_port *port)
 
 void hurdmm_sim_sleep(struct hurdmm_port *port, uint64_t time_ns)
 {
+    uint64_t start = port->ops->clock(port);
+    uint64_t passed = 0;
     uint32_t word = 0;
-    (void)port->ops->park(port, &word, 0, time_ns);
+    while (passed < time_ns) {
+        (void)port->ops->park(port, &word, 0, time_ns - passed);
+        passed = port->ops->clock(port) - start;
+    }
 }
 
 /* The clock alone. */
