@@ -257,90 +257,24 @@ static uint32_t neighbours(const struct hmm_want *want, bool write)
     return n;
 }
 
-/* Could the page be lent as part of a large page, which takes what the page's
- * neighbours have to the same address range? */
-static bool suits(const struct hurdmm_store *store, uint64_t slot, bool write)
-{
-    if (slot & (HMM_FILLING | HMM_ON_TRIAL | HMM_WRITING | HMM_UNLOCKING))
-        return false;
-    if (write)
-        return store->container || slot & HMM_DIRTY;
-    return !(slot & HMM_LENT_WRITE);
-}
-
-/* Do the pages from `first` on suit, with the frames from `frame` on? */
-static bool all_suit(const struct hurdmm_store *store, uint64_t first,
-                     uint64_t count, uint32_t frame, bool write)
-{
-    const uint64_t *last =
-        hmm_container_slot(&store->cache, first + (count - 1));
-    struct hmm_index_cursor cursor;
-
-    if (!last || HMM_SLOT_FRAME(*last) != frame + (count - 1))
-        return false; /* as it mostly is, if it is */
-    bool more = hmm_index_seek(&store->cache.index, &cursor, first);
-    for (uint64_t i = 0; i < count; i++, more = hmm_index_step(&cursor)) {
-        if (!more || cursor.key != first + i ||
-            HMM_SLOT_FRAME(*cursor.value) != frame + i ||
-            !suits(store, *cursor.value, write))
-            return false;
-    }
-    return true;
-}
-
-/* The pages of the large page of `size` bytes that the faulting one lies in, if
- * address and frames allow one: how many, and how many of them come before. */
-static uint32_t large_page(const struct hmm_want *want, uint64_t slot,
-                           bool write, uint64_t size, uint64_t *before)
-{
-    const struct hurdmm_store *store = want->store;
-    const struct hmm_region *region = want->region;
-    const struct hmm_physmem *physmem = &store->manager->physmem;
-    uint64_t address = hmm_mapping_address(&region->mapping, want->page);
-    uint64_t start = address & ~(size - 1), count = size >> physmem->page_shift;
-    uint32_t frame = HMM_SLOT_FRAME(slot);
-
-    *before = (address - start) >> physmem->page_shift;
-    if (start < region->by_address.first ||
-        size - 1 > region->by_address.last - start || *before > want->page ||
-        *before > frame)
-        return 1;
-    uint64_t first = want->page - *before;
-    frame -= (uint32_t)*before;
-    if (hmm_bank_end(physmem, frame) - frame < count ||
-        hmm_frame_address(physmem, frame) & (size - 1) ||
-        first + count > hmm_store_pages(store) ||
-        (write && hmm_dependent_in(&store->cache, first, first + (count - 1))))
-        return 1;
-    return all_suit(store, first, count, frame, write) ? (uint32_t)count : 1;
-}
-
-/* Lends the largest large page that the port has and that there is.  ENOENT:
- * none. */
-static int lend_large(struct hmm_want *want, uint64_t slot, bool write,
+/* Lends the page as part of a large one, where all of that is at rest, and may be
+ * written if that is asked.  ENOENT: there is none. */
+static int lend_large(const struct hmm_want *want, uint64_t slot, bool write,
                       unsigned rights)
 {
-    struct hurdmm_store *store = want->store;
-    uint64_t page = hmm_page_bytes(store->manager), before;
-    uint64_t sizes = store->manager->info.page_sizes & ~(2 * page - 1);
-    uint32_t done;
+    const struct hurdmm_store *store = want->store;
+    uint64_t busy = HMM_FILLING | HMM_ON_TRIAL | HMM_WRITING | HMM_UNLOCKING;
+    uint64_t dirty = write && !store->container ? HMM_DIRTY : 0;
+    const struct hmm_suit suit = {
+        .end = hmm_store_pages(store),
+        .mask = busy | dirty | (write ? 0 : HMM_LENT_WRITE),
+        .bits = dirty,
+    };
 
     if (store != want->region->store || want->page != want->view)
         return ENOENT;
-    for (uint64_t size = UINT64_C(1) << 63; sizes != 0; size >>= 1) {
-        uint32_t count =
-            sizes & size ? large_page(want, slot, write, size, &before) : 1;
-        sizes &= ~size;
-        if (count == 1)
-            continue;
-        struct hmm_place home = {&store->cache, want->page - before, false};
-        uint64_t *first = hmm_container_slot(&store->cache, home.page);
-        (void)hmm_lend(&want->region->mapping, home.page, &home, first, count,
-                       rights, &done);
-        if (done > before)
-            return 0;
-    }
-    return ENOENT;
+    return hmm_lend_large(&want->region->mapping, want->page, slot, &suit,
+                          rights);
 }
 
 static unsigned lend_rights(const struct hmm_region *region, bool write)

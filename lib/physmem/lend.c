@@ -172,6 +172,84 @@ void hmm_lend_end(const struct hmm_lend_apart *lend)
     lend->physmem->lend_pages += lend->done;
 }
 
+/* ---- Large pages ---- */
+
+/* Do the pages from `first` on suit, with the frames from `frame` on? */
+static bool all_suit(const struct hmm_container *container, uint64_t first,
+                     uint64_t count, uint32_t frame,
+                     const struct hmm_suit *suit)
+{
+    const uint64_t *last = hmm_container_slot(container, first + (count - 1));
+    struct hmm_index_cursor cursor;
+
+    if (!last || HMM_SLOT_FRAME(*last) != frame + (count - 1))
+        return false; /* as it mostly is, if it is */
+    bool more = hmm_index_seek(&container->index, &cursor, first);
+    for (uint64_t i = 0; i < count; i++, more = hmm_index_step(&cursor)) {
+        if (!more || cursor.key != first + i ||
+            HMM_SLOT_FRAME(*cursor.value) != frame + i ||
+            (*cursor.value & suit->mask) != suit->bits)
+            return false;
+    }
+    return true;
+}
+
+/* Is there a large page of `size` bytes around the page?  Then how many of its
+ * pages come before that one. */
+static bool find_large(const struct hmm_mapping *mapping, uint64_t page,
+                       uint32_t frame, uint64_t size,
+                       const struct hmm_suit *suit, bool write,
+                       uint64_t *before)
+{
+    const struct hmm_container *container = mapping->container;
+    const struct hmm_physmem *physmem = container->physmem;
+    uint64_t address = hmm_mapping_address(mapping, page);
+    uint64_t start = address & ~(size - 1), count = size >> physmem->page_shift;
+    uint64_t bytes = mapping->by_offset.last - mapping->by_offset.first;
+
+    *before = (address - start) >> physmem->page_shift;
+    if (start < mapping->address || start - mapping->address > bytes ||
+        size - 1 > bytes - (start - mapping->address) || *before > frame)
+        return false;
+    uint64_t first = page - *before;
+    frame -= (uint32_t)*before;
+    if (hmm_bank_end(physmem, frame) - frame < count ||
+        hmm_frame_address(physmem, frame) & (size - 1) || suit->end < count ||
+        first > suit->end - count ||
+        (write && hmm_dependent_in(container, first, first + (count - 1))))
+        return false; /* B3 */
+    return all_suit(container, first, count, frame, suit);
+}
+
+int hmm_lend_large(struct hmm_mapping *mapping, uint64_t page, uint64_t slot,
+                   const struct hmm_suit *suit, unsigned rights)
+{
+    struct hmm_container *container = mapping->container;
+    const struct hurdmm_port_info *info = container->physmem->info;
+    uint64_t sizes = info->page_sizes & ~(2 * (uint64_t)info->page_size - 1);
+    uint32_t frame = HMM_SLOT_FRAME(slot), done;
+    uint64_t before;
+
+    hmm_assert(frame != HURDMM_FRAME_NONE && page < suit->end);
+    for (uint64_t size = UINT64_C(1) << 63; sizes != 0; size >>= 1) {
+        bool named = sizes & size;
+
+        sizes &= ~size;
+        if (!named || !find_large(mapping, page, frame, size, suit,
+                                  rights & HURDMM_WRITE, &before))
+            continue;
+        struct hmm_place home = {container, page - before, false};
+        (void)hmm_lend(
+            mapping, home.page, &home, hmm_container_slot(container, home.page),
+            (uint32_t)(size >> container->physmem->page_shift), rights, &done);
+        if (done > before)
+            return 0;
+    }
+    return ENOENT;
+}
+
+/* ---- Taking back ---- */
+
 void hmm_batch_begin(struct hmm_batch *batch, struct hmm_physmem *physmem,
                      unsigned keep)
 {

@@ -190,6 +190,18 @@ int hmm_lend(struct hmm_mapping *mapping, uint64_t page,
 int hmm_lend_page(const struct hmm_mapping *mapping, uintptr_t address,
                   uint64_t *slot, unsigned rights);
 
+/* Which slots may be lent together with one: those of pages before `end` that have,
+ * of the bits of `mask`, just `bits`. */
+struct hmm_suit {
+    uint64_t end, mask, bits;
+};
+
+/* Lends the largest of the port's large pages that has `page`, is aligned in the
+ * mapping and in memory, and whose pages' slots suit.  ENOENT: there is none, or
+ * the port did not take it. */
+int hmm_lend_large(struct hmm_mapping *mapping, uint64_t page, uint64_t slot,
+                   const struct hmm_suit *suit, unsigned rights);
+
 /* The same in three steps, of which the second goes without the lock, on ports
  * with HURDMM_PORT_LENDS_APART.  begin: false, if there is nothing to be lent. */
 struct hmm_lend_apart {
