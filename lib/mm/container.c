@@ -101,7 +101,7 @@ int hurdmm_container_destroy(struct hurdmm_container *handle)
     return err;
 }
 
-/* How many pages from `page` on are free, at most `count` and what a run has. */
+/* How many pages from `page` on are free, at most `count` and `most`. */
 static uint32_t room_at(const struct hurdmm_store *container, uint64_t page,
                         uint64_t count, uint64_t most)
 {

@@ -225,14 +225,15 @@ int hmm_settle_range(struct hurdmm_store *store, uint64_t first, uint64_t last)
 }
 
 /* Takes back what shows pages of the range that are read through bonds. */
-static int take_views(struct hurdmm_store *store, struct hmm_batch *batch,
-                      uint64_t first, uint64_t last)
+static int take_views(struct hurdmm_store *store, uint64_t first, uint64_t last)
 {
     struct hmm_container *cache = &store->cache;
+    struct hmm_batch batch;
     int err = 0;
 
     if (cache->mappings.count == 0 && cache->dependents.count == 0)
         return 0;
+    hmm_batch_begin(&batch, cache->physmem, HURDMM_NONE);
     while (!err && first <= last && hmm_bond_in(cache, first, last)) {
         struct hmm_place place = {.container = cache, .page = first};
         uint64_t absent = hmm_absent_length(cache, first);
@@ -241,7 +242,7 @@ static int take_views(struct hurdmm_store *store, struct hmm_batch *batch,
             hmm_home(&place);
             if (place.container != cache || place.page != first)
                 err = hmm_batch_add_view(
-                    batch, cache, first,
+                    &batch, cache, first,
                     hmm_container_slot(place.container, place.page));
             absent = 1;
         }
@@ -249,7 +250,7 @@ static int take_views(struct hurdmm_store *store, struct hmm_batch *batch,
             break;
         first += absent;
     }
-    return err;
+    return err ? err : hmm_batch_end(&batch);
 }
 
 /* Drops the bonds of a range of which nothing is lent.  ENOMEM: when a bond must
@@ -275,15 +276,10 @@ static int unbond(struct hurdmm_store *store, uint64_t first, uint64_t last)
 
 int hmm_unbond(struct hurdmm_store *store, uint64_t first, uint64_t last)
 {
-    struct hmm_batch batch;
-
     hmm_assert(hmm_entered(store->manager));
     if (!hmm_bond_in(&store->cache, first, last))
         return 0;
-    hmm_batch_begin(&batch, &store->manager->physmem, HURDMM_NONE);
-    int err = take_views(store, &batch, first, last);
-    if (!err)
-        err = hmm_batch_end(&batch);
+    int err = take_views(store, first, last);
     return err ? err : unbond(store, first, last);
 }
 
@@ -315,8 +311,10 @@ static void unshadow(struct hurdmm_store *zombie)
             page = found;
             continue;
         }
-        if (hmm_slab_reserve(&cache->physmem->bonds, 2))
+        if (hmm_slab_reserve(&cache->physmem->bonds, 2)) {
+            cache->unread = true; /* to be done another time */
             return;
+        }
         hmm_bonds_cut(cache, found);
         hmm_bonds_cut(cache, found + 1);
         hmm_bond_drop(hmm_bond_at(cache, found));
@@ -389,9 +387,12 @@ static void drop_shadowed(struct hurdmm_store *zombie)
              page++) {
             uint64_t here = hmm_bond_source_page(bond, page);
             slot = hmm_container_slot(cache, here);
-            if (slot && !hmm_depended_on(cache, here) &&
-                !hmm_take_back(cache, here, slot, HURDMM_NONE))
+            if (!slot || hmm_depended_on(cache, here))
+                continue;
+            if (!hmm_take_back(cache, here, slot, HURDMM_NONE))
                 hmm_page_drop(zombie, here, slot, false);
+            else
+                cache->unread = true; /* to be done another time */
         }
     }
 }
@@ -506,15 +507,10 @@ void hmm_bury(struct hurdmm_store *store)
 
 int hmm_take_all(struct hurdmm_store *store, uint64_t first, uint64_t last)
 {
-    struct hmm_batch batch;
+    hmm_assert(hmm_entered(store->manager));
     int err =
         hmm_take_back_range(&store->cache, first, last, HURDMM_NONE, true);
-
-    hmm_assert(hmm_entered(store->manager));
-    hmm_batch_begin(&batch, &store->manager->physmem, HURDMM_NONE);
-    if (!err)
-        err = take_views(store, &batch, first, last);
-    return err ? err : hmm_batch_end(&batch);
+    return err ? err : take_views(store, first, last);
 }
 
 static uint64_t count_slots(const struct hurdmm_store *store, uint64_t first,
