@@ -642,8 +642,9 @@ static size_t reachable(unsigned number, uint64_t offset, size_t length,
     return count;
 }
 
-static void do_transfer(const struct model_op *op, bool write)
+static void do_transfer(const struct model_op *op)
 {
+    bool write = op->kind == WRITE;
     static uint8_t bytes[PAGES * PAGE];
     unsigned number = op->arg[0] % PLACES;
     struct place *place = &state.place[number];
@@ -694,8 +695,9 @@ static int access_error(const struct place *place, unsigned window,
     return place->page[page] == NULL ? EFAULT : 0;
 }
 
-static void do_access(const struct model_op *op, bool write)
+static void do_access(const struct model_op *op)
 {
+    bool write = op->kind == STORE;
     uint8_t bytes[PAGE];
     unsigned number = op->arg[0] % PLACES, window = op->arg[4] % WINDOWS;
     struct place *place = &state.place[number];
@@ -939,8 +941,9 @@ static void do_discard(const struct model_op *op)
         show_disk(range.place, range.first + i);
 }
 
-static void do_verb(const struct model_op *op, bool drop)
+static void do_verb(const struct model_op *op)
 {
+    bool drop = op->kind == RETURN;
     struct range range = choose(op->arg[0], op->arg[1], 2);
     range.place += PLAIN;
     struct place *place = at(&range);
@@ -1149,87 +1152,45 @@ static void verify(void)
     }
 }
 
-static void perform(const struct model_op *op)
+static void do_unpin(const struct model_op *op)
 {
-    switch (op->kind) {
-    case ALLOCATE:
-        do_allocate(op);
-        break;
-    case RELEASE:
-        do_release(op);
-        break;
-    case COPY:
-        do_copy(op);
-        break;
-    case COPY_RANGES:
-        do_copy_ranges(op);
-        break;
-    case READ:
-        do_transfer(op, false);
-        break;
-    case WRITE:
-        do_transfer(op, true);
-        break;
-    case LOAD:
-        do_access(op, false);
-        break;
-    case STORE:
-        do_access(op, true);
-        break;
-    case BIND:
-        do_bind(op);
-        break;
-    case UNBIND:
-        do_unbind(op);
-        break;
-    case PROTECT:
-        do_protect(op);
-        break;
-    case PIN:
-        do_pin(op);
-        break;
-    case UNPIN:
-        if (state.pins > 0)
-            unpin(op->arg[0] % state.pins);
-        break;
-    case DESTROY:
-        do_destroy(op);
-        break;
-    case DISCARD:
-        do_discard(op);
-        break;
-    case RETURN:
-        do_verb(op, true);
-        break;
-    case SYNC:
-        do_verb(op, false);
-        break;
-    case RESIZE:
-        do_resize(op);
-        break;
-    case CACHE:
-        do_cache(op);
-        break;
-    case SUPPLY:
-        do_supply(op);
-        break;
-    case USE:
-        do_use(op);
-        break;
-    case FAIL:
-        do_fail(op);
-        break;
-    case CALM:
-        calm();
-        break;
-    case SETTLE:
-        hurdmm_sim_settle(state.port);
-        break;
-    default:
-        verify();
-        break;
-    }
+    if (state.pins > 0)
+        unpin(op->arg[0] % state.pins);
 }
+
+static void do_calm(const struct model_op *op)
+{
+    (void)op;
+    calm();
+}
+
+static void do_settle(const struct model_op *op)
+{
+    (void)op;
+    hurdmm_sim_settle(state.port);
+}
+
+static void do_verify(const struct model_op *op)
+{
+    (void)op;
+    verify();
+}
+
+static void (*const performers[KINDS])(const struct model_op *op) = {
+    [ALLOCATE] = do_allocate, [RELEASE] = do_release,
+    [COPY] = do_copy,         [COPY_RANGES] = do_copy_ranges,
+    [READ] = do_transfer,     [WRITE] = do_transfer,
+    [LOAD] = do_access,       [STORE] = do_access,
+    [BIND] = do_bind,         [UNBIND] = do_unbind,
+    [PROTECT] = do_protect,   [PIN] = do_pin,
+    [UNPIN] = do_unpin,       [DESTROY] = do_destroy,
+    [DISCARD] = do_discard,   [RETURN] = do_verb,
+    [SYNC] = do_verb,         [RESIZE] = do_resize,
+    [CACHE] = do_cache,       [SUPPLY] = do_supply,
+    [USE] = do_use,           [FAIL] = do_fail,
+    [CALM] = do_calm,         [SETTLE] = do_settle,
+    [VERIFY] = do_verify,
+};
 
 /* ---- From a seed to a verdict -------------------------------------------- */
 
@@ -1330,7 +1291,7 @@ static void step(const struct model_op *op)
     hurdmm_sim_get_stats(state.port, &stats);
     state.failures = stats.failures;
     state.kind = op->kind;
-    perform(op);
+    performers[op->kind](op);
     if (state.failure[0] == '\0')
         check();
 }
