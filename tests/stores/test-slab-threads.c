@@ -15,7 +15,7 @@
 #define SLAB_BYTES ((uint64_t)4 << 20)
 #define SWAP_BYTES ((size_t)4 << 20)
 #define CACHES 3
-#define HELD 120u
+#define HELD 120u /* by each thread; a third of them are pages */
 #define SLOTS 64u
 
 static const size_t sizes[CACHES] = {48, 704, 4096};
@@ -27,6 +27,7 @@ struct shared {
     struct hurdmm_swap *swap;
     struct hurdmm_slab *slab;
     struct hurdmm_cache *cache[CACHES];
+    pthread_barrier_t full; /* all workers hold all that they can hold */
     _Atomic(uint64_t *) slot[SLOTS]; /* objects that change hands */
     atomic_bool stop;
     atomic_uint reaps;
@@ -64,6 +65,8 @@ static void begin(struct shared *shared)
         .reap = note_reap,
         .hook = shared,
     };
+    ck_assert_int_eq(pthread_barrier_init(&shared->full, NULL, REAL_THREADS),
+                     0);
     shared->memory = malloc(SWAP_BYTES);
     ck_assert_ptr_nonnull(shared->memory);
     ck_assert_int_eq(hurdmm_ramdisk_init(&shared->disk, shared->memory,
@@ -95,6 +98,7 @@ static void end(struct shared *shared)
     ck_assert_int_eq(hurdmm_slab_destroy(shared->slab), 0);
     ck_assert_int_eq(hurdmm_swap_destroy(shared->swap), 0);
     free(shared->memory);
+    ck_assert_int_eq(pthread_barrier_destroy(&shared->full), 0);
 }
 
 struct worker {
@@ -153,15 +157,26 @@ static void give(struct worker *worker, struct head *head)
         worker->wrong = "an object cannot be freed";
 }
 
+/* However few steps follow, and whoever runs first: when all have done this,
+ * there is far more in use than there is memory. */
+static void fill_hands(struct worker *worker, struct head **held)
+{
+    for (unsigned i = 0; i < CACHES && worker->name % 2; i++)
+        if (hurdmm_magazine_create(worker->shared->cache[i],
+                                   &worker->magazine[i]))
+            worker->wrong = "no magazine";
+    for (unsigned i = 0; i < HELD && !worker->wrong; i++)
+        held[i] = take(worker, i % CACHES);
+    (void)pthread_barrier_wait(&worker->shared->full);
+}
+
 static void *work(void *argument)
 {
     struct worker *worker = argument;
     struct shared *shared = worker->shared;
     struct head *held[HELD] = {NULL};
     uint64_t state = worker->name * 7919;
-    for (unsigned i = 0; i < CACHES && worker->name % 2; i++)
-        if (hurdmm_magazine_create(shared->cache[i], &worker->magazine[i]))
-            worker->wrong = "no magazine";
+    fill_hands(worker, held);
     for (size_t i = 0; i < worker->steps && !worker->wrong; i++) {
         state = state * UINT64_C(6364136223846793005) + 1442695040888963407u;
         struct head **place = &held[(state >> 33) % HELD];
