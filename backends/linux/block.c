@@ -101,10 +101,7 @@ static struct hmm_linux_block *entry_for(struct hmm_linux_port *port,
     }
     if (free)
         return free;
-    free = &blocks->entry[blocks->next++ % HMM_LINUX_BLOCKS];
-    if (free->armed)
-        make_good(port, free);
-    return free;
+    return &blocks->entry[blocks->next++ % HMM_LINUX_BLOCKS];
 }
 
 void hmm_linux_block(struct hmm_linux_port *port, uintptr_t page,
@@ -115,6 +112,8 @@ void hmm_linux_block(struct hmm_linux_port *port, uintptr_t page,
     (void)hmm_linux_critical_enter(&port->posix.base, &cookie);
     hmm_linux_blocks_lock(port);
     struct hmm_linux_block *block = entry_for(port, page, thread);
+    if (block->armed) /* an old one, or the program has dropped the page */
+        make_good(port, block);
     *block = (struct hmm_linux_block){page, thread, error, false, false};
     make_fail(port, block);
     hmm_linux_blocks_unlock(port);
