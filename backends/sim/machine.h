@@ -88,6 +88,7 @@ struct hmm_sim_frame {
     uint32_t lent;     /* how many; */
     uint32_t writable; /* of these to write */
     uint64_t sum;      /* CHECK_FRAMES: of its bytes while it is lent */
+    uint64_t user;     /* the thread that lends or reads it now; 0: none */
 };
 
 /* Reserved ranges in pages: sorted, never touching. */
@@ -279,7 +280,8 @@ int hmm_sim_memory_init(struct hmm_sim *sim);
 void hmm_sim_memory_free(struct hmm_sim *sim);
 
 /* Brackets a memory function: it is called in a critical section, and by one
- * thread at a time. */
+ * thread at a time (with HURDMM_PORT_LENDS_APART not lend and frame_read, but
+ * what they are called for is nobody else's meanwhile). */
 void hmm_sim_memory_begin(struct hmm_sim *sim, const char *function);
 void hmm_sim_memory_end(struct hmm_sim *sim);
 

@@ -81,16 +81,21 @@ void hmm_sim_memory_free(struct hmm_sim *sim)
     sim->frame_count = 0;
 }
 
-void hmm_sim_memory_begin(struct hmm_sim *sim, const char *function)
+static void check_call(struct hmm_sim *sim, const char *function)
 {
-    hmm_sim_point(sim);
-    uint64_t id = sim->self->id;
     if (!sim->is_open)
         hmm_sim_violation(sim, "%s: the port is not open", function);
     if (sim->self->cookie == 0)
         hmm_sim_violation(sim,
                           "%s: thread %" PRIu64 " is not in a critical section",
-                          function, id);
+                          function, sim->self->id);
+}
+
+void hmm_sim_memory_begin(struct hmm_sim *sim, const char *function)
+{
+    hmm_sim_point(sim);
+    uint64_t id = sim->self->id;
+    check_call(sim, function);
     if (sim->busy != 0)
         hmm_sim_violation(sim,
                           "%s: thread %" PRIu64 " is called while "
@@ -102,6 +107,51 @@ void hmm_sim_memory_begin(struct hmm_sim *sim, const char *function)
 void hmm_sim_memory_end(struct hmm_sim *sim)
 {
     sim->busy = 0;
+}
+
+/* Calls apart: lend and frame_read where they need no lock. */
+
+static bool calls_apart(const struct hmm_sim *sim)
+{
+    return (sim->features & HURDMM_PORT_LENDS_APART) != 0;
+}
+
+/* Nobody else may be using these frames. */
+static void check_unused(struct hmm_sim *sim, const char *function,
+                         uint32_t frame, uint32_t count)
+{
+    for (uint32_t i = frame; i < frame + count; i++)
+        if (sim->frames[i].user != 0 && sim->frames[i].user != sim->self->id)
+            hmm_sim_violation(sim,
+                              "%s: thread %" PRIu64 " is using frame %" PRIu32,
+                              function, sim->frames[i].user, i);
+}
+
+static void set_user(struct hmm_sim *sim, uint32_t frame, uint32_t count,
+                     uint64_t user)
+{
+    for (uint32_t i = frame; i < frame + count; i++)
+        sim->frames[i].user = user;
+}
+
+/* Brackets what may be called apart; the others run in between. */
+static void use_begin(struct hmm_sim *sim, const char *function, uint32_t frame,
+                      uint32_t count)
+{
+    if (!calls_apart(sim))
+        return;
+    check_call(sim, function);
+    check_unused(sim, function, frame, count);
+    set_user(sim, frame, count, sim->self->id);
+    hmm_sim_point(sim);
+}
+
+static void use_end(struct hmm_sim *sim, uint32_t frame, uint32_t count)
+{
+    if (!calls_apart(sim))
+        return;
+    hmm_sim_point(sim);
+    set_user(sim, frame, count, 0);
 }
 
 /* Checks of frames. */
@@ -201,6 +251,8 @@ int hmm_sim_window(struct hurdmm_port *port, uint32_t frame, uint32_t count,
     struct hmm_sim *sim = hmm_sim_of(port);
     hmm_sim_memory_begin(sim, "window");
     int error = good_frames(sim, "window", frame, count) ? 0 : EINVAL;
+    if (error == 0)
+        check_unused(sim, "window", frame, count);
     for (uint32_t i = 0; error == 0 && !has_alias(sim) && i < count; i++) {
         if (sim->frames[frame + i].lent == 0)
             continue;
@@ -234,13 +286,9 @@ static bool is_readable(struct hmm_sim *sim, uint32_t frame, uint32_t space,
     return page != NULL && page->frame == frame;
 }
 
-int hmm_sim_frame_read(struct hurdmm_port *port, uint32_t frame, void *space,
-                       uintptr_t address, void *buffer)
+static int read_frame(struct hmm_sim *sim, uint32_t frame, void *space,
+                      uintptr_t address, void *buffer)
 {
-    struct hmm_sim *sim = hmm_sim_of(port);
-    hmm_sim_point(sim);
-    if (!good_frames(sim, "frame_read", frame, 1))
-        return EINVAL;
     if (!is_readable(sim, frame, (uint32_t)(uintptr_t)space, address)) {
         hmm_sim_violation(sim,
                           "frame_read: frame %" PRIu32
@@ -254,6 +302,19 @@ int hmm_sim_frame_read(struct hurdmm_port *port, uint32_t frame, void *space,
         memcpy(buffer, hmm_sim_bytes(sim, frame), hmm_sim_page_size(sim));
         guard(sim, frame);
     }
+    return error;
+}
+
+int hmm_sim_frame_read(struct hurdmm_port *port, uint32_t frame, void *space,
+                       uintptr_t address, void *buffer)
+{
+    struct hmm_sim *sim = hmm_sim_of(port);
+    hmm_sim_point(sim);
+    if (!good_frames(sim, "frame_read", frame, 1))
+        return EINVAL;
+    use_begin(sim, "frame_read", frame, 1);
+    int error = read_frame(sim, frame, space, address, buffer);
+    use_end(sim, frame, 1);
     HMM_SIM_NOTE(sim, EVENT_FRAME_READ, frame, address, (uint64_t)error);
     return error;
 }
@@ -365,13 +426,16 @@ int hmm_sim_lend(struct hurdmm_port *port, void *space, uintptr_t address,
                  uint32_t *done)
 {
     struct hmm_sim *sim = hmm_sim_of(port);
-    hmm_sim_memory_begin(sim, "lend");
+    if (!calls_apart(sim))
+        hmm_sim_memory_begin(sim, "lend");
     uint32_t number = hmm_sim_space_number(sim, space);
     uint32_t limit = 0;
     uint32_t i = 0;
     int scripted = EINVAL;
     int error = 0;
-    if (good_lend(sim, number, address, frame, count, rights)) {
+    bool good = good_lend(sim, number, address, frame, count, rights);
+    if (good) {
+        use_begin(sim, "lend", frame, count);
         scripted = hmm_sim_fallible(sim, HURDMM_SIM_LEND);
         limit =
             scripted == 0 ? count : (uint32_t)hmm_rand_below(&sim->rand, count);
@@ -389,7 +453,10 @@ int hmm_sim_lend(struct hurdmm_port *port, void *space, uintptr_t address,
     sim->stats.pages_lent += i;
     HMM_SIM_NOTE(sim, EVENT_LEND, number, address, frame, count, rights, i,
                  (uint64_t)error);
-    hmm_sim_memory_end(sim);
+    if (good)
+        use_end(sim, frame, count);
+    if (!calls_apart(sim))
+        hmm_sim_memory_end(sim);
     return error;
 }
 
@@ -417,7 +484,34 @@ static bool good_row(struct hmm_sim *sim, const struct hurdmm_reclaim *row,
             row->address, row->count);
         return false;
     }
+    check_unused(sim, "reclaim", row->frame, row->count);
     return true;
+}
+
+/* JOINED: if both rows drop, a port may drop all that lies between them too. */
+static void check_joined(struct hmm_sim *sim, const struct hurdmm_reclaim *row,
+                         const struct hurdmm_reclaim *before)
+{
+    uint32_t space = hmm_sim_space_number(sim, row->space);
+    uintptr_t start = row->address >> sim->page_shift;
+    uintptr_t end = before == NULL
+                        ? 0
+                        : (before->address >> sim->page_shift) + before->count;
+    if (space == sim->options.spaces)
+        return;
+    if (before != NULL && !(before->flags & HURDMM_RECLAIM_DROP))
+        return;
+    if (before == NULL || before->space != row->space || end > start ||
+        !(row->flags & HURDMM_RECLAIM_DROP) ||
+        !hmm_sim_reserved(&sim->spaces[space], end - 1, start + 1))
+        hmm_sim_violation(sim,
+                          "reclaim: %#" PRIxPTR " has no row to be joined with",
+                          row->address);
+    else if (start > end && hmm_sim_any_lent(sim, space, end, start))
+        hmm_sim_violation(sim,
+                          "reclaim: pages between %#" PRIxPTR
+                          " and the row before it are lent",
+                          row->address);
 }
 
 /* Whether a row would need more runs than there may be: what it cuts off at
@@ -536,6 +630,8 @@ int hmm_sim_reclaim(struct hurdmm_port *port, const struct hurdmm_reclaim *rows,
     while (i < limit && error == 0) {
         if (i > 0)
             hmm_sim_point(sim);
+        if (rows[i].flags & HURDMM_RECLAIM_JOINED)
+            check_joined(sim, &rows[i], i > 0 ? &rows[i - 1] : NULL);
         error = reclaim_row(sim, &rows[i]);
         i += error == 0 ? 1 : 0;
     }

@@ -51,8 +51,9 @@ extern "C" {
 /* Taking a page back moves its bytes: not worth it only to see whether it is
  * used.  Policies' trials are left out. */
 #define HURDMM_PORT_NO_TRIALS 512u
-/* lend and frame_read may be called without the core's lock, for frames that
- * nobody lends, takes back or frees until they have returned. */
+/* lend and frame_read may be called without the core's lock (but in a critical
+ * section), for frames that nobody lends, takes back or frees until they have
+ * returned. */
 #define HURDMM_PORT_LENDS_APART 1024u
 
 /* One row of physical memory.  Frames are numbered densely over all banks. */
@@ -130,7 +131,7 @@ struct hurdmm_reclaim {
 #define HURDMM_RECLAIM_AROUND 2u
 
 /* With DROP: this row and the one before it lie in one region, and nothing that
- * lies between them is lent. */
+ * lies between them is lent: if that one has DROP too, all may be dropped. */
 #define HURDMM_RECLAIM_JOINED 4u
 
 /* A bit of a status, beside HURDMM_READ and HURDMM_WRITE. */

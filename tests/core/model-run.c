@@ -49,6 +49,8 @@ void model_config_make(struct model_config *config, uint64_t seed)
         config->hide |= HURDMM_PORT_ALIAS;
         /* There an exact bind also depends on who answers faults nearby. */
         config->offer &= ~HURDMM_PORT_INLINE;
+        if (seed % 16 == 15)
+            config->offer |= HURDMM_PORT_LENDS_APART;
     }
     config->soft = seed % 4 == 1;
     config->no_threads = hmm_rand_below(&rand, 8) == 0;

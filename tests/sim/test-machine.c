@@ -336,6 +336,68 @@ START_TEST(reclaiming_wrongly_is_a_violation)
 }
 END_TEST
 
+/* Takes two pages of READ_WRITE rights back whose rows are said to be joined. */
+static void reclaim_joined(struct machine *m, unsigned second)
+{
+    struct hurdmm_reclaim rows[2];
+    uintptr_t cookie;
+    size_t done;
+    for (unsigned i = 0; i < 2; i++)
+        rows[i] = (struct hurdmm_reclaim){
+            .address = m->at + i * second * PAGE,
+            .frame = i * second,
+            .count = 1,
+            .flags = HURDMM_RECLAIM_DROP | (i ? HURDMM_RECLAIM_JOINED : 0)};
+    m->ops->critical_enter(m->port, &cookie);
+    ck_assert_int_eq(m->ops->reclaim(m->port, rows, 2, &done), 0);
+    m->ops->critical_leave(m->port, cookie);
+}
+
+START_TEST(joining_rows_over_what_is_lent_is_a_violation)
+{
+    struct machine m;
+    uint32_t done;
+    make_plain(&m);
+    machine_lend(&m, 0, 0, 3, READ_WRITE, &done);
+    machine_reclaim(&m, 1, 1, 1, HURDMM_NONE);
+    reclaim_joined(&m, 2);
+    ck_assert_uint_eq(hurdmm_sim_violations(m.port, NULL), 0);
+    machine_lend(&m, 0, 0, 3, READ_WRITE, &done);
+    reclaim_joined(&m, 2);
+    EXPECT_VIOLATION(&m, "between");
+    make_plain(&m);
+    machine_lend(&m, 0, 0, 1, READ_WRITE, &done);
+    reclaim_joined(&m, 0);
+    EXPECT_VIOLATION(&m, "joined with");
+}
+END_TEST
+
+static void take_back_meanwhile(void *argument)
+{
+    machine_reclaim(argument, 0, 0, 2, HURDMM_NONE);
+}
+
+/* The frames are lent one by one, and others run in between. */
+START_TEST(what_is_being_lent_apart_may_not_be_taken_back)
+{
+    struct machine m;
+    uint32_t done;
+    machine_make(&m, (struct hurdmm_sim_options){
+                         .offer = HURDMM_PORT_LENDS_APART,
+                         .schedule = HURDMM_SIM_RANDOM,
+                         .switch_permille = 1000,
+                         .flags = HURDMM_SIM_CHECK_FRAMES | HURDMM_SIM_JUNK});
+    ck_assert_int_eq(hurdmm_sim_spawn(m.port, take_back_meanwhile, &m, NULL),
+                     0);
+    machine_lend(&m, 0, 0, 2, READ_WRITE, &done);
+    hurdmm_sim_settle(m.port);
+    const char *first;
+    ck_assert_uint_gt(hurdmm_sim_violations(m.port, &first), 0);
+    ck_assert_ptr_nonnull(strstr(first, "is using frame"));
+    hurdmm_sim_destroy(m.port);
+}
+END_TEST
+
 START_TEST(a_memory_function_outside_a_critical_section_is_a_violation)
 {
     struct machine m;
@@ -583,6 +645,8 @@ static TCase *contract_case(void)
     TCase *tcase = tcase_create("contract");
     tcase_add_test(tcase, lending_wrongly_is_a_violation);
     tcase_add_test(tcase, reclaiming_wrongly_is_a_violation);
+    tcase_add_test(tcase, joining_rows_over_what_is_lent_is_a_violation);
+    tcase_add_test(tcase, what_is_being_lent_apart_may_not_be_taken_back);
     tcase_add_test(tcase,
                    a_memory_function_outside_a_critical_section_is_a_violation);
     tcase_add_test(tcase, critical_sections_do_not_nest);

@@ -628,6 +628,8 @@ void model_config_make(struct model_config *config, uint64_t seed)
         config->hide |= HURDMM_PORT_REFERENCED;
     if (hmm_rand_below(&rand, 4) == 0)
         config->hide |= HURDMM_PORT_ALIAS;
+    if (config->hide & HURDMM_PORT_ALIAS && seed % 2)
+        config->offer |= HURDMM_PORT_LENDS_APART;
     config->random_schedule = hmm_rand_below(&rand, 2) == 0;
     config->dirty_pages = hmm_rand_below(&rand, 2) ? 6 : 0;
     static const struct hurdmm_policy_ops *const policies[] = {
@@ -638,11 +640,11 @@ void model_config_make(struct model_config *config, uint64_t seed)
 void model_config_print(const struct model_config *config, FILE *file)
 {
     fprintf(file,
-            "seed %#llx: %u frames, readahead %u, hide %u, random schedule %d, "
-            "policy %s\n",
+            "seed %#llx: %u frames, readahead %u, hide %u, offer %u, random "
+            "schedule %d, policy %s\n",
             (unsigned long long)config->seed, config->frames,
-            config->readahead_pages, config->hide, config->random_schedule,
-            config->policy->name);
+            config->readahead_pages, config->hide, config->offer,
+            config->random_schedule, config->policy->name);
 }
 
 unsigned model_ops_make(struct model_op *ops, uint64_t seed, unsigned steps)
@@ -722,6 +724,7 @@ static void begin(void)
         .struct_size = sizeof machine,
         .seed = config->seed,
         .page_size = PAGE,
+        .offer = config->offer,
         .hide = config->hide,
         .flags = HURDMM_SIM_CHECK_FRAMES | HURDMM_SIM_JUNK,
         .schedule =
