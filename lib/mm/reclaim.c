@@ -75,10 +75,10 @@ int hmm_frames_get(struct hurdmm *manager, uint32_t want, uint32_t hint,
                            first, got);
 }
 
-/* One batch of victims. */
 /* How long what was lent just now is let be at least. */
 #define RECENT_NS 100000u
 
+/* One batch of victims. */
 struct sweep {
     struct hurdmm *manager;
     bool spare; /* leave what was lent just now */
@@ -225,6 +225,8 @@ static int take_one(struct hmm_batch *batch, struct hurdmm_store *store,
 
     if (joined && *last + 1 < page) {
         bool more = hmm_index_seek(&store->cache.index, &cursor, *last + 1);
+        /* What is read through a copy is lent elsewhere. */
+        joined = !hmm_bond_in(&store->cache, *last + 1, page - 1);
         for (; more && cursor.key < page && joined;
              more = hmm_index_step(&cursor))
             joined = !(*cursor.value & HMM_LENT);
@@ -701,7 +703,8 @@ static bool too_dirty(const struct hurdmm *manager)
     return manager->to_write > manager->dirty_limit - manager->dirty_limit / 4;
 }
 
-/* Keeps frames free and dirty pages few.  One step. */
+/* Keeps frames free and dirty pages few.  One step, with one batch of victims:
+ * so others have the lock in between. */
 bool hmm_background(struct hurdmm *manager)
 {
     hmm_assert(hmm_entered(manager));
@@ -720,9 +723,9 @@ bool hmm_background(struct hurdmm *manager)
         manager->reclaiming = true;
     if (!manager->reclaiming)
         return false;
-    uint32_t freed = 0;
-    int err = reclaim(manager, manager->high - hmm_frames_free(manager), true,
-                      &freed);
+    uint32_t freed = 0, lacking = manager->high - hmm_frames_free(manager);
+    uint32_t batch = batch_for(manager, lacking);
+    int err = reclaim(manager, lacking < batch ? lacking : batch, true, &freed);
     if (!err && freed == 0)
         err = wait_progress(manager);
     return !err || err == EAGAIN;

@@ -943,6 +943,35 @@ START_TEST(mappings_that_run_out_evict_nothing)
 }
 END_TEST
 
+/* Where frames move, what leaves is dropped with what lies in between: so that
+ * must not be a page of somebody else's. */
+START_TEST(shared_pages_between_those_that_leave_stay)
+{
+    struct world_options options = {.hide = HURDMM_PORT_ALIAS};
+    struct hurdmm_container *c;
+    uint64_t done;
+    restart(&options);
+    size_t page = world.page;
+    struct disk *disk = world_disk(&world, 64 * page, HURDMM_STORE_VOLATILE);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * page);
+    ck_assert_int_eq(hurdmm_container_create(world.manager, &c), 0);
+    ck_assert_int_eq(hurdmm_container_allocate(c, 0, 8 * page, 0, &done), 0);
+    for (unsigned i = 0; i < 8; i++) {
+        ck_assert_int_eq(hurdmm_container_copy(
+                             hurdmm_store_container(disk->store), 8 * i * page,
+                             c, i * page, page,
+                             HURDMM_COPY_SHARED | HURDMM_COPY_SQUASH, &done),
+                         0);
+        world_put(&world, at + 8 * i * page, (uint8_t)(i + 100));
+    }
+    for (unsigned round = 0; round < 3; round++)
+        for (unsigned i = 0; i < 64; i++)
+            world_expect(&world, at + i * page,
+                         i % 8 ? world_byte(i * page) : i / 8 + 100);
+    ck_assert_uint_gt(world_stats(&world).evictions, 0);
+}
+END_TEST
+
 /* The same through a container that reads another's pages: nothing of what is
  * mapped is its own. */
 START_TEST(mappings_that_run_out_are_taken_from_copies_too)
@@ -1019,6 +1048,7 @@ static Suite *suite(void)
     tcase_add_test(leave,
                    what_ends_with_its_store_is_written_for_want_of_memory_only);
     tcase_add_test(leave, mappings_that_run_out_evict_nothing);
+    tcase_add_test(leave, shared_pages_between_those_that_leave_stay);
     tcase_add_test(leave, mappings_that_run_out_are_taken_from_copies_too);
     tcase_add_test(leave, library_memory_does_not_grow_with_use);
     suite_add_tcase(s, leave);
