@@ -621,7 +621,9 @@ int hurdmm_prefetch(struct hurdmm_space *space, const uintptr_t *addresses,
         if (!store)
             region->store->users++;
         store = region->store;
-        if (!room_ahead(store) || fill_ahead(store, page, 1, &got))
+        int error =
+            room_ahead(store) ? fill_ahead(store, page, 1, &got) : ENOMEM;
+        if (error && error != ENXIO)
             break;
     }
     if (store) {

@@ -344,6 +344,17 @@ START_TEST(lists_that_mean_nothing_begin_nothing)
 }
 END_TEST
 
+START_TEST(what_a_store_does_not_have_is_passed_over)
+{
+    uintptr_t list[2] = {address(40), address(3)};
+    ck_assert_int_eq(hurdmm_store_resize(disk->store, 40 * world.page), 0);
+    ck_assert_int_eq(hurdmm_prefetch(world.space, list, 2), 0);
+    ck_assert_uint_eq(disk->starts, 1);
+    settle();
+    expect_page(3);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("ahead");
@@ -368,6 +379,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_write_that_cannot_begin_is_done_at_once);
     tcase_add_test(t, victims_are_written_together);
     tcase_add_test(t, lists_that_mean_nothing_begin_nothing);
+    tcase_add_test(t, what_a_store_does_not_have_is_passed_over);
     suite_add_tcase(s, t);
     return s;
 }
