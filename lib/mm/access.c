@@ -84,6 +84,9 @@ static int copy_in(struct hmm_want *want, uint64_t *slot, size_t start,
     void *to;
     int err = quiet(want, slot, HURDMM_NONE);
 
+    if (*slot &
+        HMM_WRITING) /* the laundry may be reading it without the lock */
+        hmm_lends_wait(&manager->physmem);
     if (!err)
         err =
             hmm_frames_window(&manager->physmem, HMM_SLOT_FRAME(*slot), 1, &to);

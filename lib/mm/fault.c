@@ -319,10 +319,9 @@ int hmm_lend_around(struct hmm_want *want, uint64_t *slot)
     return done > 0 ? 0 : err;
 }
 
-/* The same for the thread of a fault, which has its signals masked: without the
- * lock where the port can.  (Else a signal handler could come in between and
- * meet the very page.)  The thread that faulted may be running before it returns,
- * and have destroyed region and store: then they are NULL. */
+/* The same without the lock where the port can.  The thread that faulted may be
+ * running before it returns, and have destroyed region and store: then they are
+ * NULL. */
 static int lend_apart(struct hmm_want *want, uint64_t *slot)
 {
     struct hurdmm_store *store = want->store;
@@ -340,9 +339,9 @@ static int lend_apart(struct hmm_want *want, uint64_t *slot)
         !hmm_lend_begin(&lend, &region->mapping, want->view, &home, slot, count,
                         lend_rights(region, write)))
         return hmm_lend_around(want, slot);
-    hmm_leave(manager);
+    uintptr_t cookie = hmm_step_aside(manager);
     int err = hmm_lend_go(&lend);
-    hmm_enter_again(manager);
+    hmm_step_back(manager, cookie);
     hmm_lend_end(&lend);
     want->region = NULL;
     want->store = NULL;

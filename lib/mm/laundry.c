@@ -319,22 +319,30 @@ static bool may_gather_apart(struct run *run)
     return true;
 }
 
-/* Without the lock.  EFAULT: *lost was not there any more. */
-static int gather_apart(struct run *run, void *space, uintptr_t address,
-                        uint32_t *lost)
+/* Without the lock.  On an error, which it was and of which page: EFAULT, it was
+ * not there any more. */
+static int gather_apart(struct run *run, uint32_t *bad)
 {
     struct hurdmm *manager = run->store->manager;
     size_t page = hmm_page_bytes(manager);
+    void *space = run->apart->space;
+    uintptr_t address = hmm_mapping_address(run->apart, run->first);
     int err = 0;
 
-    for (*lost = 0; *lost < run->count; ++*lost) {
-        err = manager->ops->frame_read(manager->port, run->frame[*lost], space,
-                                       address + *lost * page,
-                                       (char *)run->bytes + *lost * page);
+    /* What is lent to read only had no right to lose, so nobody has waited for
+     * those who may be bringing it there. */
+    hmm_lends_wait(&manager->physmem);
+    hmm_apart_begin(&manager->physmem);
+    uintptr_t cookie = hmm_step_aside(manager);
+    for (*bad = 0; *bad < run->count; ++*bad) {
+        err = manager->ops->frame_read(manager->port, run->frame[*bad], space,
+                                       address + *bad * page,
+                                       (char *)run->bytes + *bad * page);
         if (err)
             break;
     }
     hmm_apart_end(&manager->physmem);
+    hmm_step_back(manager, cookie);
     return err;
 }
 
@@ -547,9 +555,9 @@ static int write_pieces(struct run *run, size_t *done, size_t *wrote)
     return err;
 }
 
-/* A page of the run had no bytes any more: the program itself has dropped them.
- * The others are as they were before. */
-static void abandon(struct run *run, uint32_t lost)
+/* A page of the run could not be read; with EFAULT, since the program itself has
+ * dropped its bytes.  The others are as they were before. */
+static int abandon(struct run *run, uint32_t bad, int err)
 {
     struct hurdmm_store *store = run->store;
     struct hurdmm *manager = store->manager;
@@ -564,33 +572,27 @@ static void abandon(struct run *run, uint32_t lost)
         hmm_page_dirty(store, slot);
     }
     hmm_bounce_put(manager, run->bounce);
-    (void)hmm_drop_lost(store, run->first + lost);
+    if (err == EFAULT)
+        (void)hmm_drop_lost(store, run->first + bad);
     hmm_page_wake(store, run->first, run->count, 0);
     hmm_event_signal(&manager->progress, &manager->parker);
     hmm_ready_run(manager);
+    run->abandoned = true;
+    return err == EFAULT ? 0 : err;
 }
 
 static int write_run(struct run *run)
 {
     struct hurdmm_store *store = run->store;
     struct hurdmm *manager = store->manager;
-    struct hmm_mapping *mapping = run->apart;
-    void *space = mapping ? mapping->space : NULL;
-    uintptr_t address = mapping ? hmm_mapping_address(mapping, run->first) : 0;
     size_t done = run->length, wrote = 0;
     struct hmm_call call;
-    uint32_t lost;
-    int err = 0;
+    uint32_t bad = 0;
+    int err = run->apart ? gather_apart(run, &bad) : 0;
 
-    if (mapping)
-        hmm_apart_begin(&manager->physmem);
+    if (err)
+        return abandon(run, bad, err);
     hmm_call_begin(&call, store, 0);
-    if (mapping && gather_apart(run, space, address, &lost)) {
-        hmm_call_end(&call);
-        abandon(run, lost);
-        run->abandoned = true;
-        return 0;
-    }
     if (run->asked)
         ask_run(run);
     if (may_write(store, run->how)) {

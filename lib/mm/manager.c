@@ -67,6 +67,21 @@ void hmm_leave(struct hurdmm *manager)
     manager->ops->critical_leave(manager->port, cookie);
 }
 
+uintptr_t hmm_step_aside(struct hurdmm *manager)
+{
+    uintptr_t cookie = manager->cookie;
+
+    hmm_assert(hmm_entered(manager));
+    hmm_lock_release(&manager->lock, &manager->parker);
+    return cookie;
+}
+
+void hmm_step_back(struct hurdmm *manager, uintptr_t cookie)
+{
+    hmm_lock_acquire(&manager->lock, &manager->parker);
+    manager->cookie = cookie;
+}
+
 int hmm_enter_manager(struct hurdmm *manager)
 {
     if (!manager)

@@ -346,6 +346,11 @@ bool hmm_enter_try(struct hurdmm *manager);
 /* After a leave in the middle of something; cannot fail. */
 void hmm_enter_again(struct hurdmm *manager);
 void hmm_leave(struct hurdmm *manager);
+/* Gives the lock up but not the critical section, for what others wait for while
+ * they have the lock: if a signal came to this thread then, and its handler
+ * faulted, none of them would go on.  Back with what was returned. */
+uintptr_t hmm_step_aside(struct hurdmm *manager);
+void hmm_step_back(struct hurdmm *manager, uintptr_t cookie);
 int hmm_enter_manager(struct hurdmm *manager);
 int hmm_enter_space(struct hurdmm_space *space);
 int hmm_enter_store(struct hurdmm_store *store);
@@ -609,7 +614,7 @@ static inline uint64_t hmm_last_page(const struct hurdmm_store *store)
 {
     return UINT64_MAX >> store->manager->physmem.page_shift;
 }
-/* Some page of [from, ...] is pinned. */
+/* Some page of [first, last] is pinned. */
 bool hmm_pinned_in(const struct hurdmm_store *store, uint64_t first,
                    uint64_t last);
 /* The same, or, if `writers', only of pins for writing. */
