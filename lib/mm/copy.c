@@ -28,28 +28,10 @@
 static int copy_frame(struct hurdmm_store *home, uint64_t page, uint64_t slot,
                       uint32_t frame)
 {
-    struct hurdmm *manager = home->manager;
-    uint64_t offset = page << manager->physmem.page_shift;
-    struct hmm_span *span;
-    void *from, *to;
-    int err = hmm_frames_window(&manager->physmem, frame, 1, &to);
+    void *to;
+    int err = hmm_frames_window(&home->manager->physmem, frame, 1, &to);
 
-    if (err)
-        return err;
-    span = hmm_span_first_overlap(&home->cache.mappings, offset, offset);
-    if (slot & HMM_LENT && span &&
-        !(manager->info.features & HURDMM_PORT_ALIAS)) {
-        struct hmm_mapping *mapping =
-            HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
-        hmm_lends_wait(&manager->physmem);
-        return manager->ops->frame_read(manager->port, HMM_SLOT_FRAME(slot),
-                                        mapping->space,
-                                        hmm_mapping_address(mapping, page), to);
-    }
-    err = hmm_frames_window(&manager->physmem, HMM_SLOT_FRAME(slot), 1, &from);
-    if (!err)
-        memcpy(to, from, hmm_page_bytes(manager));
-    return err;
+    return err ? err : hmm_frame_bytes(home, page, slot, to);
 }
 
 /* Takes back what shows the page, which reads it from where `slot` is. */
