@@ -350,7 +350,7 @@ static int lay_out(struct hurdmm_cache *cache,
     cache->size = size;
     cache->stride = (uint32_t)stride;
     cache->per_slab = (uint32_t)(room / stride);
-    cache->reciprocal = (uint32_t)(((UINT64_C(1) << 32) + stride - 1) / stride);
+    cache->reciprocal = ((UINT64_C(1) << 32) + stride - 1) / stride;
     cache->colour = (uint32_t)colour;
     cache->colours = (uint32_t)((room - cache->per_slab * stride) / colour) + 1;
     size_t most = (room < HMM_ROUNDS_BYTES ? room : HMM_ROUNDS_BYTES) / stride;
@@ -371,15 +371,16 @@ static void copy_name(char *to, size_t room, const char *from)
     to[i] = '\0';
 }
 
-int hurdmm_cache_create(struct hurdmm_slab *slab,
-                        const struct hurdmm_cache_options *options,
-                        struct hurdmm_cache **result)
+/* Makes a cache that nobody knows of yet. */
+static int cache_new(struct hurdmm_slab *slab,
+                     const struct hurdmm_cache_options *options,
+                     struct hurdmm_cache **result)
 {
     struct hurdmm_cache *cache;
     void *memory;
     int error;
 
-    if (!slab || !options || !result || options->struct_size < sizeof *options)
+    if (!slab || !options || options->struct_size < sizeof *options)
         return EINVAL;
     error = hurdmm_allocate(slab->manager, sizeof *cache, &memory);
     if (error != 0)
@@ -399,11 +400,28 @@ int hurdmm_cache_create(struct hurdmm_slab *slab,
     cache->hook = options->hook;
     hmm_link_init(&cache->partial);
     hmm_link_init(&cache->full);
-    hmm_slab_lock(slab);
-    hmm_link_after(slab->all.prev, &cache->link);
-    slab->caches++;
-    hmm_slab_unlock(slab);
     *result = cache;
+    return 0;
+}
+
+/* Makes it one of the slab store's.  Locked. */
+static void attach(struct hurdmm_cache *cache)
+{
+    hmm_link_after(cache->slab->all.prev, &cache->link);
+    cache->slab->caches++;
+}
+
+int hurdmm_cache_create(struct hurdmm_slab *slab,
+                        const struct hurdmm_cache_options *options,
+                        struct hurdmm_cache **result)
+{
+    int error = result ? cache_new(slab, options, result) : EINVAL;
+
+    if (error != 0)
+        return error;
+    hmm_slab_lock(slab);
+    attach(*result);
+    hmm_slab_unlock(slab);
     return 0;
 }
 
@@ -452,19 +470,20 @@ int hurdmm_cache_get(struct hurdmm_cache_lazy *lazy,
     cache = __atomic_load_n(&lazy->cache, __ATOMIC_ACQUIRE);
     if (!cache) {
         slab = *lazy->slab;
-        error = hurdmm_cache_create(slab, lazy->options, &mine);
+        error = cache_new(slab, lazy->options, &mine);
         if (error != 0)
             return error;
         hmm_slab_lock(slab);
         cache = lazy->cache;
         if (!cache) {
             cache = mine;
+            attach(mine);
             mine->lazy = lazy;
             __atomic_store_n(&lazy->cache, mine, __ATOMIC_RELEASE);
         }
         hmm_slab_unlock(slab);
-        if (cache != mine) /* somebody was faster; ours is empty */
-            (void)hurdmm_cache_destroy(mine);
+        if (cache != mine) /* somebody was faster */
+            hurdmm_deallocate(slab->manager, mine, sizeof *mine);
     }
     *result = cache;
     return 0;

@@ -119,7 +119,7 @@ struct hurdmm_cache {
     size_t size;
     uint32_t stride;
     uint32_t per_slab;
-    uint32_t reciprocal; /* 2^32 / stride, rounded up */
+    uint64_t reciprocal; /* 2^32 / stride, rounded up */
     uint32_t colour, colours, next_colour;
     uint32_t room; /* of its magazines; 0 in debug mode */
     unsigned flags;
@@ -226,7 +226,7 @@ static inline uint8_t *hmm_object_state(const struct hurdmm_cache *cache,
         return NULL;
     in =
         (uint32_t)(offset & (((uintptr_t)1 << slab->shift) - 1)) - sheet->first;
-    i = (uint32_t)((uint64_t)in * cache->reciprocal >> 32);
+    i = (uint32_t)(in * cache->reciprocal >> 32);
     if (i >= cache->per_slab || i * cache->stride != in)
         return NULL;
     return &sheet->state[i];

@@ -273,6 +273,23 @@ START_TEST(a_slab_may_be_one_object)
 }
 END_TEST
 
+START_TEST(objects_may_be_bytes)
+{
+    struct hurdmm_cache *cache =
+        make(&(struct hurdmm_cache_options){.size = 1, .align = 1});
+
+    for (unsigned i = 0; i < OBJECTS; i++) {
+        object[i] = take(cache);
+        put(object[i], 0, (uint8_t)(i * 7));
+    }
+    for (unsigned i = 0; i < OBJECTS; i++) {
+        ck_assert_uint_eq(get(object[i], 0), (uint8_t)(i * 7));
+        give(cache, object[i]);
+    }
+    ck_assert_uint_eq(info_of(cache).used, 0);
+}
+END_TEST
+
 START_TEST(what_is_not_ours_or_free_already_is_refused)
 {
     bool debug = _i != 0;
@@ -604,6 +621,28 @@ START_TEST(a_lazy_cache_is_made_when_it_is_needed)
 }
 END_TEST
 
+static void get_lazily(void *argument)
+{
+    struct hurdmm_cache **cache = argument;
+
+    ck_assert_int_eq(hurdmm_cache_get(&lazy, cache), 0);
+}
+
+START_TEST(threads_that_race_for_a_lazy_cache_get_one)
+{
+    struct hurdmm_cache *cache[6];
+
+    for (unsigned i = 0; i < 6; i++)
+        ck_assert_int_eq(
+            hurdmm_sim_spawn(rig.port, get_lazily, &cache[i], NULL), 0);
+    ck_assert_int_eq(hurdmm_sim_run(rig.port), 0);
+    for (unsigned i = 1; i < 6; i++)
+        ck_assert_ptr_eq(cache[i], cache[0]);
+    ck_assert_int_eq(hurdmm_cache_destroy(cache[0]), 0);
+    restart(rig.swap, 1, NULL); /* there was no other */
+}
+END_TEST
+
 /* ---- Memory that is short ---- */
 
 START_TEST(empty_slabs_are_never_written)
@@ -916,3 +955,5 @@ int main(void)
     suite_add_tcase(suite, pressure);
     return run_suites("slab", &suite, 1);
 }
+    tcase_add_test(objects, objects_may_be_bytes);
+    tcase_add_test(objects, threads_that_race_for_a_lazy_cache_get_one);
