@@ -51,7 +51,11 @@ struct hurdmm_slab_options {
     size_t struct_size;
     struct hurdmm *manager;
     struct hurdmm_space *space; /* NULL: the manager's own */
-    struct hurdmm_swap *swap;   /* NULL: pages in use cannot leave memory */
+    struct hurdmm_swap *swap;   /* NULL: pages in use cannot leave memory.
+                                 * With HURDMM_SWAP_RESERVE the first write to a
+                                 * page fails with ENOSPC where there is no
+                                 * place for it; one that was promised is kept
+                                 * until the slab is reaped */
     uint64_t size;              /* of the range of addresses, in bytes; rounded
                                  * up to whole slabs */
     size_t slab_size;           /* a power of two, a page to 16 MiB; 0: 16
@@ -121,8 +125,8 @@ int hurdmm_cache_create(struct hurdmm_slab *slab,
                         const struct hurdmm_cache_options *options,
                         struct hurdmm_cache **cache);
 /* Destructs all and ends the cache.  EBUSY while objects are in use, there are
- * magazines of it, or pages pinned; or a destructor's error: the cache lives
- * on. */
+ * magazines of it, pages are pinned, or hurdmm_slab_reap is at it; or a
+ * destructor's error: the cache lives on. */
 int hurdmm_cache_destroy(struct hurdmm_cache *cache);
 /* As hurdmm_slab_reap, for one cache. */
 int hurdmm_cache_reap(struct hurdmm_cache *cache, uint64_t *bytes);

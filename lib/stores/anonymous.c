@@ -368,6 +368,31 @@ static void anonymous_discarded(struct hurdmm_store *store, void *hook,
                last / anonymous->page_size);
 }
 
+void hmm_anonymous_forget(void *hook, uint64_t offset, size_t length)
+{
+    struct anonymous *anonymous = hook;
+    uint64_t page = offset / anonymous->page_size;
+    uint64_t end = page + pages_of(anonymous, length);
+    uint32_t slot, old;
+
+    if (!anonymous->swap)
+        return;
+    if (!hmm_swap_reserves(anonymous->swap)) {
+        drop_pages(anonymous, page, end - 1);
+        return;
+    }
+    for (; page < end; page++) {
+        lock(anonymous);
+        slot = hmm_slots_get(&anonymous->slots, page);
+        if (is_slot(slot)) /* and needs no memory to be another */
+            (void)hmm_slots_set(&anonymous->slots, page, HMM_SLOT_PROMISED,
+                                &old);
+        unlock(anonymous);
+        if (is_slot(slot))
+            hmm_swap_free(anonymous->swap, slot, 1, true);
+    }
+}
+
 /* Pages that are near each other in the store and on the device, or that have
  * not been written yet; no more than a leaf of the slot map. */
 static int anonymous_extent(struct hurdmm_store *store, void *hook,

@@ -18,4 +18,8 @@ int hmm_anonymous_make(struct hurdmm *manager, struct hurdmm_swap *swap,
 const struct hurdmm_store_ops *hmm_anonymous_ops(
     const struct hurdmm_swap *swap);
 
+/* What pages hold is of no use to anybody, but they may be written again: they
+ * keep what they were promised. */
+void hmm_anonymous_forget(void *hook, uint64_t offset, size_t length);
+
 #endif /* HMM_STORES_ANONYMOUS_H */

@@ -8,7 +8,8 @@
  * swap space is freed, and the page may go.  Whoever takes one of these objects
  * after that constructs it anew; that this writes to the page before the pager
  * has done what it was told is the pager's to sort out (see victim in
- * hurdmm/store.h).
+ * hurdmm/store.h).  As nobody asks then whether the page may be written, the
+ * promise of a slot outlives the slot.
  */
 #include "lib/stores/slab.h"
 
@@ -79,6 +80,7 @@ static int slab_victim(struct hurdmm_store *store, void *hook, uint64_t offset,
     uint32_t from = 0, to = 0;
     bool drop = true;
 
+    (void)store;
     __atomic_store_n(&slab->pressed, 1, __ATOMIC_RELAXED);
     hmm_slab_lock(slab);
     sheet = hmm_sheet_at(slab, (uintptr_t)offset);
@@ -92,8 +94,7 @@ static int slab_victim(struct hurdmm_store *store, void *hook, uint64_t offset,
     hmm_slab_unlock(slab);
     if (!drop)
         return HURDMM_VICTIM_WRITE;
-    if (slab->backing->discarded)
-        slab->backing->discarded(store, slab->backing_hook, offset, length);
+    hmm_anonymous_forget(slab->backing_hook, offset, length);
     return HURDMM_VICTIM_DROP;
 }
 
@@ -116,13 +117,20 @@ static int slab_page_out(struct hurdmm_store *store, void *hook,
                                    length, done);
 }
 
+static int slab_unlock(struct hurdmm_store *store, void *hook, uint64_t offset,
+                       size_t length)
+{
+    struct hurdmm_slab *slab = hook;
+
+    return slab->backing->unlock(store, slab->backing_hook, offset, length);
+}
+
 static void slab_discarded(struct hurdmm_store *store, void *hook,
                            uint64_t offset, uint64_t length)
 {
     struct hurdmm_slab *slab = hook;
 
-    if (slab->backing->discarded)
-        slab->backing->discarded(store, slab->backing_hook, offset, length);
+    slab->backing->discarded(store, slab->backing_hook, offset, length);
 }
 
 static int slab_extent(struct hurdmm_store *store, void *hook, uint64_t offset,
@@ -166,10 +174,20 @@ static const struct hurdmm_store_ops swapped_ops = {
     .victim = slab_victim,
 };
 
+static const struct hurdmm_store_ops reserved_ops = {
+    .struct_size = sizeof reserved_ops,
+    .page_in = slab_page_in,
+    .page_out = slab_page_out,
+    .unlock = slab_unlock,
+    .discarded = slab_discarded,
+    .extent = slab_extent,
+    .destroy = slab_store_destroyed,
+    .victim = slab_victim,
+};
+
 static const struct hurdmm_store_ops resident_ops = {
     .struct_size = sizeof resident_ops,
     .page_in = slab_page_in,
-    .discarded = slab_discarded,
     .destroy = slab_store_destroyed,
     .victim = slab_victim,
 };
@@ -255,6 +273,14 @@ static int check_options(const struct hurdmm_slab_options *options,
                                                                       : EINVAL;
 }
 
+/* Those that the backing has: see hmm_anonymous_ops. */
+static const struct hurdmm_store_ops *ops_for(const struct hurdmm_slab *slab)
+{
+    if (!slab->backing->page_out)
+        return &resident_ops;
+    return slab->backing->unlock ? &reserved_ops : &swapped_ops;
+}
+
 static int make_store(struct hurdmm_slab *slab, struct hurdmm_swap *swap)
 {
     struct hurdmm_store_options options = {
@@ -275,9 +301,8 @@ static int make_store(struct hurdmm_slab *slab, struct hurdmm_swap *swap)
     if (error != 0)
         return error;
     slab->backing = hmm_anonymous_ops(swap);
-    error =
-        hurdmm_store_create(slab->manager, swap ? &swapped_ops : &resident_ops,
-                            &options, &slab->store);
+    error = hurdmm_store_create(slab->manager, ops_for(slab), &options,
+                                &slab->store);
     if (error != 0) {
         slab->backing->destroy(slab->backing_hook);
         return error;

@@ -422,14 +422,16 @@ static int device_flush(struct hurdmm_block *block)
     return device_fails(DISK_SYNC);
 }
 
+static const struct hurdmm_block_ops device_ops = {.struct_size =
+                                                       sizeof device_ops,
+                                                   .read = device_read,
+                                                   .write = device_write,
+                                                   .flush = device_flush};
+
 static void anonymous_and_swap(struct sweep *sweep)
 {
-    static const struct hurdmm_block_ops ops = {.struct_size = sizeof ops,
-                                                .read = device_read,
-                                                .write = device_write,
-                                                .flush = device_flush};
     struct hurdmm_block device = {
-        .ops = &ops, .size = sizeof device_bytes, .block_size = PAGE};
+        .ops = &device_ops, .size = sizeof device_bytes, .block_size = PAGE};
     struct hurdmm_swap *swap = NULL;
     struct hurdmm_store *store = NULL;
     uint8_t seen[PAGES] = {0};
@@ -506,14 +508,14 @@ static void use_objects(struct sweep *sweep, struct hurdmm_cache *cache)
     }
 }
 
-static void objects_of_a_slab_store(struct sweep *sweep)
+static void use_a_slab_store(struct sweep *sweep, unsigned swap_flags)
 {
-    static const struct hurdmm_block_ops ops = {.struct_size = sizeof ops,
-                                                .read = device_read,
-                                                .write = device_write,
-                                                .flush = device_flush};
     struct hurdmm_block device = {
-        .ops = &ops, .size = sizeof device_bytes, .block_size = PAGE};
+        .ops = &device_ops, .size = sizeof device_bytes, .block_size = PAGE};
+    const struct hurdmm_swap_options swap_options = {.struct_size =
+                                                         sizeof swap_options,
+                                                     .block = &device,
+                                                     .flags = swap_flags};
     struct hurdmm_slab_options options = {.struct_size = sizeof options,
                                           .manager = sweep->world.manager,
                                           .size = 64 * PAGE,
@@ -526,7 +528,8 @@ static void objects_of_a_slab_store(struct sweep *sweep)
     struct hurdmm_slab *slab = NULL;
     struct hurdmm_cache *cache = NULL;
     device_sweep = sweep;
-    if (!GOOD(hurdmm_swap_create(sweep->world.manager, &device, &swap)))
+    if (!GOOD(hurdmm_swap_create_with(sweep->world.manager, &swap_options,
+                                      &swap)))
         return;
     options.swap = swap;
     bool made = GOOD(hurdmm_slab_create(&options, &slab));
@@ -540,6 +543,16 @@ static void objects_of_a_slab_store(struct sweep *sweep)
     if (made)
         ck_assert_int_eq(hurdmm_slab_destroy(slab), 0);
     ck_assert_int_eq(hurdmm_swap_destroy(swap), 0);
+}
+
+static void objects_of_a_slab_store(struct sweep *sweep)
+{
+    use_a_slab_store(sweep, 0);
+}
+
+static void objects_with_places(struct sweep *sweep)
+{
+    use_a_slab_store(sweep, HURDMM_SWAP_RESERVE);
 }
 
 static int fill_again(void *hook, uint64_t offset, void *buffer, size_t length,
@@ -604,6 +617,7 @@ static const struct scenario scenarios[] = {
     {"computed", computed_memory, false},
     {"anonymous and swap", anonymous_and_swap, false},
     {"objects", objects_of_a_slab_store, false},
+    {"objects with places", objects_with_places, false},
     {"discardable", discardable_memory, false},
 };
 

@@ -9,6 +9,7 @@
  *   - An object that is handed out is constructed: its ends are as the
  *     constructor left them.  So are they when it is freed.
  *   - What was constructed is destructed, or lost, once.
+ *   - Where the swap space reserves, what is dirty has a place in it.
  *   - A page of discardable memory is as it was written, unless it was made
  *     again since; who makes it is told whether it has been there.
  *   - Calls that must fail say why and change nothing.  Others may fail if
@@ -59,6 +60,7 @@ static struct {
     struct hurdmm_block device;
     bool device_fails;
     struct hurdmm_swap *swap;
+    bool reserves;
     struct hurdmm_slab *slab;
     struct hurdmm_cache *cache[CACHES];
     size_t size[CACHES];
@@ -549,9 +551,29 @@ static void do_calm(const struct model_op *op)
     state.trouble = false;
 }
 
+/* Memory is written to only where there is a place for it. */
+static void check_places(void)
+{
+    struct hurdmm_swap_info info = {.struct_size = sizeof info};
+    uint64_t dirty = 0;
+    (void)hurdmm_swap_get_info(state.swap, &info);
+    for (unsigned i = 0; i < SLAB_PAGES; i++) {
+        unsigned page_state = 0;
+        (void)hurdmm_store_state(hurdmm_slab_store(state.slab), i * PAGE,
+                                 &page_state, NULL);
+        dirty += page_state & HURDMM_STATE_DIRTY ? PAGE : 0;
+    }
+    if (dirty > info.used + info.reserved)
+        fail("%llu bytes are dirty, with a place for %llu",
+             (unsigned long long)dirty,
+             (unsigned long long)(info.used + info.reserved));
+}
+
 static void verify(void)
 {
     struct model_op none = {0};
+    if (state.reserves)
+        check_places();
     do_calm(&none);
     for (unsigned i = 0; i < OBJECTS; i++)
         if (state.object[i].at)
@@ -703,7 +725,12 @@ static int make_stores(void)
                                                      .fill = fill};
     state.device = (struct hurdmm_block){
         .ops = &device_ops, .size = SWAP * PAGE, .block_size = PAGE};
-    int error = hurdmm_swap_create(state.manager, &state.device, &state.swap);
+    state.reserves = state.config->seed >> 4 & 1;
+    const struct hurdmm_swap_options swap = {
+        .struct_size = sizeof swap,
+        .block = &state.device,
+        .flags = state.reserves ? HURDMM_SWAP_RESERVE : 0};
+    int error = hurdmm_swap_create_with(state.manager, &swap, &state.swap);
     slab.swap = state.swap;
     if (error == 0)
         error = hurdmm_slab_create(&slab, &state.slab);
@@ -762,7 +789,7 @@ static void check(void)
 
 static void end(void)
 {
-    uint64_t size, used;
+    struct hurdmm_swap_info info = {.struct_size = sizeof info};
     verify();
     for (unsigned i = 0; i < OBJECTS; i++)
         if (state.object[i].at && state.failure[0] == '\0')
@@ -776,9 +803,10 @@ static void end(void)
         }
     if (state.failure[0] == '\0' && hurdmm_slab_destroy(state.slab))
         fail("the slab store cannot be destroyed");
-    hurdmm_swap_usage(state.swap, &size, &used);
-    if (used != 0)
-        fail("%llu bytes of swap are left", (unsigned long long)used);
+    (void)hurdmm_swap_get_info(state.swap, &info);
+    if (info.used + info.reserved != 0)
+        fail("%llu bytes of swap are left",
+             (unsigned long long)(info.used + info.reserved));
     check();
     if (state.failure[0] == '\0' &&
         hurdmm_destroy(state.manager, HURDMM_DETACH))

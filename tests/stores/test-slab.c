@@ -849,6 +849,90 @@ START_TEST(a_swap_device_that_fails_loses_nothing)
 }
 END_TEST
 
+/* Swap space for fewer pages than memory has. */
+#define PLACES 20u
+
+static struct ram ram;
+static struct hurdmm_swap *reserving;
+
+static void begin_reserving(void)
+{
+    struct hurdmm_swap_options options = {.struct_size = sizeof options,
+                                          .block = &ram.block,
+                                          .flags = HURDMM_SWAP_RESERVE};
+
+    begin();
+    ram_begin(&ram, PLACES * PAGE);
+    ck_assert_int_eq(hurdmm_swap_create_with(rig.manager, &options, &reserving),
+                     0);
+    restart(reserving, 1024 * PAGE, NULL);
+}
+
+static void end_reserving(void)
+{
+    end();
+    ram_end(&ram);
+}
+
+static struct hurdmm_swap_info places(void)
+{
+    struct hurdmm_swap_info info = {.struct_size = sizeof info};
+
+    ck_assert_int_eq(hurdmm_swap_get_info(reserving, &info), 0);
+    return info;
+}
+
+START_TEST(what_could_be_written_has_a_place)
+{
+    struct hurdmm_cache *cache = make_plain(PAGE);
+    uint8_t byte = 1;
+
+    for (unsigned i = 0; i <= PLACES; i++)
+        object[i] = take(cache);
+    for (unsigned i = 0; i < PLACES; i++)
+        put(object[i], 3, (uint8_t)(i + 1));
+    ck_assert_int_eq(
+        hurdmm_sim_write(rig.port, NULL, (uintptr_t)object[PLACES], &byte, 1),
+        ENOSPC);
+    press();
+    ck_assert_uint_eq(places().used, PLACES * PAGE);
+    for (unsigned i = 0; i < PLACES; i++)
+        ck_assert_uint_eq(get(object[i], 3), i + 1);
+    /* The places of what is reaped are others'. */
+    for (unsigned i = 0; i < PLACES; i++)
+        give(cache, object[i]);
+    give(cache, object[PLACES]);
+    ck_assert_int_eq(hurdmm_cache_reap(cache, NULL), 0);
+    ck_assert_uint_eq(places().used + places().reserved, 0);
+}
+END_TEST
+
+/* The page may be in use again before it has gone. */
+START_TEST(what_is_dropped_keeps_its_place)
+{
+    struct hurdmm_cache *cache = make(&(struct hurdmm_cache_options){
+        .size = BIG, .flags = HURDMM_CACHE_DEBUG});
+
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < PLACES; i++) {
+            object[i] = take(cache);
+            put(object[i], 3, (uint8_t)(i + round));
+        }
+        if (round == 1) /* once out and in again, where it has a slot */
+            press();
+        for (unsigned i = 0; i < PLACES; i++) {
+            ck_assert_uint_eq(get(object[i], 3), i + round);
+            put(object[i], 3, 0);
+            give(cache, object[i]);
+        }
+        press();
+        ck_assert_uint_eq(places().used, 0);
+        ck_assert_uint_eq(places().reserved, PLACES * PAGE);
+    }
+    ck_assert_uint_ge(stats().discards, 3 * PLACES);
+}
+END_TEST
+
 /* ---- Threads, of the simulated machine ---- */
 
 struct worker {
@@ -914,16 +998,19 @@ int main(void)
     TCase *objects = tcase_create("objects");
     TCase *made = tcase_create("constructed");
     TCase *pressure = tcase_create("pressure");
+    TCase *places = tcase_create("places");
 
     tcase_add_checked_fixture(objects, begin, end);
     tcase_add_checked_fixture(made, begin, end);
     tcase_add_checked_fixture(pressure, begin, end);
+    tcase_add_checked_fixture(places, begin_reserving, end_reserving);
     tcase_set_timeout(pressure, 30);
     tcase_add_test(objects, objects_are_aligned_and_apart);
     tcase_add_test(objects, an_address_leads_to_its_cache_and_object);
     tcase_add_test(objects, what_is_freed_is_handed_out_again);
     tcase_add_test(objects, slabs_begin_at_different_colours);
     tcase_add_test(objects, a_slab_may_be_one_object);
+    tcase_add_test(objects, objects_may_be_bytes);
     tcase_add_loop_test(objects, what_is_not_ours_or_free_already_is_refused, 0,
                         2);
     tcase_add_test(objects,
@@ -932,6 +1019,7 @@ int main(void)
     tcase_add_test(objects, a_range_that_is_used_up_is_no_loss);
     tcase_add_test(objects, no_core_memory_changes_nothing);
     tcase_add_test(objects, a_lazy_cache_is_made_when_it_is_needed);
+    tcase_add_test(objects, threads_that_race_for_a_lazy_cache_get_one);
     tcase_add_test(made, an_object_is_constructed_once);
     tcase_add_test(made, a_constructor_may_fail);
     tcase_add_test(made, a_reap_destructs_and_gives_the_memory_back);
@@ -950,10 +1038,11 @@ int main(void)
     tcase_add_test(pressure, the_user_can_free_when_memory_is_short);
     tcase_add_test(pressure, a_swap_device_that_fails_loses_nothing);
     tcase_add_test(pressure, threads_share_a_cache);
+    tcase_add_test(places, what_could_be_written_has_a_place);
+    tcase_add_test(places, what_is_dropped_keeps_its_place);
     suite_add_tcase(suite, objects);
     suite_add_tcase(suite, made);
     suite_add_tcase(suite, pressure);
+    suite_add_tcase(suite, places);
     return run_suites("slab", &suite, 1);
 }
-    tcase_add_test(objects, objects_may_be_bytes);
-    tcase_add_test(objects, threads_that_race_for_a_lazy_cache_get_one);
