@@ -16,7 +16,8 @@
  * that the range touches; all are asked, and the first error is returned.
  *
  * Flags of all: HURDMM_STORE_READ_ONLY, HURDMM_STORE_SHARED,
- * HURDMM_STORE_NO_STEAL.  A composition is SIGNAL_SAFE where all its stores are.
+ * HURDMM_STORE_NO_STEAL.  A composition is SIGNAL_SAFE where all its stores are,
+ * and NO_STEAL where one of those that it writes to is.
  * Errors of all: EINVAL (also: block sizes that differ, the same bytes twice in
  * a composition that can be written, sizes that overflow), EACCES (nothing of it
  * could be written, and it is not READ_ONLY), ELOOP (more than
@@ -92,7 +93,8 @@ int hurdmm_buffer_create(struct hurdmm *manager, void *memory, size_t size,
  * [offset, offset + size) of the grant.  (Of this manager, hurdmm_grant_map shows
  * it without copying.)  A hole is ENOENT.  When the grant is revoked, or the
  * container is gone, all that must be read or written fails with ESTALE; pages in
- * memory stay, and dirty ones too, until the store ends, with HURDMM_DROP.
+ * memory stay, and dirty ones too, until the store ends, with HURDMM_DROP.  It is
+ * to end before the grant's manager does.
  * EPERM (beyond the grant's rights), ENXIO (beyond its range). */
 int hurdmm_granted_create(struct hurdmm *manager, struct hurdmm_grant *grant,
                           uint64_t offset, uint64_t size, unsigned flags,

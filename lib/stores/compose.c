@@ -381,8 +381,10 @@ static int summarise(struct hmm_composed *composed, bool *unlock)
 
         if (!(flags & HURDMM_STORE_SIGNAL_SAFE))
             signal_safe = false;
-        if (!(flags & HURDMM_STORE_READ_ONLY))
+        if (!(flags & HURDMM_STORE_READ_ONLY)) {
+            composed->flags |= flags & HURDMM_STORE_NO_STEAL;
             writable = true;
+        }
         if ((flags & HURDMM_STORE_READ_ONLY) || has_unlock(store))
             *unlock = !read_only;
         if (store && hmm_composed_depth(store) >= composed->depth)

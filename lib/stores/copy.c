@@ -18,7 +18,9 @@
  *     is first needed; a group without `bits' has not been.
  *
  * `mutex' protects the groups, and is not held over I/O; `sync_mutex' lets one
- * sync at a time write the map, is taken first, and is held over I/O.
+ * sync at a time write the map, and `load_mutex' one thread at a time read it, as
+ * the delta must not be asked for one block twice at once.  Both are taken before
+ * `mutex', and held over I/O.
  */
 #include <hurdmm/error.h>
 #include <hurdmm/manager.h>
@@ -44,7 +46,7 @@ struct copy {
     size_t block;
     size_t group_count;
     unsigned flags, depth;
-    uint32_t mutex, sync_mutex;
+    uint32_t mutex, sync_mutex, load_mutex;
     bool base_claimed, delta_claimed;
     struct group groups[];
 };
@@ -83,7 +85,7 @@ uint64_t hurdmm_copy_delta_size(uint64_t size, size_t block_size)
     uint64_t head;
 
     if (size == 0 || block_size < HEADER_BYTES ||
-        (block_size & (block_size - 1)) != 0)
+        (block_size & (block_size - 1)) != 0 || group_blocks(block_size) == 0)
         return 0;
     head = (1 + map_blocks(size, block_size)) * block_size;
     return size > UINT64_MAX - block_size - head ? 0 : head + size;
@@ -124,32 +126,49 @@ static int read_group(struct copy *copy, size_t index, uint8_t *bits)
     return error;
 }
 
-/* Sees to it that a group is there.  Two threads may read it at once: the first
- * to come back wins. */
-static int load(struct copy *copy, size_t index)
+static bool is_there(struct copy *copy, uint8_t *const *bits)
 {
-    struct group *group = &copy->groups[index];
-    void *bits;
     bool there;
-    int error;
 
-    store_assert(index < copy->group_count);
     lock(copy);
-    there = group->bits != NULL;
+    there = *bits != NULL;
     unlock(copy);
-    if (there)
-        return 0;
-    error = hurdmm_allocate(copy->manager, copy->block, &bits);
-    if (error != 0)
-        return error;
-    error = read_group(copy, index, bits);
+    return there;
+}
+
+/* Makes bits a group's, if it has none there yet. */
+static void put(struct copy *copy, uint8_t **place, void *bits)
+{
     lock(copy);
-    if (error == 0 && !group->bits) {
-        group->bits = bits;
+    if (!*place) {
+        *place = bits;
         bits = NULL;
     }
     unlock(copy);
     hurdmm_deallocate(copy->manager, bits, copy->block);
+}
+
+/* Sees to it that a group is there. */
+static int load(struct copy *copy, size_t index)
+{
+    struct group *group = &copy->groups[index];
+    void *bits;
+    int error = 0;
+
+    store_assert(index < copy->group_count);
+    if (is_there(copy, &group->bits))
+        return 0;
+    hurdmm_mutex_lock(copy->manager, &copy->load_mutex);
+    if (!is_there(copy, &group->bits)) {
+        error = hurdmm_allocate(copy->manager, copy->block, &bits);
+        if (error == 0)
+            error = read_group(copy, index, bits);
+        if (error == 0)
+            put(copy, &group->bits, bits);
+        else
+            hurdmm_deallocate(copy->manager, bits, copy->block);
+    }
+    hurdmm_mutex_unlock(copy->manager, &copy->load_mutex);
     return error;
 }
 
@@ -160,18 +179,12 @@ static int prepare(struct copy *copy, size_t index)
     void *safe;
     int error = load(copy, index);
 
-    if (error == 0)
-        error = hurdmm_allocate(copy->manager, copy->block, &safe);
-    if (error != 0)
+    if (error != 0 || is_there(copy, &group->safe))
         return error;
-    lock(copy);
-    if (!group->safe) {
-        group->safe = safe;
-        safe = NULL;
-    }
-    unlock(copy);
-    hurdmm_deallocate(copy->manager, safe, copy->block);
-    return 0;
+    error = hurdmm_allocate(copy->manager, copy->block, &safe);
+    if (error == 0)
+        put(copy, &group->safe, safe);
+    return error;
 }
 
 /* ---- Pages --------------------------------------------------------------- */
@@ -589,6 +602,7 @@ int hurdmm_copy_create(struct hurdmm *manager, struct hurdmm_store *base,
         options.hook = copy;
         options.size = hurdmm_store_size(base);
         options.block_size = copy->block;
+        options.flags |= hurdmm_store_flags(delta) & HURDMM_STORE_NO_STEAL;
         error = hurdmm_store_create(manager, &hmm_copy_ops, &options, result);
     }
     if (error != 0)

@@ -22,6 +22,9 @@ struct platter {
     unsigned ins, outs, syncs, unlocks;
     unsigned fail_out, fail_sync; /* the nth from now; 0: none */
     int unlock_error;
+    bool slow;                       /* others run while it works */
+    bool busy[DELTA_MAX / PAGE + 1]; /* pages that are being read */
+    bool overlap;                    /* one was asked for twice at once */
 };
 
 static struct rig rig;
@@ -43,9 +46,15 @@ static int platter_in(struct hurdmm_store *store, void *hook, uint64_t offset,
                       void *buffer, size_t length, size_t *done)
 {
     struct platter *platter = hook;
+    bool *busy = &platter->busy[offset / PAGE];
 
     (void)store, (void)done;
     platter->ins++;
+    platter->overlap = platter->overlap || *busy;
+    *busy = true;
+    for (unsigned i = 0; i < 10 && platter->slow; i++)
+        hurdmm_sim_yield(rig.port);
+    *busy = false;
     memcpy(buffer, platter->bytes + offset, length);
     return 0;
 }
@@ -110,18 +119,25 @@ static void lose_power(struct platter *platter, uint64_t data)
     memcpy(platter->bytes, platter->medium, sizeof platter->bytes);
 }
 
-static struct hurdmm_store *open_platter(struct platter *platter, uint64_t size)
+static struct hurdmm_store *open_platter_with(struct platter *platter,
+                                              uint64_t size, unsigned flags)
 {
     const struct hurdmm_store_options options = {
         .struct_size = sizeof options,
         .hook = platter,
         .size = size,
+        .flags = flags,
     };
     struct hurdmm_store *store;
 
     ck_assert_int_eq(
         hurdmm_store_create(rig.manager, &platter_ops, &options, &store), 0);
     return store;
+}
+
+static struct hurdmm_store *open_platter(struct platter *platter, uint64_t size)
+{
+    return open_platter_with(platter, size, 0);
 }
 
 static uint8_t base_byte(uint64_t at)
@@ -220,6 +236,44 @@ START_TEST(a_delta_opened_again_is_the_same_copy)
 }
 END_TEST
 
+static void read_a_page(void *argument)
+{
+    uint64_t at = *(const uint64_t *)argument;
+
+    ck_assert_uint_eq(byte_at(at), base_byte(at));
+}
+
+/* Each page needs the same block of the map. */
+START_TEST(the_map_is_read_once)
+{
+    uint64_t at[8];
+    unsigned before;
+
+    open_again(0);
+    before = delta_disk.ins;
+    delta_disk.slow = true;
+    for (unsigned i = 0; i < 8; i++) {
+        at[i] = i * 5 * PAGE;
+        ck_assert_int_eq(hurdmm_sim_spawn(rig.port, read_a_page, &at[i], NULL),
+                         0);
+    }
+    ck_assert_int_eq(hurdmm_sim_run(rig.port), 0);
+    ck_assert(!delta_disk.overlap);
+    ck_assert_uint_eq(delta_disk.ins, before + 1);
+}
+END_TEST
+
+START_TEST(what_is_not_to_be_stolen_is_not_through_a_copy)
+{
+    ck_assert_int_eq(hurdmm_store_destroy(copy, 0), 0);
+    ck_assert_int_eq(hurdmm_store_destroy(delta, 0), 0);
+    delta = open_platter_with(&delta_disk, hurdmm_copy_delta_size(SIZE, PAGE),
+                              HURDMM_STORE_NO_STEAL);
+    ck_assert_int_eq(open_copy(0), 0);
+    ck_assert(hurdmm_store_flags(copy) & HURDMM_STORE_NO_STEAL);
+}
+END_TEST
+
 START_TEST(copies_of_one_base_do_not_see_each_other)
 {
     static struct platter other_disk;
@@ -306,6 +360,7 @@ START_TEST(deltas_that_will_not_do_are_refused)
     ck_assert_uint_eq(hurdmm_copy_delta_size(0, PAGE), 0);
     ck_assert_uint_eq(hurdmm_copy_delta_size(SIZE, 0), 0);
     ck_assert_uint_eq(hurdmm_copy_delta_size(SIZE, 100), 0);
+    ck_assert_uint_eq(hurdmm_copy_delta_size(SIZE, SIZE_MAX / 2 + 1), 0);
     ck_assert_uint_eq(hurdmm_copy_delta_size(UINT64_MAX - 1, PAGE), 0);
 }
 END_TEST
@@ -422,6 +477,8 @@ int main(void)
     tcase_add_test(tcase, what_is_not_written_is_the_base);
     tcase_add_test(tcase, what_is_written_goes_to_the_delta_and_comes_back);
     tcase_add_test(tcase, a_delta_opened_again_is_the_same_copy);
+    tcase_add_test(tcase, the_map_is_read_once);
+    tcase_add_test(tcase, what_is_not_to_be_stolen_is_not_through_a_copy);
     tcase_add_test(tcase, copies_of_one_base_do_not_see_each_other);
     tcase_add_test(tcase, a_volatile_copy_leaves_no_account);
     tcase_add_test(tcase, somebody_elses_delta_is_left_alone);
