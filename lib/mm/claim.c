@@ -57,8 +57,9 @@ static bool occupied(const struct hurdmm_store *store)
            cache->bonds.count > 0 || cache->dependents.count > 0;
 }
 
-/* Writes what is dirty and drops everything.  The first claim is noted already:
- * nobody makes more work meanwhile. */
+/* Writes what is dirty and drops everything.  The claim is noted already: nobody
+ * makes more work meanwhile.  Whoever claims the store while that is done for
+ * another sees to it too, and so waits for the end. */
 static int empty(struct hurdmm_store *store)
 {
     int err = occupied(store) ? EBUSY : 0;
@@ -94,10 +95,9 @@ int hurdmm_store_claim(struct hurdmm_store *store, unsigned access)
     struct hurdmm *manager = store->manager;
     err = check(store, access);
     if (!err) {
-        bool first = store->claims++ == 0;
-
+        store->claims++;
         store->claimed_to_write = access & HURDMM_WRITE;
-        if (first && !(store->flags & HURDMM_STORE_READ_ONLY))
+        if (!(store->flags & HURDMM_STORE_READ_ONLY))
             err = empty(store);
         if (err) {
             store->claims--;

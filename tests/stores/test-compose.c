@@ -707,6 +707,53 @@ START_TEST(readers_share_a_claim_and_a_writer_does_not)
 }
 END_TEST
 
+static void claim_to_read(void *argument)
+{
+    struct hurdmm_store *leaf = leaves[0].disk.store;
+    uint64_t page = *(const uint64_t *)argument;
+    uint8_t bytes[PAGE];
+    size_t done;
+
+    ck_assert_int_eq(hurdmm_store_claim(leaf, HURDMM_READ), 0);
+    ck_assert_int_eq(
+        hurdmm_claimed_page_in(leaf, page * PAGE, bytes, PAGE, &done), 0);
+    for (unsigned i = 0; i < PAGE; i++)
+        ck_assert_uint_eq(bytes[i], (uint8_t)(page * 7 + 31 + i * 3 + 1));
+}
+
+/* The second comes while the cache is emptied for the first. */
+START_TEST(all_who_claim_find_the_store_written)
+{
+    struct hurdmm_store *leaf = plain_leaf(0, 4);
+    uint64_t pages[] = {0, 1};
+
+    leaves[0].disk.delay = 20;
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(put_page(leaf, i, 1), 0);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(
+            hurdmm_sim_spawn(rig.port, claim_to_read, &pages[i], NULL), 0);
+    ck_assert_int_eq(hurdmm_sim_run(rig.port), 0);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(hurdmm_store_unclaim(leaf), 0);
+}
+END_TEST
+
+START_TEST(what_is_not_to_be_stolen_is_not_through_others)
+{
+    struct hurdmm_store *stores[] = {
+        plain_leaf(0, 4),
+        make_leaf(1, 4 * PAGE, 0, HURDMM_STORE_NO_STEAL, DISK_PLAIN)};
+    struct hurdmm_store *both;
+
+    ck_assert_int_eq(hurdmm_concat_create(rig.manager, stores, 2, 0, &both), 0);
+    ck_assert(hurdmm_store_flags(both) & HURDMM_STORE_NO_STEAL);
+    ck_assert_int_eq(hurdmm_store_destroy(both, 0), 0);
+    ck_assert_int_eq(hurdmm_concat_create(rig.manager, stores, 1, 0, &both), 0);
+    ck_assert(!(hurdmm_store_flags(both) & HURDMM_STORE_NO_STEAL));
+}
+END_TEST
+
 START_TEST(a_read_only_store_stays_in_use)
 {
     struct hurdmm_store *leaf =
@@ -1053,6 +1100,8 @@ int main(void)
     tcase_add_test(tcase, a_store_that_others_copy_from_cannot_be_claimed);
     tcase_add_test(tcase, a_claim_that_cannot_write_loses_nothing);
     tcase_add_test(tcase, readers_share_a_claim_and_a_writer_does_not);
+    tcase_add_test(tcase, all_who_claim_find_the_store_written);
+    tcase_add_test(tcase, what_is_not_to_be_stolen_is_not_through_others);
     tcase_add_test(tcase, a_read_only_store_stays_in_use);
     tcase_add_test(tcase, what_cannot_answer_cannot_be_a_part);
     tcase_add_test(tcase, a_callback_claims_nothing);
