@@ -10,7 +10,8 @@
 
 #define HOLD_MAX_NS UINT64_C(1000000000)
 
-static int enter(struct hurdmm_grant *grant)
+/* A grant that may be good for nothing any more, but that is there. */
+static int enter_any(struct hurdmm_grant *grant)
 {
     if (!grant)
         return EINVAL;
@@ -18,8 +19,19 @@ static int enter(struct hurdmm_grant *grant)
         return ESTALE;
     struct hurdmm *manager = grant->manager;
     int err = hmm_enter(manager);
-    if (!err && (grant->magic != HMM_MAGIC_GRANT || !grant->container)) {
+    if (!err && grant->magic != HMM_MAGIC_GRANT) {
         hmm_leave(manager);
+        err = ESTALE;
+    }
+    return err;
+}
+
+static int enter(struct hurdmm_grant *grant)
+{
+    int err = enter_any(grant);
+
+    if (!err && !grant->container) {
+        hmm_leave(grant->manager);
         err = ESTALE;
     }
     return err;
@@ -154,15 +166,12 @@ static void bury(struct hurdmm_grant *grant)
 
 int hurdmm_grant_revoke(struct hurdmm_grant *grant)
 {
-    if (!grant)
-        return EINVAL;
-    if (grant->magic != HMM_MAGIC_GRANT)
-        return ESTALE;
-    struct hurdmm *manager = grant->manager;
-    int err = hmm_enter(manager);
+    int err = enter_any(grant);
+
     if (err)
         return err;
-    if (grant->magic != HMM_MAGIC_GRANT || grant->revoking || grant->revoked)
+    struct hurdmm *manager = grant->manager;
+    if (grant->revoking || grant->revoked)
         err = ESTALE;
     else if (grant->users > 0 &&
              hmm_in_callback(manager, hmm_thread_self(manager)))
@@ -201,14 +210,11 @@ int hurdmm_grant_open(struct hurdmm_grant *grant)
 
 int hurdmm_grant_close(struct hurdmm_grant *grant)
 {
-    if (!grant)
-        return EINVAL;
-    if (grant->magic != HMM_MAGIC_GRANT)
-        return ESTALE;
-    struct hurdmm *manager = grant->manager;
-    int err = hmm_enter(manager);
+    int err = enter_any(grant);
+
     if (err)
         return err;
+    struct hurdmm *manager = grant->manager;
     if (grant->opens == 0) {
         err = EINVAL;
     } else {
