@@ -20,7 +20,7 @@
 
 #include "tests/support/runner.h"
 
-bool server_possible(void)
+bool server_installed(void)
 {
     const char *path = getenv("PATH");
     char name[256];
@@ -33,6 +33,13 @@ bool server_possible(void)
             return true;
         path += length + (path[length] == ':');
     }
+    return false;
+}
+
+bool server_possible(void)
+{
+    if (server_installed())
+        return true;
     test_skip("nbdkit is not installed");
     return false;
 }
@@ -107,6 +114,20 @@ void server_start(struct server *server, ...)
     while (server->arguments[n++]);
     va_end(list);
     server_start_again(server);
+}
+
+void server_stop(struct server *server)
+{
+    int status;
+
+    ck_assert_int_eq(kill(server->pid, SIGSTOP), 0);
+    ck_assert_int_eq(waitpid(server->pid, &status, WUNTRACED), server->pid);
+    ck_assert(WIFSTOPPED(status));
+}
+
+void server_go_on(struct server *server)
+{
+    ck_assert_int_eq(kill(server->pid, SIGCONT), 0);
 }
 
 void server_kill(struct server *server)

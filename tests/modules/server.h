@@ -22,7 +22,9 @@ struct server {
     const char *arguments[SERVER_ARGUMENTS];
 };
 
-/* Whether there is nbdkit; else the skip is reported. */
+/* Whether there is nbdkit. */
+bool server_installed(void);
+/* The same for a test of Check's, which is skipped if not. */
 bool server_possible(void);
 /* Makes the directory. */
 void server_begin(struct server *server);
@@ -31,7 +33,10 @@ void server_begin(struct server *server);
 void server_start(struct server *server, ...);
 /* The same again, with the arguments of the last start. */
 void server_start_again(struct server *server);
-/* Ends it as a crash would, and waits for its end. */
+/* It does nothing until it goes on: what is sent to it waits. */
+void server_stop(struct server *server);
+void server_go_on(struct server *server);
+/* Ends it as a crash would, and waits for its end; stopped or not. */
 void server_kill(struct server *server);
 /* Makes the trigger file of the error filter, or takes it away. */
 void server_trigger(struct server *server, bool there);

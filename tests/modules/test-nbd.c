@@ -2,12 +2,19 @@
 /*
  * Network block devices: against nbdkit, which may be slow, fail and die, and
  * against peers that break the protocol.
+ *
+ * No test depends on how busy the machine is.  Where a server must not have
+ * answered yet it is stopped, and not merely slow.  Where a call must take too
+ * long its time is short, and another call that has to come to its end in that
+ * time is made again when it does not.
  */
 #define _DEFAULT_SOURCE
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +29,7 @@
 
 #define MIB ((size_t)1 << 20)
 #define MS 1000000u
+#define SHORT_NS (300 * MS)
 
 static struct server server;
 static struct hurdmm_block *block;
@@ -39,19 +47,24 @@ static void end(void)
     server_end(&server);
 }
 
+/* Patient ones: it is Check that ends a test which takes too long. */
 static struct hurdmm_nbd_options options_for(const char *path)
 {
     return (struct hurdmm_nbd_options){
         .struct_size = sizeof(struct hurdmm_nbd_options),
         .socket_path = path,
-        .timeout_ns = (uint64_t)20000 * MS,
+        .timeout_ns = (uint64_t)3600000 * MS,
         .retry_delay_ns = 10 * MS,
     };
 }
 
 static void connect_with(const struct hurdmm_nbd_options *options)
 {
-    ck_assert_int_eq(hurdmm_nbd_create(options, &block), 0);
+    int error;
+
+    while ((error = hurdmm_nbd_create(options, &block)) == ETIMEDOUT)
+        ck_assert_uint_eq(options->timeout_ns, SHORT_NS);
+    ck_assert_int_eq(error, 0);
 }
 
 static void connect_server(void)
@@ -67,6 +80,12 @@ static struct hurdmm_nbd_stats stats_of(void)
 
     ck_assert_int_eq(hurdmm_nbd_get_stats(block, &stats), 0);
     return stats;
+}
+
+static void wait_for_commands(unsigned count)
+{
+    while (stats_of().commands < count)
+        (void)sched_yield();
 }
 
 static void noise(uint8_t *to, size_t length, unsigned seed)
@@ -186,8 +205,7 @@ START_TEST(a_long_read_is_many_commands_at_once)
 
     if (!server_possible())
         return;
-    server_start(&server, "--filter=delay", "pattern", "8M", "rdelay=200ms",
-                 NULL);
+    server_start(&server, "pattern", "8M", NULL);
     options.in_flight = 12;
     connect_with(&options);
     ck_assert_int_eq(hurdmm_block_read(block, 0, back, 4 * MIB), 0);
@@ -220,17 +238,19 @@ START_TEST(threads_read_at_once)
 
     if (!server_possible())
         return;
-    server_start(&server, "--filter=delay", "memory", "8M", "rdelay=300ms",
-                 NULL);
+    server_start(&server, "memory", "8M", NULL);
     connect_server();
+    server_stop(&server);
     for (uintptr_t i = 0; i < 8; i++)
         ck_assert_int_eq(pthread_create(&threads[i], NULL, read_one, (void *)i),
                          0);
+    wait_for_commands(8);
+    server_go_on(&server);
     for (unsigned i = 0; i < 8; i++) {
         ck_assert_int_eq(pthread_join(threads[i], &error), 0);
         ck_assert_ptr_null(error);
     }
-    ck_assert_uint_ge(stats_of().in_flight_max, 4);
+    ck_assert_uint_eq(stats_of().in_flight_max, 8);
 }
 END_TEST
 
@@ -352,11 +372,13 @@ START_TEST(the_end_of_a_device_cancels_requests)
 
     if (!server_possible())
         return;
-    server_start(&server, "--filter=delay", "memory", "8M", "rdelay=60", NULL);
+    server_start(&server, "memory", "8M", NULL);
     connect_server();
+    server_stop(&server);
     noted_turn = 0;
     noted.pieces[0] = (struct hurdmm_block_piece){back, 4096};
     submit(&noted, HURDMM_BLOCK_READ, 0, 1);
+    wait_for_commands(1);
     hurdmm_nbd_destroy(block);
     block = NULL;
     ck_assert_uint_eq(noted.turn, 1);
@@ -420,19 +442,28 @@ START_TEST(a_full_server_says_so)
 }
 END_TEST
 
+/* The server has one thread: when two of one connection answer and find it
+ * closed, nbdkit 1.32 may fail an assertion of its own and die. */
 START_TEST(a_server_that_does_not_answer_is_given_up)
 {
     struct hurdmm_nbd_options options = options_for(server.socket);
+    unsigned late = 1;
+    int error;
 
     if (!server_possible())
         return;
-    server_start(&server, "--filter=delay", "memory", "8M", "rdelay=60", NULL);
-    options.timeout_ns = 3000 * (uint64_t)MS;
+    server_start(&server, "--threads=1", "memory", "8M", NULL);
+    options.timeout_ns = SHORT_NS;
     connect_with(&options);
+    server_stop(&server);
     ck_assert_int_eq(hurdmm_block_read(block, 0, back, MIB), ETIMEDOUT);
-    ck_assert_int_eq(hurdmm_block_write(block, 0, bytes, 4096), 0);
-    ck_assert_uint_eq(stats_of().timeouts, 1);
-    ck_assert_uint_eq(stats_of().connections, 2);
+    server_go_on(&server);
+    while ((error = hurdmm_block_write(block, 0, bytes, 4096)) == ETIMEDOUT)
+        late++;
+    ck_assert_int_eq(error, 0);
+    ck_assert_uint_eq(stats_of().timeouts, late);
+    ck_assert_uint_ge(stats_of().connections, 2);
+    ck_assert_uint_le(stats_of().connections, 1 + late);
 }
 END_TEST
 
@@ -464,18 +495,17 @@ START_TEST(what_was_under_way_is_sent_again)
 
     if (!server_possible())
         return;
-    server_start(&server, "--filter=delay", "pattern", "8M", "rdelay=400ms",
-                 NULL);
-    options.retries = 1000;
+    server_start(&server, "pattern", "8M", NULL);
+    options.retries = UINT_MAX;
     connect_with(&options);
+    server_stop(&server);
     ck_assert_int_eq(pthread_create(&reader, NULL, read_one, (void *)1), 0);
-    while (stats_of().commands == 0)
-        (void)sched_yield();
+    wait_for_commands(1);
     server_kill(&server);
     server_start_again(&server);
     ck_assert_int_eq(pthread_join(reader, &error), 0);
     ck_assert_ptr_null(error);
-    ck_assert_uint_ge(stats_of().connections, 2);
+    ck_assert_uint_eq(stats_of().commands, 2);
 }
 END_TEST
 
@@ -524,6 +554,7 @@ END_TEST
 
 /* ---- Peers that break the protocol ---------------------------------------- */
 
+/* What a call ends with: at_connect 0 is success; -1 is any error at once. */
 static void meet(enum peer_kind kind, int at_connect, int at_read)
 {
     struct hurdmm_nbd_options options;
@@ -531,13 +562,14 @@ static void meet(enum peer_kind kind, int at_connect, int at_read)
 
     peer_begin(&peer, kind);
     options = options_for(peer.socket);
-    options.timeout_ns = 300 * MS;
+    if (at_connect == ETIMEDOUT || at_read == ETIMEDOUT)
+        options.timeout_ns = SHORT_NS;
     options.retries = 1;
     if (at_connect != 0) {
         int error = hurdmm_nbd_create(&options, &block);
 
         ck_assert_int_ne(error, 0);
-        ck_assert(at_connect < 0 || error == at_connect);
+        ck_assert(at_connect < 0 ? error != ETIMEDOUT : error == at_connect);
         ck_assert_ptr_null(block);
     } else {
         connect_with(&options);
