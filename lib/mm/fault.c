@@ -75,7 +75,7 @@ static int obtain_write(struct hmm_want *want, uint64_t *slot)
 
     if (*slot & HMM_UNLOCKING)
         return hmm_page_wait(want, want->page);
-    if (store->ops.unlock && !(*slot & HMM_UNLOCKED))
+    if (hmm_must_unlock(store, *slot))
         return unlock_page(want);
     if (!(*slot & HMM_DIRTY) && !store->container) {
         int err = throttle(want);
@@ -250,7 +250,8 @@ static uint32_t neighbours(const struct hmm_want *want, bool write)
         if (HMM_SLOT_FRAME(slot) == HURDMM_FRAME_NONE || slot & out)
             break;
         if (write && !store->container &&
-            (!(slot & HMM_DIRTY) || slot & HMM_WRITING))
+            (!(slot & HMM_DIRTY) || slot & HMM_WRITING ||
+             hmm_must_unlock(store, slot)))
             break;
         n++;
     }
@@ -264,7 +265,8 @@ static int lend_large(const struct hmm_want *want, uint64_t slot, bool write,
 {
     const struct hurdmm_store *store = want->store;
     uint64_t busy = HMM_FILLING | HMM_ON_TRIAL | HMM_WRITING | HMM_UNLOCKING;
-    uint64_t dirty = write && !store->container ? HMM_DIRTY : 0;
+    uint64_t room = store->ops.unlock ? HMM_UNLOCKED : 0; /* hmm_must_unlock */
+    uint64_t dirty = write && !store->container ? HMM_DIRTY | room : 0;
     const struct hmm_suit suit = {
         .end = hmm_store_pages(store),
         .mask = busy | dirty | (write ? 0 : HMM_LENT_WRITE),
@@ -289,7 +291,7 @@ bool hmm_write_too(const struct hmm_want *want, uint64_t slot)
 
     hmm_assert(hmm_entered(want->store->manager));
     if (!(slot & HMM_DIRTY) || slot & HMM_WRITING || want->read_only ||
-        !(want->region->rights & HURDMM_WRITE))
+        !(want->region->rights & HURDMM_WRITE) || hmm_must_unlock(store, slot))
         return false;
     return !hmm_page_held(store, want->page) &&
            !hmm_depended_on(&store->cache, want->page);
@@ -586,7 +588,8 @@ static void try_lend(struct hurdmm *manager, const struct hurdmm_fault *fault)
         return;
     /* A write that still needs something done comes back for it. */
     if (want.access & HURDMM_WRITE &&
-        (!(*slot & HMM_DIRTY) || hmm_page_held(want.store, want.page) ||
+        (!(*slot & HMM_DIRTY) || hmm_must_unlock(want.store, *slot) ||
+         hmm_page_held(want.store, want.page) ||
          hmm_depended_on(&want.store->cache, want.page)))
         return;
     want.joined = true;

@@ -490,6 +490,13 @@ int hmm_obtain(struct hmm_want *want, uint64_t **slot);
 int hmm_port_room(struct hmm_want *want);
 /* May the page be lent to write although only a read was asked for? */
 bool hmm_write_too(const struct hmm_want *want, uint64_t slot);
+/* Must the store be asked for room before the page is written?  So it can be of a
+ * dirty page, too: one that came as a copy. */
+static inline bool hmm_must_unlock(const struct hurdmm_store *store,
+                                   uint64_t slot)
+{
+    return store->ops.unlock && !(slot & HMM_UNLOCKED);
+}
 /* Lends the page of a region, with neighbours that cost nothing. */
 int hmm_lend_around(struct hmm_want *want, uint64_t *slot);
 /* Answers a fault: 0, HMM_LATER or an error. */

@@ -8,13 +8,15 @@
  */
 #include "lib/mm/mm.h"
 
-/* May the page get dirty now, and nobody need be asked or told? */
-static bool may_dirty(const struct hurdmm_store *store, uint64_t slot)
+/* May the page be written now, and nobody need be asked or told? */
+static bool may_write(const struct hurdmm_store *store, uint64_t slot)
 {
     const struct hurdmm *manager = store->manager;
 
-    if (slot & HMM_WRITING || (store->ops.unlock && !(slot & HMM_UNLOCKED)))
+    if (hmm_must_unlock(store, slot))
         return false;
+    if (slot & (HMM_DIRTY | HMM_WRITING))
+        return slot & HMM_DIRTY;
     return store->container || manager->to_write < manager->dirty_limit;
 }
 
@@ -34,7 +36,7 @@ static bool ready(const struct hmm_want *want, uint64_t slot)
     if (store->flags & HURDMM_STORE_READ_ONLY ||
         store->cache.dependents.count > 0 || hmm_page_held(store, want->page))
         return false;
-    return slot & HMM_DIRTY || may_dirty(store, slot);
+    return may_write(store, slot);
 }
 
 /* Lends the page, and, but for a random reader, neighbours that cost nothing. */

@@ -155,6 +155,28 @@ START_TEST(a_soft_fault_may_not_do_what_its_region_forbids)
 }
 END_TEST
 
+/* A page that came as a copy is dirty, but its store was not asked for room. */
+START_TEST(a_soft_write_asks_for_room_too)
+{
+    begin_soft(0);
+    struct disk *from = world_disk(&world, world.page, 0);
+    struct disk *to = world_disk(&world, world.page, HURDMM_STORE_VOLATILE);
+    uintptr_t at_from = world_bind(&world, from, 0, world.page);
+    uintptr_t at = world_bind(&world, to, 0, world.page);
+    uint64_t done;
+    ck_assert_int_eq(hurdmm_container_copy(hurdmm_store_container(to->store), 0,
+                                           hurdmm_store_container(from->store),
+                                           0, world.page, 0, &done),
+                     0);
+    world_put(&world, at_from, 1); /* the copy gets a frame of its own */
+    world_expect(&world, at, world_byte(0));
+    ck_assert_uint_ne(world_state(to, 0) & HURDMM_STATE_DIRTY, 0);
+    ck_assert_uint_eq(to->unlocks, 0);
+    world_put(&world, at, 2);
+    ck_assert_uint_eq(to->unlocks, 1);
+}
+END_TEST
+
 static void join_one_fill(enum disk_mode mode)
 {
     struct disk *disk =
@@ -819,6 +841,7 @@ static Suite *suite(void)
     tcase_add_test(fill, what_is_not_there_waits_for_a_pager);
     tcase_add_test(fill, a_first_write_above_the_limit_is_not_soft);
     tcase_add_test(fill, a_soft_fault_may_not_do_what_its_region_forbids);
+    tcase_add_test(fill, a_soft_write_asks_for_room_too);
     tcase_add_test(fill, waiters_join_one_fill);
     tcase_add_test(fill, waiters_join_one_request);
     tcase_add_test(fill, an_error_reaches_all_waiters);
