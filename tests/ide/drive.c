@@ -423,7 +423,8 @@ void drive_command(struct machine *machine, struct machine_channel *channel,
 
 void drive_reset(struct machine *machine, struct machine_channel *channel)
 {
-    channel->selected = 0;
+    if (!channel->stays)
+        channel->selected = 0;
     for (unsigned i = 0; i < 2; i++) {
         struct drive *drive = &channel->drives[i];
 

@@ -243,6 +243,12 @@ static void push(uint8_t pair[2], uint8_t value)
     pair[0] = value;
 }
 
+static bool is_busy(const struct machine_channel *channel)
+{
+    return channel->drives[0].state == DRIVE_BUSY ||
+           channel->drives[1].state == DRIVE_BUSY;
+}
+
 /* Both drives hear what is written to the task file. */
 static void task_write(struct machine *machine, struct machine_channel *channel,
                        unsigned reg, uint8_t value)
@@ -251,6 +257,8 @@ static void task_write(struct machine *machine, struct machine_channel *channel,
 
     if (selected->present && selected->state != DRIVE_IDLE)
         machine_complain(machine, "the task file was written while busy");
+    if (channel->stays && is_busy(channel))
+        return;
     if (reg == IDE_DEVICE)
         channel->selected = value >> 4 & 1;
     for (unsigned i = 0; i < 2; i++) {

@@ -103,6 +103,9 @@ struct drive {
 struct machine_channel {
     struct drive drives[2];
     unsigned selected;
+    bool
+        stays; /* a reset leaves the selection; while it takes its time, all that
+                   is written is lost (as in QEMU) */
     uint8_t control;
     uint8_t master_command, master_status;
     uint32_t master_table;

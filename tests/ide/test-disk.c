@@ -112,6 +112,18 @@ START_TEST(a_slave_without_a_master_is_found)
 }
 END_TEST
 
+/* As a BIOS does that has looked for both. */
+START_TEST(an_absent_slave_that_was_left_selected_hides_no_reset)
+{
+    rig_plug(&rig, 1);
+    rig.machine.channels[0].stays = true;
+    rig.machine.channels[0].selected = 1;
+    rig_open(&rig, 0);
+    rig_reads(&rig, 0, 8);
+    rig_end(&rig);
+}
+END_TEST
+
 START_TEST(a_packet_device_is_ENOTSUP)
 {
     struct hmm_ide_disk disk;
@@ -546,6 +558,7 @@ int main(void)
     tcase_add_test(find, all_four_drives_are_different_disks);
     tcase_add_test(find, drives_that_are_not_there_are_ENODEV);
     tcase_add_test(find, a_slave_without_a_master_is_found);
+    tcase_add_test(find, an_absent_slave_that_was_left_selected_hides_no_reset);
     tcase_add_test(find, a_packet_device_is_ENOTSUP);
     tcase_add_test(find, wrong_arguments_are_refused);
     tcase_add_test(find, a_drive_without_a_mode_gets_one);

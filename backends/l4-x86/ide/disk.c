@@ -327,6 +327,10 @@ static int prepare_channel(struct hmm_ide_channel *channel)
         return 0;
     if (channel->polled)
         hmm_ide_control(channel, IDE_CONTROL_NIEN);
+    /* Whoever was here before may have left a slave selected that is not there:
+     * what is read of one says nothing of how long a reset takes. */
+    hmm_ide_out(channel, IDE_DEVICE, IDE_DEVICE_BASE);
+    hmm_ide_settle(channel);
     if (hmm_ide_floating(hmm_ide_alternate(channel))) {
         /* Nobody, unless only a slave is there. */
         hmm_ide_out(channel, IDE_DEVICE, IDE_DEVICE_BASE | IDE_DEVICE_SLAVE);
