@@ -49,7 +49,7 @@ struct channel {
 struct line {
     struct hmm_l4_thread *thread;
     uint32_t id; /* as the kernel calls it */
-    bool raised, taken;
+    bool attached, raised, taken;
 };
 
 static struct channel channels[CHANNELS];
@@ -169,15 +169,14 @@ static void listen(void *argument)
 static void attach(unsigned irq)
 {
     struct line *line = &lines[irq];
-    if (line->thread != NULL)
-        return;
     line->id = l4_global_id(irq, 1);
-    if (hmm_l4_thread_start(NULL, LINE_STACK, listen, line, l4_my_id(),
+    if (line->thread == NULL &&
+        hmm_l4_thread_start(NULL, LINE_STACK, listen, line, l4_my_id(),
                             &line->thread) != 0)
-        return;
-    if (hmm_l4_thread_control(line->id, line->id, L4_NIL, line->thread->id,
-                              ~0u) == 0)
-        line->thread = NULL; /* it waits for ever */
+        line->thread = NULL;
+    if (line->thread != NULL && !line->attached)
+        line->attached = hmm_l4_thread_control(line->id, line->id, L4_NIL,
+                                               line->thread->id, ~0u) != 0;
 }
 
 static int bus_wait_irq(void *bus, unsigned irq, uint64_t timeout_ns)
@@ -185,7 +184,7 @@ static int bus_wait_irq(void *bus, unsigned irq, uint64_t timeout_ns)
     struct line *line = &lines[irq % LINES];
     uint64_t start = bus_clock(bus);
     uint64_t passed = 0;
-    if (line->thread == NULL)
+    if (!line->attached)
         return ENOTSUP;
     hmm_l4_lock();
     while (!line->raised && passed < timeout_ns) {

@@ -348,7 +348,7 @@ static void bus_wake(void *bus, uint32_t *word)
 }
 
 struct worker {
-    unsigned number;
+    unsigned number, drives;
     unsigned wrong;
     uint8_t model[2][SLOT * 512], buffer[SLOT * 512];
 };
@@ -364,7 +364,7 @@ static void *work(void *argument)
         uint64_t offset;
 
         seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
-        drive = seed >> 33 & 1;
+        drive = (unsigned)(seed >> 33) % worker->drives;
         first = seed >> 35 & (SLOT - 1);
         count = 1 + (unsigned)(seed >> 45) % (SLOT - first);
         block = &disks[drive].block;
@@ -389,13 +389,15 @@ static void *work(void *argument)
     return NULL;
 }
 
-START_TEST(threads_share_a_channel)
+static struct worker workers[THREADS];
+static pthread_t worker_threads[THREADS];
+static struct hmm_ide_bus_ops ops;
+
+/* A channel with two drives, of which so many are opened. */
+static void begin_threads(unsigned open)
 {
-    static struct worker workers[THREADS];
     struct hmm_ide_options options = {.struct_size = sizeof options};
-    struct hmm_ide_bus_ops ops;
     struct hmm_ide_ports ports[2];
-    pthread_t threads[THREADS];
 
     rig_plug(&rig, 1);
     machine_plug(&rig.machine, 0, 1, 1000);
@@ -408,26 +410,48 @@ START_TEST(threads_share_a_channel)
     options.bus = &rig.machine;
     ck_assert_int_eq(hmm_ide_find(&ops, &rig.machine, ports), 0);
     ck_assert_int_eq(hmm_ide_init(&rig.ide, &options, ports), 0);
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < open; i++)
         ck_assert_int_eq(hmm_ide_disk_open(&rig.ide, 0, i, &disks[i]), 0);
     for (unsigned i = 0; i < THREADS; i++) {
         size_t at = i * SLOT * 512;
 
         workers[i].number = i;
+        workers[i].drives = open;
         for (unsigned d = 0; d < 2; d++)
             memcpy(workers[i].model[d],
                    rig.machine.channels[0].drives[d].now + at, SLOT * 512);
-        ck_assert_int_eq(pthread_create(&threads[i], NULL, work, &workers[i]),
-                         0);
+        ck_assert_int_eq(
+            pthread_create(&worker_threads[i], NULL, work, &workers[i]), 0);
     }
+}
+
+static void end_threads(unsigned open)
+{
     for (unsigned i = 0; i < THREADS; i++) {
-        pthread_join(threads[i], NULL);
+        pthread_join(worker_threads[i], NULL);
         ck_assert_uint_eq(workers[i].wrong, 0);
         memcpy(rig.model + i * SLOT * 512, workers[i].model[0], SLOT * 512);
     }
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < open; i++)
         ck_assert_int_eq(hmm_ide_disk_close(&disks[i]), 0);
     rig_end(&rig);
+}
+
+START_TEST(threads_share_a_channel)
+{
+    begin_threads(2);
+    end_threads(2);
+}
+END_TEST
+
+START_TEST(a_disk_opens_while_its_neighbour_works)
+{
+    begin_threads(1);
+    for (size_t n = test_scaled(100); n > 0; n--) {
+        ck_assert_int_eq(hmm_ide_disk_open(&rig.ide, 0, 1, &disks[1]), 0);
+        ck_assert_int_eq(hmm_ide_disk_close(&disks[1]), 0);
+    }
+    end_threads(1);
 }
 END_TEST
 
@@ -452,6 +476,7 @@ int main(void)
     tcase_add_test(queueing, an_empty_request_is_done);
     tcase_add_test(queueing, a_wait_does_what_was_queued_before);
     tcase_add_test(threads, threads_share_a_channel);
+    tcase_add_test(threads, a_disk_opens_while_its_neighbour_works);
     tcase_set_timeout(threads, 60);
     suite_add_tcase(suite, queueing);
     suite_add_tcase(suite, threads);

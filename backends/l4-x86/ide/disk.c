@@ -347,6 +347,21 @@ static int prepare_channel(struct hmm_ide_channel *channel)
     return 0;
 }
 
+/* With the channel claimed. */
+static int look(struct hmm_ide_disk *disk)
+{
+    struct hmm_ide_channel *channel = disk->channel;
+    int error = prepare_channel(channel);
+
+    if (error == 0)
+        error = identify(disk);
+    if (error != 0)
+        return error;
+    disk->dma = disk->dma && channel->table;
+    choose_mode(disk, channel->sector);
+    return 0;
+}
+
 int hmm_ide_disk_open(struct hmm_ide *ide, unsigned channel, unsigned drive,
                       struct hmm_ide_disk *disk)
 {
@@ -363,13 +378,11 @@ int hmm_ide_disk_open(struct hmm_ide *ide, unsigned channel, unsigned drive,
     memset(disk, 0, sizeof *disk);
     disk->channel = at;
     disk->drive = drive;
-    error = prepare_channel(at);
-    if (error == 0)
-        error = identify(disk);
+    hmm_ide_claim(at);
+    error = look(disk);
+    hmm_ide_release(at);
     if (error != 0)
         return error;
-    disk->dma = disk->dma && at->table;
-    choose_mode(disk, at->sector);
     hmm_ide_export(disk);
     at->disks[drive] = disk;
     return 0;

@@ -168,7 +168,8 @@ int hmm_ide_init(struct hmm_ide *ide, const struct hmm_ide_options *options,
 /* Ends it, after the disks were closed: gives DMA memory back.  EBUSY. */
 int hmm_ide_end(struct hmm_ide *ide);
 
-/* Looks for a disk and takes it.  The first on a channel resets it.  EINVAL,
+/* Looks for a disk and takes it.  The first on a channel resets it; the other may
+ * be in use meanwhile.  Not from a request's `done'.  EINVAL,
  * EBUSY (open already), ENODEV (no drive, or no medium in it), ENOTSUP (not a
  * disk, or one without LBA), ETIMEDOUT, EIO (it does not say what it is). */
 int hmm_ide_disk_open(struct hmm_ide *ide, unsigned channel, unsigned drive,

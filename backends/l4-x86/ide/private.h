@@ -139,6 +139,9 @@ int hmm_ide_parse(const unsigned char words[512], struct hmm_ide_disk *disk);
 
 /* ---- queue ---- */
 
+/* Waits until nobody else touches the channel's hardware; and lets others. */
+void hmm_ide_claim(struct hmm_ide_channel *channel);
+void hmm_ide_release(struct hmm_ide_channel *channel);
 /* Makes disk->block, of what is known of the disk. */
 void hmm_ide_export(struct hmm_ide_disk *disk);
 

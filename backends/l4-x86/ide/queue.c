@@ -4,8 +4,8 @@
  * waits; the disk as a block device.
  *
  * Invariants, under the bus's lock:
- *  1. `busy' is set while one thread does a batch; only that thread touches the
- *     hardware and the rest of the channel;
+ *  1. `busy' is set while one thread does a batch, or looks for a disk; only that
+ *     thread touches the hardware and the rest of the channel;
  *  2. a request is in the queue, or in the batch of that thread, or done;
  *  3. `turn' changes, and all that are parked on it are woken, after each batch
  *     and after something was queued.
@@ -237,6 +237,14 @@ static void do_batch(struct batch *batch)
     }
 }
 
+void hmm_ide_release(struct hmm_ide_channel *channel)
+{
+    lock(channel);
+    hmm_assert(channel->busy);
+    channel->busy = false;
+    turn_and_unlock(channel);
+}
+
 /* Does a batch.  EBUSY: another thread is doing one; ETIMEDOUT: there is
  * nothing to do. */
 static int work(struct hmm_ide_channel *channel)
@@ -255,9 +263,7 @@ static int work(struct hmm_ide_channel *channel)
         return error;
     channel->stats.requests += batch.count;
     do_batch(&batch);
-    lock(channel);
-    channel->busy = false;
-    turn_and_unlock(channel);
+    hmm_ide_release(channel);
     return 0;
 }
 
@@ -275,6 +281,23 @@ static int sleep(struct hmm_ide_channel *channel, uint32_t seen,
 static uint32_t get_turn(struct hmm_ide_channel *channel)
 {
     return __atomic_load_n(&channel->turn, __ATOMIC_ACQUIRE);
+}
+
+void hmm_ide_claim(struct hmm_ide_channel *channel)
+{
+    for (;;) {
+        uint32_t seen = get_turn(channel);
+        bool was_busy;
+
+        lock(channel);
+        was_busy = channel->busy;
+        channel->busy = true;
+        unlock(channel);
+        if (!was_busy)
+            return;
+        if (sleep(channel, seen, HURDMM_FOREVER) == EDEADLK)
+            HMM_UNREACHABLE(); /* a `done' that opens, without threads */
+    }
 }
 
 /* ---- The block device ---- */
