@@ -211,7 +211,7 @@ static void check_odd(void)
         wrong += word != (i == ODD_CHANGED ? 0x0ddba11
                                            : disk_word(i / DISK_PAGE_WORDS,
                                                        i % DISK_PAGE_WORDS));
-    judge(ftell(file) == ODD_WORDS * 4, "the odd disk is as long as before");
+    judge(ftell(file) == ODD_WORDS * 4, "all of the odd disk is there");
     judge(wrong == 0, "the odd disk is as it was left");
     close_file(file);
 }
@@ -220,8 +220,8 @@ static void check_odd(void)
 static void check_bad(void)
 {
     FILE *file = open_drive("bad.disk", "rb");
-    uint32_t word, wrong = 0;
-    for (uint32_t i = 0; fread(&word, 4, 1, file) == 1; i++) {
+    uint32_t word, wrong = 0, i = 0;
+    for (; fread(&word, 4, 1, file) == 1; i++) {
         uint32_t page = i / DISK_PAGE_WORDS;
         uint32_t right = disk_word(page, i % DISK_PAGE_WORDS);
         if (i == BAD_GOOD_PAGE * DISK_PAGE_WORDS)
@@ -229,6 +229,7 @@ static void check_bad(void)
         if (page != BAD_WRITE_SECTOR / 8)
             wrong += word != right;
     }
+    judge(i == BAD_SIZE / 4, "the bad disk is as long as before");
     judge(wrong == 0, "what the bad disk could take is there, and no more");
     close_file(file);
 }

@@ -63,9 +63,10 @@ int hurdmm_sim_store64(struct hurdmm_port *port, void *space, uintptr_t address,
     return hurdmm_sim_write(port, space, address, &value, sizeof value);
 }
 
-/* Of numbers that stay below 2^32: the lower half is added to.  A cmpxchg8b that
- * faults is emulated wrongly (QEMU 7.2: the flags are garbage afterwards, and the
- * kernel falls over them), and there is no other way to add to all 64 bits. */
+/* Of numbers that stay below 2^32: the lower half is added to.  All 64 bits would
+ * take a cmpxchg8b, and with one here every tenth run ended with a kernel that
+ * fell over garbage in the flags: QEMU's doing, as we infer (judge_flags in
+ * nucleus/trap.c). */
 struct addition {
     uint32_t *to;
     uint32_t amount, before;

@@ -149,24 +149,31 @@ size_t test_scaled(size_t full)
 
 /* ---- A little of a C library ---- */
 
-static _Alignas(16) unsigned char heap[HEAP_SIZE];
+#define HEAP_UNIT 32u
+#define HEAP_UNITS (HEAP_SIZE / HEAP_UNIT)
+#define HEAP_PIECE (UINT32_C(1) << 16)
+_Static_assert(HEAP_UNITS < HEAP_PIECE, "both halves of the state hold it");
 
-/* Pieces in use, and in the lower half the bytes: one word, because threads
- * allocate too, and are preempted.  All is given back when the last piece is. */
-#define HEAP_PIECE (UINT64_C(1) << 32)
-static uint64_t heap_state;
+static _Alignas(HEAP_UNIT) unsigned char heap[HEAP_SIZE];
+
+/* Pieces in use, and in the lower half the units they have: one word, because
+ * threads allocate too, and are preempted; and of 32 bits, because of what
+ * machine.c says of cmpxchg8b.  All is given back when the last piece is. */
+static uint32_t heap_state;
 
 void *malloc(size_t size)
 {
-    size_t whole = (size + 15) & ~(size_t)15;
-    uint64_t old;
+    uint32_t old, units;
+    if (size > HEAP_SIZE)
+        return NULL;
+    units = size == 0 ? 1 : (uint32_t)(size + HEAP_UNIT - 1) / HEAP_UNIT;
     do {
         old = heap_state;
-        if (whole < size || whole > HEAP_SIZE - (uint32_t)old)
+        if (units > HEAP_UNITS - old % HEAP_PIECE)
             return NULL;
     } while (!__sync_bool_compare_and_swap(&heap_state, old,
-                                           old + HEAP_PIECE + whole));
-    return &heap[(uint32_t)old];
+                                           old + HEAP_PIECE + units));
+    return &heap[old % HEAP_PIECE * HEAP_UNIT];
 }
 
 void *calloc(size_t count, size_t size)
@@ -177,7 +184,7 @@ void *calloc(size_t count, size_t size)
 
 void free(void *piece)
 {
-    uint64_t old, left;
+    uint32_t old, left;
     if (piece == NULL)
         return;
     do {

@@ -401,9 +401,10 @@ static void dispatch(struct frame *frame, unsigned vector)
         exception(frame);
 }
 
-/* QEMU 7.2 takes an operand for the flags when `lock cmpxchg8b' is interrupted
- * behind an addition.  Who then seems to run in virtual-8086 mode, to step, or to
- * have closed interrupts is no fault of ours or of the image: the run is void. */
+/* Who seems to run in virtual-8086 mode, to step, or to have closed interrupts.
+ * From the log of QEMU 7.2 we infer that it may take an operand for the flags
+ * when `lock cmpxchg8b' is interrupted behind an addition.  It is no fault of
+ * ours or of the image, then: the run is void. */
 static void judge_flags(const struct frame *frame)
 {
     uint32_t free = 0x00250cd5u; /* what user code may change */
