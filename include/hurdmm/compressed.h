@@ -28,7 +28,10 @@ struct hurdmm_compressed_options {
  *
  * When neither has room, the first write to a page fails with ENOSPC.  Pages
  * that were written before and find no room stay in memory, dirty: flush and
- * return say ENOSPC, and nothing is lost.  EINVAL, ENOMEM, ESTALE. */
+ * return say ENOSPC, and nothing is lost.  A swap space with HURDMM_SWAP_RESERVE
+ * promises each page a place before its first write, whether the arena takes it
+ * then or not: so every page that was written can leave.  EINVAL, ENOMEM,
+ * ESTALE. */
 int hurdmm_compressed_create(struct hurdmm *manager,
                              const struct hurdmm_compressed_options *options,
                              uint64_t size, unsigned flags,

@@ -19,7 +19,10 @@
  *     it leaves without us;
  *  3. what replaces a page is stored before the old goes, but for a piece whose
  *     room is needed for the page itself: then the page in memory, which is
- *     dirty and stays so if this fails, is all there is.
+ *     dirty and stays so if this fails, is all there is;
+ *  4. where the swap space reserves, each page that may be written has a place in
+ *     the lower store, or the promise of one, whatever its word says, until it is
+ *     discarded.
  *
  * Compressing and expanding are done at a desk, which has room for what lies in
  * between, and a mutex of its own: a piece is copied there before it is expanded,
@@ -62,6 +65,7 @@ struct compressed {
     size_t page_size;
     struct hurdmm_swap *swap;
     struct hurdmm_store *lower; /* in the swap space; NULL: there is none */
+    bool reserves;              /* and it promises a place to each page */
     int acceleration;
     struct desk desks[DESKS];
     uint32_t mutex;
@@ -263,8 +267,8 @@ static int keep_page(struct compressed *at, struct desk *desk, uint64_t page,
     if (word == 0 && length <= 0)
         at->stats.incompressible++;
     unlock(at);
-    if (error == 0 && was_lower)
-        tell_lower(at, page, page);
+    if (error == 0 && was_lower && !at->reserves)
+        tell_lower(at, page, page); /* else it may be needed again: 4 */
     return error;
 }
 
@@ -468,25 +472,43 @@ static int compressed_page_in(struct hurdmm_store *store, void *hook,
 
 /* ---- The rest ------------------------------------------------------------- */
 
-/* Room is asked for as if the page would not shrink. */
-static int compressed_unlock(struct hurdmm_store *store, void *hook,
-                             uint64_t offset, size_t length)
+/* Is there room for a page that does not shrink?  Of several that ask for the
+ * last each is told yes: whoever finds it taken stays in memory, dirty. */
+static bool fits(struct compressed *at)
 {
-    struct compressed *at = hook;
     uint64_t size = 0, used = 0;
     bool fits;
 
-    (void)store;
-    (void)offset;
-    (void)length;
     if (at->swap)
         hurdmm_swap_usage(at->swap, &size, &used);
     lock(at);
     fits = size - used >= at->page_size ||
            hmm_arena_fits(&at->arena, at->page_size);
-    at->stats.pages_refused += !fits;
     unlock(at);
-    return fits ? 0 : ENOSPC;
+    return fits;
+}
+
+/* Room is asked for as if the page would not shrink; a swap space that reserves
+ * promises it. */
+static int compressed_unlock(struct hurdmm_store *store, void *hook,
+                             uint64_t offset, size_t length)
+{
+    struct compressed *at = hook;
+    int error;
+
+    (void)store;
+    (void)length;
+    lz4_assert(offset % at->page_size == 0 && length <= at->page_size);
+    if (at->reserves)
+        error = hurdmm_claimed_unlock(at->lower, offset, at->page_size);
+    else
+        error = fits(at) ? 0 : ENOSPC;
+    if (error != 0) {
+        lock(at);
+        at->stats.pages_refused++;
+        unlock(at);
+    }
+    return error;
 }
 
 static void drop_page(void *hook, uint64_t page, uint64_t word)
@@ -581,6 +603,7 @@ static int begin_lower(struct compressed *at, struct hurdmm_swap *swap)
     }
     at->swap = swap;
     at->lower = lower;
+    at->reserves = hurdmm_store_operations(lower)->unlock != NULL;
     return 0;
 }
 

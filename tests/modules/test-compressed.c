@@ -429,6 +429,46 @@ START_TEST(a_full_swap_space_is_told_before_the_write)
 }
 END_TEST
 
+/* Pages move between arena and swap space as they are written, and never find
+ * that somebody else has taken their place. */
+START_TEST(what_was_promised_a_place_can_always_leave)
+{
+    enum { PLACES = 40 };
+    static const unsigned kinds[] = {NOISE, TEXT, NOISE, SAME, NOISE};
+    struct ram ram;
+    struct hurdmm_swap_options options = {.struct_size = sizeof options,
+                                          .block = &ram.block,
+                                          .flags = HURDMM_SWAP_RESERVE};
+    struct hurdmm_swap *plain = rig.swap;
+    struct hurdmm_store *store, *other;
+
+    ram_begin(&ram, PLACES * PAGE);
+    ck_assert_int_eq(hurdmm_swap_create_with(rig.manager, &options, &rig.swap),
+                     0);
+    store = make(8 * PAGE, true, 100 * PAGE);
+    other = rig_anonymous(&rig, 100 * PAGE);
+    for (unsigned round = 0; round < sizeof kinds / sizeof kinds[0]; round++) {
+        for (unsigned i = 0; i < PLACES; i++)
+            ck_assert_int_eq(put(store, i, kinds[round]), 0);
+        ck_assert_int_eq(put(store, PLACES, SAME), ENOSPC);
+        ck_assert_int_eq(put_page(other, round, 1), ENOSPC);
+        /* They stay in memory: nobody is asked before they are written again. */
+        ck_assert_int_eq(
+            hurdmm_store_flush(store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    }
+    page_out(store, 0, PLACES);
+    for (unsigned i = 0; i < PLACES; i++)
+        expect(store, i, NOISE);
+    ck_assert_int_eq(hurdmm_store_discard(store, 0, PAGE), 0);
+    ck_assert_int_eq(put_page(other, 0, 1), 0);
+    ck_assert_int_eq(hurdmm_store_destroy(store, 0), 0);
+    ck_assert_int_eq(hurdmm_store_destroy(other, 0), 0);
+    ck_assert_int_eq(hurdmm_swap_destroy(rig.swap), 0);
+    rig.swap = plain;
+    ram_end(&ram);
+}
+END_TEST
+
 /* A copy keeps a store alive that was destroyed; what it stands on stays too. */
 START_TEST(a_copy_outlives_the_store)
 {
@@ -746,6 +786,7 @@ int main(void)
     tcase_add_test(c, a_page_that_was_only_read_leaves_without_work);
     tcase_add_test(c, when_all_is_full_the_writer_is_told);
     tcase_add_test(c, a_full_swap_space_is_told_before_the_write);
+    tcase_add_test(c, what_was_promised_a_place_can_always_leave);
     tcase_add_test(c, a_copy_outlives_the_store);
     tcase_add_test(c, a_swap_space_that_fails_loses_nothing);
     tcase_add_test(c, the_last_page_may_be_cut);
