@@ -28,6 +28,7 @@
 #include "lib/base/list.h"
 #include "lib/physmem/physmem.h"
 
+/* The bond that a span of its target's, or of its source's, tree belongs to. */
 static struct hmm_bond *of_target(struct hmm_span *span)
 {
     return span ? HMM_CONTAINER_OF(span, struct hmm_bond, by_target) : NULL;
@@ -83,6 +84,9 @@ void hmm_bond_tie(struct hmm_bond *bond, struct hmm_container *target,
                   uint64_t page, struct hmm_container *source,
                   uint64_t source_page, uint64_t count, bool shared)
 {
+    hmm_assert(count > 0 && target->physmem == source->physmem);
+    hmm_assert(page <= UINT64_MAX - (count - 1));
+    hmm_assert(source_page <= UINT64_MAX - (count - 1));
     bond->target = target;
     bond->source = source;
     bond->shared = shared;
@@ -95,8 +99,11 @@ void hmm_bond_tie(struct hmm_bond *bond, struct hmm_container *target,
     hmm_span_insert(&source->dependents, &bond->by_source);
 }
 
+/* Takes a bond out of both trees: its source may now have what nobody reads. */
 static void untie(struct hmm_bond *bond)
 {
+    hmm_assert(bond->by_target.last - bond->by_target.first ==
+               bond->by_source.last - bond->by_source.first);
     bond->source->unread = true;
     hmm_span_remove(&bond->target->bonds, &bond->by_target);
     hmm_span_remove(&bond->source->dependents, &bond->by_source);
@@ -242,7 +249,8 @@ uint64_t hmm_absent_length(const struct hmm_container *container, uint64_t page)
     }
 }
 
-/* Gives all slots to a container that has none: the index changes hands. */
+/* Gives all slots to a container that has none: the index changes hands.  So a
+ * move of everything needs no index nodes, and a write to each frame's entry. */
 static void graft(struct hmm_container *from, struct hmm_container *to)
 {
     struct hmm_index_cursor cursor;
@@ -269,12 +277,14 @@ static void graft(struct hmm_container *from, struct hmm_container *to)
     hmm_index_init(&from->index, &from->physmem->nodes);
 }
 
+/* Moves the slots of [first, last]; nodes for them are reserved. */
 static void shift_slots(struct hmm_container *from, uint64_t first,
                         uint64_t last, struct hmm_container *to, uint64_t there)
 {
     struct hmm_index_pair slots[HMM_INDEX_TAKE_MAX];
     unsigned n;
 
+    hmm_assert(first <= last && (from != to || there != first));
     if (there == first && to->index.count == 0 &&
         hmm_container_within(from, first, last)) {
         graft(from, to);
@@ -298,6 +308,7 @@ void hmm_container_shift(struct hmm_container *from, uint64_t first,
 {
     struct hmm_bond *bond;
 
+    hmm_assert(!hmm_bond_in(to, there, there + (last - first)));
     hmm_bonds_cut(from, first);
     hmm_dependents_cut(from, first);
     if (last < UINT64_MAX) {
@@ -349,6 +360,7 @@ bool hmm_depends(const struct hmm_container *target, uint64_t first,
 {
     const struct hmm_bond *bond;
 
+    hmm_assert(first <= last && source_first <= source_last);
     if (target == source && first <= source_last && source_first <= last)
         return true;
     for (struct hmm_span *span =

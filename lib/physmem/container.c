@@ -1,5 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* container.c - pages naming frames, and the mappings that show them. */
+/* container.c - pages naming frames, and the mappings that show them.
+ *
+ * A frame that goes into a slot is owned and paid for from then on, and one that
+ * leaves it is not: own and disown are the only two places, so that at any time
+ *   C1  payer->used is the number of frames in the slots of all containers that
+ *       this payer pays for, and payer->wired those of wired ones;
+ *   C2  a frame's table entry says the one slot that it is in (P1).
+ */
 #include "hurdmm/error.h"
 #include "lib/base/assert.h"
 #include "lib/physmem/physmem.h"
@@ -8,6 +15,7 @@ void hmm_container_init(struct hmm_container *container,
                         struct hmm_physmem *physmem, struct hmm_payer *payer,
                         bool wired)
 {
+    hmm_assert(physmem && payer);
     container->physmem = physmem;
     container->payer = payer;
     container->wired = wired;
@@ -18,37 +26,29 @@ void hmm_container_init(struct hmm_container *container,
     container->unread = false;
 }
 
-static void charge(struct hmm_container *container, uint32_t frame)
-{
-    if (frame == HURDMM_FRAME_NONE)
-        return;
-    container->payer->used++;
-    container->payer->wired += container->wired;
-}
-
-static void refund(struct hmm_container *container, uint32_t frame)
-{
-    if (frame == HURDMM_FRAME_NONE)
-        return;
-    hmm_assert(container->payer->used > 0);
-    container->payer->used--;
-    container->payer->wired -= container->wired;
-}
-
+/* The frame left a slot of the container. */
 static void disown(struct hmm_container *container, uint32_t frame)
 {
-    refund(container, frame);
-    if (frame != HURDMM_FRAME_NONE)
-        container->physmem->table[frame].container = NULL;
+    struct hmm_payer *payer = container->payer;
+
+    if (frame == HURDMM_FRAME_NONE)
+        return;
+    hmm_assert(payer->used > 0 && payer->wired <= payer->used);
+    hmm_assert(container->physmem->table[frame].container == container);
+    payer->used--;
+    payer->wired -= container->wired;
+    container->physmem->table[frame].container = NULL;
 }
 
+/* The frame, which was in nobody's slot, came into that of `page`. */
 static void own(struct hmm_container *container, uint64_t page, uint32_t frame)
 {
-    charge(container, frame);
     if (frame == HURDMM_FRAME_NONE)
         return;
     struct hmm_frame *entry = &container->physmem->table[frame];
     hmm_assert(entry->refs > 0 && !entry->container);
+    container->payer->used++;
+    container->payer->wired += container->wired;
     entry->container = container;
     entry->page = page;
 }
@@ -62,6 +62,7 @@ void hmm_container_charge(struct hmm_container *container,
 
     for (; more; more = hmm_index_step(&cursor))
         frames += HMM_SLOT_FRAME(*cursor.value) != HURDMM_FRAME_NONE;
+    hmm_assert(container->payer->used >= frames);
     container->payer->used -= frames;
     container->payer->wired -= container->wired ? frames : 0;
     payer->used += frames;
@@ -83,6 +84,7 @@ int hmm_container_put(struct hmm_container *container, uint64_t page,
 {
     int err = hmm_index_insert(&container->index, page, slot);
 
+    hmm_assert(!(slot & HMM_LENT) || HMM_SLOT_FRAME(slot) != HURDMM_FRAME_NONE);
     if (err)
         return err;
     own(container, page, HMM_SLOT_FRAME(slot));
@@ -117,8 +119,10 @@ unsigned hmm_container_take_some(struct hmm_container *container,
 {
     unsigned n = hmm_index_take(&container->index, first, last, slots);
 
+    hmm_assert(first <= last && n <= HMM_INDEX_TAKE_MAX);
     for (unsigned i = 0; i < n; i++) {
         hmm_assert(!(slots[i].value & HMM_LENT));
+        hmm_assert(slots[i].key >= first && slots[i].key <= last);
         disown(container, HMM_SLOT_FRAME(slots[i].value));
     }
     return n;
@@ -139,6 +143,7 @@ void hmm_container_swap(struct hmm_container *container, uint64_t page,
                         uint64_t *slot, uint32_t frame)
 {
     hmm_assert(!(*slot & HMM_LENT));
+    hmm_assert_slow(hmm_container_slot(container, page) == slot);
     disown(container, HMM_SLOT_FRAME(*slot));
     *slot = (*slot & ~(uint64_t)UINT32_MAX) | frame;
     own(container, page, frame);
@@ -148,6 +153,8 @@ void hmm_mapping_attach(struct hmm_mapping *mapping,
                         struct hmm_container *container, uint64_t offset,
                         uint64_t length, void *space, uintptr_t address)
 {
+    hmm_assert(length > 0 && offset <= UINT64_MAX - (length - 1));
+    hmm_assert(address <= UINTPTR_MAX - (uintptr_t)(length - 1));
     mapping->container = container;
     mapping->space = space;
     mapping->address = address;
@@ -158,6 +165,7 @@ void hmm_mapping_attach(struct hmm_mapping *mapping,
 
 void hmm_mapping_detach(struct hmm_mapping *mapping)
 {
+    hmm_assert(mapping->container);
     hmm_span_remove(&mapping->container->mappings, &mapping->by_offset);
     mapping->container = NULL;
 }

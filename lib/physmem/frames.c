@@ -11,6 +11,7 @@
 #include "lib/base/string.h"
 #include "lib/physmem/physmem.h"
 
+/* The number of the bank that has the frame.  There are few banks. */
 static unsigned bank_of(const struct hmm_physmem *physmem, uint32_t frame)
 {
     const struct hurdmm_bank *bank = physmem->info->banks;
@@ -22,6 +23,8 @@ static unsigned bank_of(const struct hmm_physmem *physmem, uint32_t frame)
     return i;
 }
 
+/* On a port with aliases, asks once for a window on each bank; elsewhere windows
+ * are asked for as frames are looked at. */
 static int open_windows(struct hmm_physmem *physmem)
 {
     const struct hurdmm_port_info *info = physmem->info;
@@ -47,6 +50,8 @@ int hmm_physmem_init(struct hmm_physmem *physmem, struct hurdmm_port *port,
     struct hmm_bank banks[HURDMM_BANKS_MAX];
     void *memory;
 
+    hmm_assert(hmm_is_pow2(info->page_size));
+    hmm_assert(info->bank_count > 0 && info->bank_count <= HURDMM_BANKS_MAX);
     memset(physmem, 0, sizeof *physmem);
     physmem->port = port;
     physmem->info = info;
@@ -74,9 +79,11 @@ int hmm_physmem_init(struct hmm_physmem *physmem, struct hurdmm_port *port,
     return err ? err : open_windows(physmem);
 }
 
+/* Frames that the zones just gave: one reference each, nobody's page yet. */
 static void begin_use(struct hmm_physmem *physmem, uint32_t first,
                       uint32_t count)
 {
+    hmm_assert(first < physmem->frames && count <= physmem->frames - first);
     for (uint32_t i = first; i < first + count; i++) {
         struct hmm_frame *frame = &physmem->table[i];
         hmm_assert(frame->refs == 0);
@@ -84,6 +91,7 @@ static void begin_use(struct hmm_physmem *physmem, uint32_t first,
         frame->refs = 1;
     }
     physmem->used += count;
+    hmm_assert(physmem->used <= physmem->limit);
     if (physmem->used > physmem->peak)
         physmem->peak = physmem->used;
 }
@@ -91,6 +99,7 @@ static void begin_use(struct hmm_physmem *physmem, uint32_t first,
 int hmm_frames_take(struct hmm_physmem *physmem, uint32_t want, uint32_t hint,
                     uint32_t *first, uint32_t *got)
 {
+    hmm_assert(want > 0);
     if (physmem->used >= physmem->limit)
         return ENOMEM;
     if (want > physmem->limit - physmem->used)
@@ -136,6 +145,7 @@ void hmm_frames_drop(struct hmm_physmem *physmem, uint32_t first,
 {
     uint32_t run = first; /* where the frames to free begin */
 
+    hmm_assert(first <= physmem->frames && count <= physmem->frames - first);
     for (uint32_t i = first; i < first + count; i++) {
         struct hmm_frame *frame = &physmem->table[i];
 
@@ -178,6 +188,7 @@ int hmm_frames_window(struct hmm_physmem *physmem, uint32_t first,
 {
     unsigned i = bank_of(physmem, first);
 
+    hmm_assert(count > 0 && count <= hmm_bank_end(physmem, first) - first);
     if (!physmem->windows[i])
         return physmem->port->ops->window(physmem->port, first, count, address);
     uint64_t offset = first - physmem->info->banks[i].first_frame;

@@ -27,6 +27,7 @@
 #define LOOKS 20000u
 #define PAUSE_NS 20000u
 
+/* The slot's bits for what is lent with these rights: who may write may read. */
 static uint64_t lent_bits(unsigned rights)
 {
     uint64_t bits = rights ? HMM_LENT_READ : 0;
@@ -65,10 +66,12 @@ int hmm_lend(struct hmm_mapping *mapping, uint64_t page,
 
     hmm_assert(n > 0 && HMM_SLOT_FRAME(*slot) != HURDMM_FRAME_NONE);
     hmm_assert(!home->read_only || !(rights & HURDMM_WRITE)); /* B3 */
+    hmm_assert_slow(hmm_container_slot(home->container, home->page) == slot);
     hmm_lends_wait(physmem);
     int err = physmem->port->ops->lend(physmem->port, mapping->space,
                                        hmm_mapping_address(mapping, page),
                                        HMM_SLOT_FRAME(*slot), n, rights, done);
+    hmm_assert(*done <= n && (err || *done == n));
     physmem->lends++;
     physmem->lend_pages += *done;
     for (uint32_t i = 0; i < *done; i++) {
@@ -85,11 +88,12 @@ int hmm_lend_page(const struct hmm_mapping *mapping, uintptr_t address,
     struct hmm_physmem *physmem = mapping->container->physmem;
     uint32_t done;
 
+    hmm_assert(HMM_SLOT_FRAME(*slot) != HURDMM_FRAME_NONE);
     hmm_lends_wait(physmem);
     int err = physmem->port->ops->lend(physmem->port, mapping->space, address,
                                        HMM_SLOT_FRAME(*slot), 1, rights, &done);
 
-    hmm_assert(HMM_SLOT_FRAME(*slot) != HURDMM_FRAME_NONE);
+    hmm_assert(done <= 1 && (err || done == 1));
     physmem->lends++;
     if (done == 0)
         return err;
@@ -253,6 +257,7 @@ int hmm_lend_large(struct hmm_mapping *mapping, uint64_t page, uint64_t slot,
 void hmm_batch_begin(struct hmm_batch *batch, struct hmm_physmem *physmem,
                      unsigned keep)
 {
+    hmm_assert(!(keep & ~HURDMM_RIGHTS));
     batch->physmem = physmem;
     batch->keep = keep;
     batch->flags = 0;
@@ -279,12 +284,15 @@ static bool extend_row(struct hmm_batch *batch, void *space, uintptr_t address,
     return true;
 }
 
+/* Adds the page at one address.  Where a full batch goes to the port first, what
+ * was added of this page before is done: only its last row says that the page is. */
 static int add_row(struct hmm_batch *batch, struct hmm_mapping *mapping,
                    uint64_t page, uint64_t *slot)
 {
     uintptr_t address = hmm_mapping_address(mapping, page);
     uint32_t frame = HMM_SLOT_FRAME(*slot);
 
+    hmm_assert(frame != HURDMM_FRAME_NONE && mapping->container);
     if (batch->rows == HMM_BATCH_ROWS || batch->pages == HMM_BATCH_PAGES) {
         int err = hmm_batch_end(batch);
         if (err)
@@ -311,6 +319,7 @@ static int add_row(struct hmm_batch *batch, struct hmm_mapping *mapping,
     return 0;
 }
 
+/* Has the slot nothing that the batch would take (or look at)? */
 static bool nothing_to_take(const struct hmm_batch *batch, uint64_t slot)
 {
     if (batch->keep == HURDMM_RIGHTS)
@@ -384,6 +393,7 @@ int hmm_batch_end(struct hmm_batch *batch)
     struct hmm_physmem *physmem = batch->physmem;
     size_t done = 0;
 
+    hmm_assert(batch->rows <= batch->pages);
     if (batch->rows == 0)
         return 0;
     hmm_lends_wait(physmem);
@@ -560,6 +570,7 @@ int hmm_take_back_range(struct hmm_container *container, uint64_t first,
     struct hmm_index_cursor cursor;
     int err = 0;
 
+    hmm_assert(first <= last && !(keep & HURDMM_WRITE));
     hmm_batch_begin(&rest, container->physmem, keep);
     bool more = hmm_index_seek_marked(&container->index, &cursor, first, taken);
     for (; !err && more && cursor.key <= last;
