@@ -18,11 +18,14 @@ struct walk {
     uint64_t thread;
 };
 
-/* What the next byte of the walk wants. */
+/* What the next byte of the walk wants.  ENXIO: after the store's end; ENOENT:
+ * nothing is bound there; EACCES: the region has not the rights. */
 static int locate(const struct walk *walk, struct hmm_want *want)
 {
     unsigned shift = walk->manager->physmem.page_shift;
 
+    hmm_assert(hmm_entered(walk->manager));
+    hmm_assert((walk->store != NULL) != (walk->space != NULL));
     want->access = walk->access;
     want->thread = walk->thread;
     if (walk->store) {
@@ -77,6 +80,7 @@ static int copy_out(struct hmm_want *want, uint64_t *slot, void *bytes)
     return err == EFAULT ? hmm_drop_lost(want->store, want->page) : err;
 }
 
+/* Writes `length` bytes from `start` in the page, which is dirty. */
 static int copy_in(struct hmm_want *want, uint64_t *slot, size_t start,
                    const void *bytes, size_t length)
 {
@@ -84,8 +88,11 @@ static int copy_in(struct hmm_want *want, uint64_t *slot, size_t start,
     void *to;
     int err = quiet(want, slot, HURDMM_NONE);
 
-    if (*slot &
-        HMM_WRITING) /* the laundry may be reading it without the lock */
+    hmm_assert(start < hmm_page_bytes(manager) &&
+               length <= hmm_page_bytes(manager) - start);
+    hmm_assert(err || *slot & HMM_DIRTY || want->store->container);
+    /* The laundry may be reading it without the lock. */
+    if (!err && *slot & HMM_WRITING)
         hmm_lends_wait(&manager->physmem);
     if (!err)
         err =
@@ -125,6 +132,9 @@ static bool whole_page(const struct hmm_want *want, size_t start, size_t length)
            (want->page << shift) + length == store->size;
 }
 
+/* One page's worth of a write.  A page that was made for it alone goes again if
+ * its bytes cannot be seen: it was never lent, so that the lock was not dropped
+ * since it was made. */
 static int write_piece(const struct walk *walk, const void *bytes, size_t start,
                        size_t length)
 {
@@ -140,6 +150,7 @@ static int write_piece(const struct walk *walk, const void *bytes, size_t start,
             err = hmm_obtain(&want, &slot);
         }
         if (!err) {
+            hmm_assert(!want.blank || !(*slot & HMM_LENT));
             hmm_page_used(&want, slot);
             err = copy_in(&want, slot, start, bytes, length);
         }
@@ -158,6 +169,7 @@ static int transfer(struct walk *walk, void *to, const void *from,
     size_t page = hmm_page_bytes(manager);
     int err = bounce ? 0 : ENOMEM;
 
+    hmm_assert((to != NULL) != (from != NULL));
     while (!err && *done < length) {
         size_t start = (size_t)(walk->at & (page - 1));
         size_t piece = (size_t)hmm_min(page - start, length - *done);
@@ -188,7 +200,7 @@ static int transfer(struct walk *walk, void *to, const void *from,
     return err;
 }
 
-/* Entered; leaves. */
+/* Reads (to) or writes (from) bytes of a store or container.  Entered; leaves. */
 static int store_transfer(struct hurdmm_store *store, uint64_t offset, void *to,
                           const void *from, size_t length, size_t *done)
 {
@@ -205,6 +217,7 @@ static int store_transfer(struct hurdmm_store *store, uint64_t offset, void *to,
         err = (to || from) && hmm_range_ok(offset, length)
                   ? transfer(&walk, to, from, length, done)
                   : EINVAL;
+    hmm_assert(store->users > 0);
     store->users--;
     hmm_leave(walk.manager);
     return err;
@@ -273,6 +286,7 @@ int hurdmm_container_write(struct hurdmm_container *container, uint64_t offset,
                                 buffer ? buffer : "", length, done);
 }
 
+/* The same by address. */
 static int space_transfer(struct hurdmm_space *space, uintptr_t address,
                           void *to, const void *from, size_t length,
                           size_t *done)
@@ -317,7 +331,7 @@ int hurdmm_write(struct hurdmm_space *space, uintptr_t address,
                           done);
 }
 
-/* Populate and pin. */
+/* ---- Populate and pin ---- */
 
 /* Makes one page resident, and, by address, lent. */
 static int bring(const struct walk *walk, uint64_t ahead, bool pin,
@@ -340,6 +354,8 @@ static int bring(const struct walk *walk, uint64_t ahead, bool pin,
     return err;
 }
 
+/* Brings the pages of a range one after the other; *done (may be NULL) says how
+ * many bytes of it. */
 static int populate(struct walk *walk, uint64_t length, size_t *done)
 {
     size_t page = hmm_page_bytes(walk->manager), amount = 0;
@@ -347,6 +363,7 @@ static int populate(struct walk *walk, uint64_t length, size_t *done)
     uint64_t *slot;
     int err = 0;
 
+    hmm_assert(!(length & (page - 1)));
     while (!err && amount < length) {
         err = bring(walk, (length - amount) / page, false, &want, &slot);
         if (err)
@@ -433,6 +450,7 @@ static void undo_pins(struct walk *walk, uint64_t address, uint64_t length)
         if (locate(walk, &want))
             continue;
         uint64_t *slot = hmm_home_slot(&want);
+        hmm_assert(hmm_resident(slot)); /* since it is pinned */
         hmm_page_unpin(want.store, want.page, slot, walk->access);
     }
 }

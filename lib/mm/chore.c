@@ -6,14 +6,18 @@
  */
 #include "lib/mm/mm.h"
 
+/* The i-th of those that wait, the oldest first. */
 static struct hmm_chore *chore_at(struct hurdmm *manager, unsigned i)
 {
+    hmm_assert(i < HMM_CHORES_MAX);
     return &manager->chore[(manager->chore_head + i) % HMM_CHORES_MAX];
 }
 
+/* Is there nothing between the two ranges?  Page numbers are far from 2^64. */
 static bool touches(const struct hmm_chore *chore, uint64_t first,
                     uint64_t last)
 {
+    hmm_assert(first <= last && chore->first <= chore->last);
     return first <= chore->last + 1 && chore->first <= last + 1;
 }
 
@@ -70,7 +74,7 @@ bool hmm_chore_run(struct hurdmm *manager)
         hmm_prefetch(chore.store, chore.first, chore.last);
         return true;
     }
-    chore.store->users++;
+    chore.store->users++; /* it stays, although the lock is dropped */
     hmm_flush(chore.store, chore.first, chore.last);
     if (chore.kind == HMM_CHORE_RETURN)
         hmm_drop_range(chore.store, chore.first, chore.last, false);
@@ -80,6 +84,7 @@ bool hmm_chore_run(struct hurdmm *manager)
         if (err && !chore.store->write_error)
             chore.store->write_error = err;
     }
+    hmm_assert(chore.store->users > 0);
     chore.store->users--;
     return true;
 }

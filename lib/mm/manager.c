@@ -10,6 +10,7 @@
 #define FRAMES_MIN 16u
 #define SPINS_MORE 100000
 
+/* The port's calls as lib/base has them for its locks. */
 static int park(void *ctx, _Atomic uint32_t *word, uint32_t expected,
                 uint64_t timeout_ns)
 {
@@ -126,6 +127,8 @@ uint64_t hmm_thread_self(struct hurdmm *manager)
     return manager->ops->thread_self(manager->port);
 }
 
+/* The port broke its contract in a way that leaves no state to go on from.  The
+ * program may say so in its own way first; it must not come back. */
 void hmm_broken(struct hurdmm *manager, const char *what)
 {
     if (manager->fatal)
@@ -146,6 +149,7 @@ struct hmm_bounce *hmm_bounce_get(struct hurdmm *manager, uint32_t pages)
 {
     struct hmm_bounce **at = &manager->bounces, *bounce;
 
+    hmm_assert(hmm_entered(manager) && pages > 0);
     while (*at && (*at)->pages < pages)
         at = &(*at)->next;
     bounce = *at;
@@ -168,6 +172,7 @@ void hmm_bounce_put(struct hurdmm *manager, struct hmm_bounce *bounce)
 {
     if (!bounce)
         return;
+    hmm_assert(hmm_entered(manager));
     bounce->next = manager->bounces;
     manager->bounces = bounce;
 }
@@ -182,6 +187,7 @@ int hmm_range_check(const struct hurdmm *manager, uint64_t start,
     return 0;
 }
 
+/* More memory of the library's own, for lib/base. */
 static int extend(void *ctx, size_t size, void **address)
 {
     struct hurdmm *manager = ctx;
@@ -270,9 +276,12 @@ static int set_marks(struct hurdmm *manager,
     ahead = ahead ? ahead : 32;
     ahead = hmm_min(hmm_min(ahead, HMM_RUN_MAX), budget / 8);
     manager->readahead = (uint32_t)hmm_max(ahead, 1);
+    hmm_assert(manager->reserve < manager->budget);
+    hmm_assert(manager->copy_pages > 0 && manager->readahead <= HMM_RUN_MAX);
     return 0;
 }
 
+/* The policy and its state, which is of the size that the policy says. */
 static int set_policy(struct hurdmm *manager,
                       const struct hurdmm_options *options)
 {
@@ -314,6 +323,7 @@ static int set_up(struct hurdmm *manager, const struct hurdmm_options *options)
     return hmm_space_make(manager, NULL, &manager->own);
 }
 
+/* EINVAL for what can be said before the port is open. */
 static int check_options(const struct hurdmm_options *options)
 {
     if (!options || options->struct_size < sizeof *options || !options->port)
@@ -413,6 +423,7 @@ int hurdmm_create(const struct hurdmm_options *options, struct hurdmm **result)
     return 0;
 }
 
+/* EBUSY: there is something that only HURDMM_DETACH may take away. */
 static int busy(const struct hurdmm *manager)
 {
     if (!hmm_list_empty(&manager->stores) ||
@@ -444,6 +455,7 @@ static struct hurdmm_store *unclaimed(struct hurdmm *manager)
     return NULL;
 }
 
+/* Ends all containers, those first on which nothing depends. */
 static void bury_containers(struct hurdmm *manager)
 {
     struct hmm_list *link;
@@ -536,10 +548,13 @@ int hurdmm_set_budget(struct hurdmm *manager, size_t budget)
                   : 0;
     } while (err == EAGAIN ||
              (!err && manager->physmem.used > manager->physmem.limit));
+    /* What cannot leave stays, and counts. */
     if (err && manager->physmem.used > manager->budget) {
         manager->budget = manager->physmem.used;
         manager->physmem.limit = manager->budget;
     }
+    hmm_assert(manager->physmem.used <= manager->physmem.limit);
+    hmm_assert(manager->budget >= promised + manager->reserve);
     manager->account->guaranteed =
         manager->budget - promised - manager->reserve;
     hmm_leave(manager);
@@ -554,11 +569,14 @@ struct hmm_large {
     size_t size;
 };
 
+/* 0 for up to 64 bytes, 1 for up to 128, and so on. */
 static unsigned size_class(size_t size)
 {
+    hmm_assert(size > 0);
     return size <= 64 ? 0 : hmm_log2(size - 1) - 5;
 }
 
+/* A piece of just this size that was given back, or new memory; NULL. */
 static void *large_get(struct hurdmm *manager, size_t size)
 {
     for (struct hmm_large **at = &manager->large_free; *at; at = &(*at)->next) {

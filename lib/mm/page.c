@@ -33,6 +33,7 @@ struct hurdmm_store *hmm_frame_store(struct hurdmm *manager, uint32_t frame)
     struct hmm_container *container = manager->physmem.table[frame].container;
 
     hmm_assert(hmm_entered(manager));
+    hmm_assert(frame < manager->physmem.frames);
     return container ? hmm_store_of(container) : NULL;
 }
 
@@ -114,13 +115,16 @@ void hmm_page_rank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
                             page_key(store, page), how);
     hmm_shelf_put(store, page, HMM_SLOT_FRAME(*slot));
     manager->ranked++;
+    hmm_assert(manager->ranked <= manager->physmem.used);
     *slot |= HMM_RANKED;
 }
 
+/* The page was used, or leaves: it is not looked at any longer. */
 static void end_trial(struct hurdmm *manager, uint64_t *slot)
 {
     if (!(*slot & HMM_ON_TRIAL))
         return;
+    hmm_assert(manager->trial > 0);
     *slot &= ~HMM_ON_TRIAL;
     manager->trial--;
 }
@@ -137,6 +141,7 @@ void hmm_page_unrank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     manager->policy->remove(manager->policy_state, HMM_SLOT_FRAME(*slot),
                             page_key(store, page), evicted);
     hmm_shelf_take(manager, HMM_SLOT_FRAME(*slot));
+    hmm_assert(manager->ranked > 0);
     manager->ranked--;
     *slot &= ~HMM_RANKED;
 }
@@ -148,6 +153,8 @@ void hmm_page_publish(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     struct hurdmm *manager = store->manager;
 
     hmm_assert(hmm_entered(store->manager));
+    hmm_assert(!(*slot & (HMM_LENT | HMM_DIRTY | HMM_RANKED))); /* M1 */
+    hmm_assert(!(*slot & HMM_FILLING) || manager->filling > 0);
     if (*slot & HMM_FILLING)
         manager->filling--;
     *slot = HMM_SLOT_FRAME(*slot);
@@ -156,6 +163,8 @@ void hmm_page_publish(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     hmm_page_rank(store, page, slot, how);
 }
 
+/* The page has, or may be given, contents that the store has not (M2, M5).
+ * Containers have no store behind them: nothing of theirs is ever dirty. */
 void hmm_page_dirty(struct hurdmm_store *store, uint64_t *slot)
 {
     hmm_assert(hmm_entered(store->manager));
@@ -169,19 +178,25 @@ void hmm_page_dirty(struct hurdmm_store *store, uint64_t *slot)
         store->manager->to_write++;
 }
 
+/* What the page has is the store's too, or nobody's concern any more. */
 void hmm_page_clean(struct hurdmm_store *store, uint64_t *slot)
 {
+    struct hurdmm *manager = store->manager;
     bool waits = *slot & HMM_DIRTY && !(*slot & HMM_WRITE_ERROR);
 
-    hmm_assert(hmm_entered(store->manager));
-    if (waits && hmm_may_launder(store))
-        store->manager->to_write--;
+    hmm_assert(hmm_entered(manager));
+    if (waits && hmm_may_launder(store)) {
+        hmm_assert(manager->to_write > 0);
+        manager->to_write--;
+    }
     *slot &= ~(HMM_WRITE_ERROR | HMM_ERROR_MASK);
     if (!(*slot & HMM_DIRTY))
         return;
+    hmm_assert(!(*slot & HMM_LENT_WRITE)); /* M2 */
+    hmm_assert(store->dirty > 0 && manager->dirty >= store->dirty);
     *slot &= ~HMM_DIRTY;
     store->dirty--;
-    store->manager->dirty--;
+    manager->dirty--;
 }
 
 /* Somebody uses the page, as a fault or the port's status bits show. */
@@ -198,6 +213,8 @@ void hmm_page_touched(struct hurdmm_store *store, uint64_t *slot)
         manager->policy->touched(manager->policy_state, HMM_SLOT_FRAME(*slot));
 }
 
+/* The page that was wanted is about to be lent or copied.  That it had to be
+ * brought in is no second use of it: the policy was told when it came. */
 void hmm_page_used(const struct hmm_want *want, uint64_t *slot)
 {
     hmm_assert(hmm_entered(want->store->manager));
@@ -206,6 +223,9 @@ void hmm_page_used(const struct hmm_want *want, uint64_t *slot)
     hmm_page_touched(want->store, slot);
 }
 
+/* The page leaves memory and its frame is free.  What it had and the store has
+ * not is lost: that is asked for, or the store's to allow (evicted and dirty:
+ * the next fill is told that something was). */
 void hmm_page_drop(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
                    bool evicted)
 {
@@ -239,7 +259,8 @@ void hmm_page_absent(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
                      uint64_t marker)
 {
     hmm_assert(hmm_entered(store->manager));
-    hmm_assert(!(*slot & HMM_LENT));
+    hmm_assert(!(*slot & (HMM_LENT | HMM_DIRTY | HMM_RANKED)));
+    hmm_assert(!(marker & ~(HMM_MARKER | HMM_ERROR_MASK)));
     if (!marker) {
         hmm_container_take(&store->cache, page);
         return;
@@ -302,6 +323,7 @@ int hmm_page_pin(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     uint16_t *count = pin_count(frame, access);
 
     hmm_assert(hmm_entered(store->manager));
+    hmm_assert(hmm_resident(slot));
     if (*count == UINT16_MAX)
         return EDQUOT;
     if (!frame->pins_read && !frame->pins_write) {
@@ -322,16 +344,20 @@ void hmm_page_unpin(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     struct hmm_frame *frame = &manager->physmem.table[HMM_SLOT_FRAME(*slot)];
 
     hmm_assert(hmm_entered(store->manager));
+    hmm_assert(hmm_resident(slot) && *pin_count(frame, access) > 0);
     --*pin_count(frame, access);
     if (frame->pins_read || frame->pins_write)
         return;
+    hmm_assert(store->pinned > 0 && manager->pinned >= store->pinned);
     manager->pinned--;
     store->pinned--;
     hmm_page_rank(store, page, slot, 0);
 }
 
-/* Callbacks that run. */
+/* ---- Callbacks that run ---- */
 
+/* While one runs its store stays (users), and nobody waits for what it is to
+ * bring who would have to bring it: hmm_would_deadlock looks at the list. */
 void hmm_call_begin(struct hmm_call *call, struct hurdmm_store *store,
                     uint64_t behalf)
 {
@@ -349,6 +375,7 @@ void hmm_call_begin(struct hmm_call *call, struct hurdmm_store *store,
 void hmm_call_end(struct hmm_call *call)
 {
     hmm_enter_again(call->store->manager);
+    hmm_assert(call->store->users > 0);
     call->store->users--;
     hmm_list_remove(&call->link);
 }
@@ -390,6 +417,7 @@ static bool works_for(struct hurdmm *manager, uint64_t thread,
     return false;
 }
 
+/* The fill that will bring the page, or NULL. */
 static struct hurdmm_request *request_for(struct hurdmm_store *store,
                                           uint64_t page)
 {
@@ -405,6 +433,7 @@ static struct hurdmm_request *request_for(struct hurdmm_store *store,
     return NULL;
 }
 
+/* What the thread waits for, or NULL. */
 static struct hmm_waiter *waiter_of(struct hurdmm *manager, uint64_t thread)
 {
     struct hmm_list *link;
@@ -445,8 +474,9 @@ bool hmm_would_deadlock(struct hurdmm_store *store, uint64_t thread,
     return true;
 }
 
-/* Waits. */
+/* ---- Waits ---- */
 
+/* Queues the fault; the thread that took it goes on.  HMM_LATER, or ENOMEM. */
 static int wait_later(struct hmm_want *want, uint64_t page)
 {
     struct hurdmm *manager = want->store->manager;
@@ -464,6 +494,8 @@ static int wait_later(struct hmm_want *want, uint64_t page)
     return HMM_LATER;
 }
 
+/* Sleeps until somebody wakes the page: EAGAIN, or the error that came along.
+ * The store stays meanwhile. */
 static int wait_here(struct hurdmm_store *store, uint64_t page, uint64_t thread)
 {
     struct hurdmm *manager = store->manager;
@@ -480,6 +512,7 @@ static int wait_here(struct hurdmm_store *store, uint64_t page, uint64_t thread)
     while (!__atomic_load_n(&waiter.word, __ATOMIC_ACQUIRE))
         manager->ops->park(manager->port, &waiter.word, 0, HURDMM_FOREVER);
     hmm_enter_again(manager);
+    hmm_assert(store->users > 0);
     store->users--;
     return waiter.error ? waiter.error : EAGAIN;
 }
@@ -502,9 +535,12 @@ int hmm_page_wait(struct hmm_want *want, uint64_t page)
     return wait_here(want->store, page, want->thread);
 }
 
+/* A thread goes on by itself; a fault is looked at by hmm_ready_run. */
 static void wake_one(struct hurdmm *manager, struct hmm_waiter *waiter,
                      int error)
 {
+    hmm_assert(waiter->kind == HMM_WAITER_THREAD ||
+               waiter->kind == HMM_WAITER_FAULT);
     waiter->error = error;
     hmm_list_remove(&waiter->link);
     if (waiter->kind == HMM_WAITER_FAULT) {
@@ -525,6 +561,7 @@ void hmm_page_wake(struct hurdmm_store *store, uint64_t first, uint64_t count,
     struct hmm_list *link, *next;
 
     hmm_assert(hmm_entered(store->manager));
+    hmm_assert(count > 0);
     HMM_LIST_FOR_EACH_SAFE(link, next, &manager->waiters)
     {
         struct hmm_waiter *waiter =
@@ -534,8 +571,9 @@ void hmm_page_wake(struct hurdmm_store *store, uint64_t first, uint64_t count,
     }
 }
 
-/* Holds. */
+/* ---- Holds ---- */
 
+/* Waits on this thread for whoever wakes the page: EAGAIN or EDEADLK. */
 static int wait_for(struct hurdmm_store *store, uint64_t page)
 {
     struct hmm_want want = {
@@ -573,6 +611,7 @@ int hmm_hold(struct hurdmm_store *store, uint64_t first, uint64_t last)
     int err = EAGAIN;
 
     hmm_assert(hmm_entered(store->manager));
+    hmm_assert(first <= last);
     while (store->held && err == EAGAIN)
         err = wait_for(store, store->hold_first);
     if (err != EAGAIN)
@@ -595,6 +634,7 @@ void hmm_unhold(struct hurdmm_store *store)
     uint64_t first = store->hold_first;
 
     hmm_assert(hmm_entered(store->manager));
+    hmm_assert(store->held);
     store->held = false;
     hmm_page_wake(store, first, store->hold_last - first + 1, 0);
     hmm_ready_run(store->manager);

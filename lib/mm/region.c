@@ -12,6 +12,7 @@
  */
 #include "lib/mm/mm.h"
 
+/* The region of a span in its space's tree. */
 static struct hmm_region *region_of(struct hmm_span *span)
 {
     return span ? HMM_CONTAINER_OF(span, struct hmm_region, by_address) : NULL;
@@ -35,10 +36,15 @@ struct hmm_region *hmm_region_at(struct hurdmm_space *space, uintptr_t address)
     return region->by_address.last >= address ? region : NULL;
 }
 
+/* Puts the region into both; without memory for the index there is none, until
+ * the space is empty again. */
 static void add_region(struct hurdmm_space *space, struct hmm_region *region)
 {
     uint64_t first = region->by_address.first;
 
+    hmm_assert(first <= region->by_address.last);
+    hmm_assert(!hmm_span_first_overlap(&space->regions, first,
+                                       region->by_address.last));
     hmm_span_insert(&space->regions, &region->by_address);
     if (space->starts_known &&
         hmm_index_insert(&space->starts, first, (uint64_t)(uintptr_t)region)) {
@@ -70,9 +76,12 @@ uint64_t hmm_region_page(const struct hmm_region *region, uintptr_t address)
         region->mapping.by_offset.first + (address - region->by_address.first);
 
     hmm_assert(hmm_entered(region->space->manager));
+    hmm_assert(region->store && address >= region->by_address.first &&
+               address <= region->by_address.last);
     return offset >> region->space->manager->physmem.page_shift;
 }
 
+/* Who may write or execute may read: no platform has it otherwise everywhere. */
 static bool rights_valid(unsigned rights)
 {
     if (rights & ~HURDMM_RIGHTS)
@@ -80,6 +89,7 @@ static bool rights_valid(unsigned rights)
     return !(rights & ~HURDMM_READ) || (rights & HURDMM_READ);
 }
 
+/* What can be said of a bind without a look at the store: EINVAL. */
 static int check_bind(const struct hurdmm *manager,
                       const struct hurdmm_bind_options *bind)
 {
@@ -118,6 +128,7 @@ static struct hurdmm_store *store_of(const struct hurdmm_bind_options *bind)
     return bind->store ? bind->store : hmm_container_of(bind->container);
 }
 
+/* May the store, in the state it is in, be bound so? */
 static int check_store(const struct hurdmm *manager,
                        const struct hurdmm_bind_options *bind)
 {
@@ -160,6 +171,8 @@ static unsigned way_of(const struct hurdmm *manager,
     return bind->flags;
 }
 
+/* The rights that hurdmm_protect may give later: by default all that the store
+ * has. */
 static unsigned max_rights(const struct hurdmm_bind_options *bind)
 {
     if (bind->max_rights || !store_of(bind))
@@ -169,6 +182,7 @@ static unsigned max_rights(const struct hurdmm_bind_options *bind)
                : HURDMM_RIGHTS;
 }
 
+/* Finds room, and makes the region there.  All has been checked. */
 static int bind_region(struct hurdmm *manager,
                        const struct hurdmm_bind_options *bind,
                        uintptr_t *address)
@@ -404,6 +418,7 @@ static void split_at(struct hurdmm_space *space, uint64_t address)
 {
     struct hmm_region *head = hmm_region_at(space, (uintptr_t)address);
 
+    hmm_assert(!(address & (hmm_page_bytes(space->manager) - 1)));
     if (!head || head->by_address.first == address)
         return;
     struct hurdmm *manager = space->manager;
@@ -452,6 +467,7 @@ void hmm_region_remove(struct hmm_region *region)
     hmm_slab_free(&manager->region_slab, region);
 }
 
+/* Takes all of the range away.  ENOMEM: it is bound as it was. */
 static int unbind(struct hurdmm_space *space, uint64_t first, uint64_t last)
 {
     struct hmm_span *span, *next;
@@ -539,6 +555,7 @@ int hurdmm_bind(const struct hurdmm_bind_options *bind, uintptr_t *address)
     return err;
 }
 
+/* Some region that shows the store, or NULL. */
 static struct hmm_region *first_region(struct hurdmm_store *store)
 {
     struct hmm_span *span = hmm_span_lowest(&store->cache.mappings);
@@ -612,6 +629,7 @@ static int check_covered(struct hurdmm_space *space, uint64_t first,
     }
 }
 
+/* Rights that go are taken back at once; those that come, come with faults. */
 static int protect(struct hurdmm_space *space, uint64_t first, uint64_t last,
                    unsigned rights)
 {
@@ -658,6 +676,7 @@ int hurdmm_protect(struct hurdmm_space *space, uintptr_t address, size_t length,
     return err;
 }
 
+/* The advice that says how a region is read.  What was learnt of it goes. */
 static int set_advice(struct hurdmm_space *space, uint64_t first, uint64_t last,
                       enum hurdmm_advice advice)
 {

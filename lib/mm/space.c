@@ -37,10 +37,12 @@ int hmm_space_make(struct hurdmm *manager, void *token,
     return 0;
 }
 
+/* Gives the arena's range back to the port; nothing is bound or lent in it. */
 static void release_arena(struct hurdmm_space *space, struct hmm_arena *arena)
 {
     struct hurdmm *manager = space->manager;
 
+    hmm_assert(arena->span.first <= arena->span.last);
     manager->ops->release(manager->port, space->token,
                           (uintptr_t)arena->span.first,
                           (size_t)(arena->span.last - arena->span.first + 1));
@@ -85,12 +87,14 @@ struct hurdmm_space *hmm_space_by_token(struct hurdmm *manager, void *token)
     return NULL;
 }
 
+/* Reserves a range, at this address if `exact`, else anywhere. */
 static int add_arena(struct hurdmm_space *space, uintptr_t address, size_t size,
                      bool exact, bool in_place, struct hmm_arena **result)
 {
     struct hurdmm *manager = space->manager;
     struct hmm_arena *arena = hmm_slab_alloc(&manager->arena_slab);
 
+    hmm_assert(size > 0 && !(size & (hmm_page_bytes(manager) - 1)));
     if (!arena)
         return ENOMEM;
     int err = manager->ops->reserve(manager->port, space->token, &address, size,
@@ -100,6 +104,8 @@ static int add_arena(struct hurdmm_space *space, uintptr_t address, size_t size,
         hmm_slab_free(&manager->arena_slab, arena);
         return err;
     }
+    hmm_assert(!(address & (hmm_page_bytes(manager) - 1)));
+    hmm_assert(size - 1 <= UINTPTR_MAX - address);
     arena->exact = exact;
     arena->in_place = in_place;
     arena->span.first = address;
@@ -152,6 +158,7 @@ static int room_exact(struct hurdmm_space *space, uintptr_t address,
     return err;
 }
 
+/* The lowest room that an arena of this way of answering has. */
 static bool room_in_arenas(struct hurdmm_space *space, size_t length,
                            size_t align, bool in_place, uintptr_t *found)
 {

@@ -8,6 +8,8 @@
 
 #define IDLE_POLL_NS 1000000u
 
+/* EINVAL: flags that nobody knows, no way to fill, dirty pages that could never
+ * be written, a block that is no power of two of pages or too large to evict. */
 static int check_options(const struct hurdmm *manager,
                          const struct hurdmm_store_ops *ops,
                          const struct hurdmm_store_options *options)
@@ -30,6 +32,7 @@ static int check_options(const struct hurdmm *manager,
     return options->size > UINT64_MAX - (block ? block : page) ? EINVAL : 0;
 }
 
+/* Cut at `room`; NULL is no name. */
 static void copy_name(char *to, size_t room, const char *from)
 {
     size_t i = 0;
@@ -114,8 +117,11 @@ void hmm_store_end(struct hurdmm_store *store)
     struct hurdmm *manager = store->manager;
 
     hmm_assert(hmm_entered(store->manager));
+    hmm_assert(!store->requests && !store->users && !store->pinned);
+    hmm_assert(store->cache.dependents.count == 0);
     hmm_drop_range(store, 0, hmm_last_page(store), true);
     hmm_assert(store->cache.index.count == 0);
+    hmm_assert(store->dirty == 0 && store->writing == 0);
     hmm_chore_forget(store);
     hmm_grades_drop(store);
     hmm_list_remove(&store->link);
@@ -390,6 +396,8 @@ static int hold_tail(struct hurdmm_store *store, uint64_t size)
     }
 }
 
+/* Cuts the store off at `size`.  All that can fail is done before the first byte
+ * is lost; then what lies past the end goes, written or not. */
 static int shrink(struct hurdmm_store *store, uint64_t size)
 {
     unsigned shift = store->manager->physmem.page_shift;
@@ -399,6 +407,7 @@ static int shrink(struct hurdmm_store *store, uint64_t size)
     uint64_t first = size >> shift, last = hmm_last_page(store);
     void *windows[HMM_RUN_MAX];
 
+    hmm_assert(size < store->size && keep >= first);
     if (hmm_pinned_in(store, first, last))
         return EBUSY;
     int err = hold_tail(store, size);
@@ -447,7 +456,7 @@ int hurdmm_store_resize(struct hurdmm_store *store, uint64_t size)
     return err;
 }
 
-/* Verbs. */
+/* ---- Verbs ---- */
 
 /* Enters, and makes pages of a byte range, cut at the store's end.  ENOENT: the
  * range is empty then, and there is nothing to do. */
@@ -481,12 +490,15 @@ static int enter_range(struct hurdmm_store *store, uint64_t offset,
     return 0;
 }
 
+/* Leaves, and hands the error through. */
 static int leave_with(struct hurdmm_store *store, int err)
 {
     hmm_leave(store->manager);
     return err;
 }
 
+/* EDEADLK: the caller is, or works for, a callback of the store, which what it
+ * asks for would wait for. */
 static int own_callback(struct hurdmm_store *store)
 {
     return hmm_would_deadlock(store, hmm_thread_self(store->manager), 0)
@@ -569,6 +581,7 @@ static int discard(struct hurdmm_store *store, uint64_t first, uint64_t last)
     uint64_t from = first;
     int err = hmm_drop_range(store, first, last, true);
 
+    hmm_assert(store->held);
     if (err && err != EBUSY)
         return err;
     while (from <= last) {

@@ -7,6 +7,7 @@
  */
 #include "lib/mm/mm.h"
 
+/* What is done with the part of the range that one store has; takes the lock. */
 typedef int verb(struct hurdmm_store *store, uint64_t offset, uint64_t length,
                  unsigned flags);
 
@@ -18,6 +19,7 @@ static bool next_part(struct hurdmm_space *space, uint64_t *at, uint64_t last,
 {
     struct hmm_span *span = hmm_span_first_overlap(&space->regions, *at, last);
 
+    hmm_assert(hmm_entered(space->manager) && *at <= last);
     while (span) {
         struct hmm_region *region =
             HMM_CONTAINER_OF(span, struct hmm_region, by_address);
@@ -42,6 +44,8 @@ static bool next_part(struct hurdmm_space *space, uint64_t *at, uint64_t last,
     return false;
 }
 
+/* Does it for all that is bound in the range, and goes on after an error.  The
+ * first error; ENOENT: some of the range was not bound. */
 static int each(struct hurdmm_space *space, uintptr_t address, size_t length,
                 unsigned flags, verb *call)
 {
