@@ -18,6 +18,8 @@ int hmm_account_make(struct hurdmm *manager, struct hurdmm_account *parent,
 {
     struct hurdmm_account *account = hmm_slab_alloc(&manager->account_slab);
 
+    hmm_assert(hmm_entered(manager));
+    hmm_assert(!parent || parent->magic == HMM_MAGIC_ACCOUNT);
     if (!account)
         return ENOMEM;
     memset(account, 0, sizeof *account);
@@ -29,6 +31,7 @@ int hmm_account_make(struct hurdmm *manager, struct hurdmm_account *parent,
     return 0;
 }
 
+/* Takes the lock, if there is such an account: EINVAL, ESTALE. */
 static int enter(struct hurdmm_account *account)
 {
     if (!account)
@@ -87,6 +90,7 @@ static int shed(struct hurdmm_store *store, uint64_t count)
     struct hmm_index_cursor cursor;
     uint64_t page, *slot, dirty = UINT64_MAX;
 
+    hmm_assert(!store->container); /* its pages cannot leave */
     for (page = 0;
          count > 0 && hmm_index_seek(&store->cache.index, &cursor, page);) {
         page = cursor.key + 1;
@@ -119,6 +123,7 @@ int hmm_account_admit(struct hurdmm_store *store, uint64_t count)
     uint64_t over = used + count;
 
     hmm_assert(hmm_entered(store->manager));
+    hmm_assert(account->payer.wired <= account->payer.used);
     if (own && !store->container)
         return 0;
     if (over <= account->guaranteed)
@@ -166,7 +171,8 @@ int hurdmm_account_split(struct hurdmm_account *parent, uint64_t guaranteed,
     if (!err)
         err = hmm_account_make(manager, parent, result);
     if (!err) {
-        parent->guaranteed -= frames;
+        hmm_assert(frames <= parent->guaranteed);
+        parent->guaranteed -= frames; /* A1 */
         (*result)->guaranteed = frames;
     }
     hmm_leave(manager);
@@ -189,8 +195,10 @@ static struct hurdmm_store *paid_in(struct hmm_list *list,
     return NULL;
 }
 
+/* The account pays for the store, and all that it has, from now on. */
 static void pay(struct hurdmm_account *account, struct hurdmm_store *store)
 {
+    hmm_assert(account && account->manager == store->manager);
     hmm_container_charge(&store->cache, &account->payer);
     store->account = account;
 }

@@ -144,6 +144,7 @@ static int take_large(struct hurdmm_store *container, uint64_t page,
     size_t size = hmm_large_page(manager, page << shift, count << shift);
     struct hmm_constraint aligned = {.alignment = size};
 
+    hmm_assert(hmm_is_pow2(size) && size >= hmm_page_bytes(manager));
     *got = (uint32_t)(size >> shift);
     if (*got == 1 || room_at(container, page, count, *got) < *got ||
         hmm_account_admit(container, *got))
@@ -162,6 +163,7 @@ static int give(struct hurdmm_store *container, uint64_t page, uint32_t first,
     uint32_t i = 0;
     int err = hmm_frames_window(&manager->physmem, first, count, &bytes);
 
+    hmm_assert(count > 0 && room_at(container, page, count, count) == count);
     if (!err)
         memset(bytes, 0, (size_t)count << manager->physmem.page_shift);
     while (!err && i < count) {
@@ -271,6 +273,7 @@ static int allocate(struct hurdmm_store *container, uint64_t first,
     return err;
 }
 
+/* EINVAL: no range of pages; ERANGE: no machine has such a run. */
 static int check_asked(const struct hurdmm *manager, uint64_t offset,
                        uint64_t length, const struct asked *asked)
 {
@@ -281,6 +284,8 @@ static int check_asked(const struct hurdmm *manager, uint64_t offset,
     return 0;
 }
 
+/* Checks, allocates, and says how many bytes came of it; all-or-none gives back
+ * what it got. */
 static int allocate_range(struct hurdmm_container *handle, uint64_t offset,
                           uint64_t length, struct asked *asked, uint64_t *done)
 {
@@ -369,7 +374,7 @@ int hurdmm_container_release(struct hurdmm_container *handle, uint64_t offset,
     return err;
 }
 
-/* Pins. */
+/* ---- Pins ---- */
 
 /* Adds a page to a list of physical runs.  ERANGE: it is full. */
 static int add_run(struct hurdmm *manager, uint32_t frame,
@@ -391,6 +396,8 @@ static int add_run(struct hurdmm *manager, uint32_t frame,
     return 0;
 }
 
+/* Pins the pages one after the other and lists where they are in memory.  On an
+ * error none is pinned; the lock may have been dropped. */
 static int pin_range(struct hurdmm_store *container, uint64_t first,
                      uint64_t pages, unsigned access,
                      struct hurdmm_physical_run *runs, size_t max,

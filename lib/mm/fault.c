@@ -23,6 +23,8 @@
 /* How often the port may refuse to lend one page, or to take it back. */
 #define REFUSALS_MAX 8u
 
+/* Asks the store for room for the page's block before any of it gets dirty.
+ * EAGAIN, or the store's refusal.  Who wants a page of it meanwhile waits. */
 static int unlock_page(struct hmm_want *want)
 {
     struct hurdmm_store *store = want->store;
@@ -32,6 +34,7 @@ static int unlock_page(struct hmm_want *want)
     uint64_t first = want->page / block * block;
     struct hmm_call call;
 
+    hmm_assert(store->ops.unlock);
     if (hmm_would_deadlock(store, want->thread, want->page))
         return EDEADLK;
     for (uint64_t i = first; i < first + block; i++) {
@@ -73,6 +76,7 @@ static int obtain_write(struct hmm_want *want, uint64_t *slot)
 {
     struct hurdmm_store *store = want->store;
 
+    hmm_assert(hmm_resident(slot));
     if (*slot & HMM_UNLOCKING)
         return hmm_page_wait(want, want->page);
     if (hmm_must_unlock(store, *slot))
@@ -107,6 +111,7 @@ static int obtain_blank(struct hmm_want *want, uint64_t **result)
     if (err)
         return err;
     *result = hmm_container_slot(&store->cache, want->page);
+    hmm_assert(hmm_resident(*result) && !(**result & HMM_LENT));
     hmm_page_dirty(store, *result);
     want->blank = true;
     return 0;
@@ -189,6 +194,7 @@ static int obtain_lost(struct hmm_want *want, uint64_t slot)
 int hmm_obtain(struct hmm_want *want, uint64_t **result)
 {
     hmm_assert(hmm_entered(want->store->manager));
+    hmm_assert(!want->overwrite || want->access & HURDMM_WRITE);
     if (want->page >= hmm_store_pages(want->store))
         return ENXIO;
     int err = follow(want);
@@ -221,6 +227,7 @@ int hmm_obtain(struct hmm_want *want, uint64_t **result)
         if (err)
             return err;
     }
+    hmm_assert(hmm_resident(slot));
     *result = slot;
     return 0;
 }
@@ -279,12 +286,14 @@ static int lend_large(const struct hmm_want *want, uint64_t slot, bool write,
                           rights);
 }
 
+/* All that the region has, but for writing only what will be noticed. */
 static unsigned lend_rights(const struct hmm_region *region, bool write)
 {
     return write ? region->rights : region->rights & ~(unsigned)HURDMM_WRITE;
 }
 
-/* It is dirty already, and nothing hangs on its next write being noticed. */
+/* It is dirty already, and nothing hangs on its next write being noticed: no
+ * write-back reads it, nobody depends on it, no hold is on it. */
 bool hmm_write_too(const struct hmm_want *want, uint64_t slot)
 {
     const struct hurdmm_store *store = want->store;
@@ -305,6 +314,8 @@ int hmm_lend_around(struct hmm_want *want, uint64_t *slot)
     uint32_t done;
 
     hmm_assert(hmm_entered(want->store->manager));
+    hmm_assert(hmm_resident(slot));
+    hmm_assert(!write || *slot & HMM_DIRTY || want->store->container); /* M2 */
     /* Where a frame can be at one address only, it comes from the other. */
     if (!hmm_frames_stay(want->store->manager) && *slot & HMM_LENT &&
         want->store->flags & HURDMM_STORE_SHARED) {
@@ -334,6 +345,7 @@ static int lend_apart(struct hmm_want *want, uint64_t *slot)
     uint32_t count = neighbours(want, write);
     struct hmm_lend_apart lend;
 
+    hmm_assert(!write || *slot & HMM_DIRTY || store->container); /* M2 */
     /* The laundry may be reading them where they are. */
     if (*slot & HMM_WRITING || (count > 1 && store->writing > 0))
         hmm_lends_wait(&manager->physmem);
@@ -350,6 +362,8 @@ static int lend_apart(struct hmm_want *want, uint64_t *slot)
     return lend.done > 0 ? 0 : err;
 }
 
+/* Gives a fault that has no answer to the program's catcher of that address,
+ * whose answer counts; without one it stays the error. */
 static int catch_fault(struct hurdmm_space *space,
                        const struct hurdmm_fault *fault, int error)
 {
@@ -443,6 +457,7 @@ static bool may_foresee(const struct hmm_want *want)
            manager->to_write < manager->dirty_limit;
 }
 
+/* Notes what becomes of a sample, or makes the page of this read one, or dirty. */
 static void foresee(struct hmm_want *want, uint64_t *slot)
 {
     struct hmm_region *region = want->region;
