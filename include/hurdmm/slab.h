@@ -52,10 +52,10 @@ struct hurdmm_slab_options {
     struct hurdmm *manager;
     struct hurdmm_space *space; /* NULL: the manager's own */
     struct hurdmm_swap *swap;   /* NULL: pages in use cannot leave memory.
-                                 * With HURDMM_SWAP_RESERVE the first write to a
-                                 * page fails with ENOSPC where there is no
-                                 * place for it; one that was promised is kept
-                                 * until the slab is reaped */
+                                 * With HURDMM_SWAP_RESERVE an allocation fails
+                                 * with ENOSPC where there is no place for the
+                                 * object, so that no write to it does; its
+                                 * pages keep theirs until they are reaped */
     uint64_t size;              /* of the range of addresses, in bytes; rounded
                                  * up to whole slabs */
     size_t slab_size;           /* a power of two, a page to 16 MiB; 0: 16
@@ -132,7 +132,8 @@ int hurdmm_cache_destroy(struct hurdmm_cache *cache);
 int hurdmm_cache_reap(struct hurdmm_cache *cache, uint64_t *bytes);
 
 /* Hands an object out.  ENOMEM (the range of addresses is used up, or core
- * memory is), the constructor's error, EINVAL. */
+ * memory is), ENOSPC (the swap space is, and reserves), the constructor's error,
+ * EINVAL. */
 int hurdmm_cache_alloc(struct hurdmm_cache *cache, void **object);
 /* Takes it back.  ENOENT (no object of this cache), EINVAL (not in use: freed
  * already), and, in a DEBUG cache, EIO: bytes behind it were written, or could

@@ -111,6 +111,19 @@ void hmm_cache_give(struct hurdmm_cache *cache, const struct hmm_round *round,
 
 /* ---- Constructing ---- */
 
+/* Sees to it that an object may be written to, and is constructed. */
+static int construct_one(struct hurdmm_cache *cache, void *object,
+                         uint64_t *made)
+{
+    int error = hmm_slab_promise(cache->slab, object, cache->stride);
+
+    if (error != 0 || !cache->construct)
+        return error;
+    error = cache->construct(cache->hook, object, cache->size);
+    *made += error == 0;
+    return error;
+}
+
 /* Constructs what is not; those that cannot be go back to their slabs. */
 static int construct(struct hurdmm_cache *cache, struct hmm_round *round,
                      uint32_t count, uint32_t *good)
@@ -123,10 +136,8 @@ static int construct(struct hurdmm_cache *cache, struct hmm_round *round,
         unsigned state = hmm_state_get(round[i].state);
         int error = 0;
 
-        if (!(state & HMM_OBJECT_MADE) && cache->construct) {
-            error = cache->construct(cache->hook, round[i].object, cache->size);
-            made += error == 0;
-        }
+        if (!(state & HMM_OBJECT_MADE))
+            error = construct_one(cache, round[i].object, &made);
         if (error == 0) {
             hmm_state_set(round[i].state, HMM_OBJECT_STOCKED | HMM_OBJECT_MADE);
             round[(*good)++] = round[i];

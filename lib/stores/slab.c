@@ -8,8 +8,11 @@
  * swap space is freed, and the page may go.  Whoever takes one of these objects
  * after that constructs it anew; that this writes to the page before the pager
  * has done what it was told is the pager's to sort out (see victim in
- * hurdmm/store.h).  As nobody asks then whether the page may be written, the
- * promise of a slot outlives the slot.
+ * hurdmm/store.h).
+ *
+ * Where the swap space reserves, pages are promised slots when objects in them
+ * are first handed out, so that the allocation fails and not a write.  A promise
+ * outlives the slot and is good until the slab is reaped.
  */
 #include "lib/stores/slab.h"
 
@@ -235,6 +238,24 @@ void hmm_slab_unplace(struct hurdmm_slab *slab, struct hmm_sheet *sheet)
     store_assert(entry && *entry == (uintptr_t)sheet);
     __atomic_store_n(entry, (uintptr_t)slab->spare << 1 | 1, __ATOMIC_RELEASE);
     slab->spare = sheet->number + 1;
+}
+
+int hmm_slab_promise(struct hurdmm_slab *slab, const void *address,
+                     size_t length)
+{
+    uint64_t at = (uintptr_t)address - slab->address,
+             mask = slab->page_size - 1;
+    int error = 0;
+
+    store_assert(length > 0 && at + length <= (uint64_t)slab->slabs
+                                                  << slab->shift);
+    if (!slab->backing->unlock)
+        return 0;
+    for (uint64_t page = at & ~mask; error == 0 && page < at + length;
+         page += slab->page_size)
+        error = slab->backing->unlock(slab->store, slab->backing_hook, page,
+                                      slab->page_size);
+    return error;
 }
 
 void hmm_slab_relieve(struct hurdmm_slab *slab)

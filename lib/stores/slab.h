@@ -23,6 +23,8 @@
  *  4. An object that is STOCKED or USED is MADE, except on its way through
  *     hmm_cache_take and back.
  *  5. Of an object that is FREE but not MADE nothing is known.
+ *  6. Where the swap space reserves, the pages of an object that is STOCKED or
+ *     USED have a place in it, or the promise of one, as in 4.
  *
  * Lock order: the slab store's mutex, then the manager's lock.  The mutex is not
  * held while managed memory is touched or the user's code runs (but `lost').
@@ -238,6 +240,10 @@ static inline uint8_t *hmm_object_state(const struct hurdmm_cache *cache,
 int hmm_slab_place(struct hurdmm_slab *slab, struct hmm_sheet *sheet);
 /* Forgets the sheet and gives its number back.  Locked. */
 void hmm_slab_unplace(struct hurdmm_slab *slab, struct hmm_sheet *sheet);
+/* Promises the pages of these bytes a place in the swap space, if that reserves.
+ * They keep it until they are discarded.  ENOSPC, ENOMEM. */
+int hmm_slab_promise(struct hurdmm_slab *slab, const void *address,
+                     size_t length);
 /* Calls the user's reap if memory has been short. */
 void hmm_slab_relieve(struct hurdmm_slab *slab);
 
