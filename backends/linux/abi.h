@@ -28,6 +28,13 @@ struct hmm_uffdio_poison {
 
 #define HMM_UFFDIO_POISON _IOWR(0xAA, 0x08, struct hmm_uffdio_poison)
 
+struct hmm_uffdio_continue {
+    uint64_t start, length, mode;
+    int64_t mapped;
+};
+
+#define HMM_UFFDIO_CONTINUE _IOWR(0xAA, 0x07, struct hmm_uffdio_continue)
+
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24
 #endif

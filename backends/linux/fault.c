@@ -22,6 +22,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -303,9 +304,11 @@ int hmm_linux_resolve(struct hmm_posix_port *posix, int signal,
 {
     struct hmm_linux_port *port = (struct hmm_linux_port *)posix;
     uintptr_t page = address & ~(uintptr_t)(port->page - 1);
-    (void)signal;
     /* A child that was made without the handlers of fork. */
     if (!atomic_load_explicit(port->parent, memory_order_relaxed))
+        return ENOENT;
+    /* The program has unmapped it: else this would be repeated for ever. */
+    if (signal == SIGSEGV && !hmm_linux_ours(port, page, port->page))
         return ENOENT;
     if (hmm_posix_ranges_find(&port->inlines, address))
         return atomic_load(&port->stopping)

@@ -4,7 +4,7 @@
  * It is built on the posix port: threads, sleeping, ranges, the list of ports
  * that the signal handler reads, and the passing on of signals are that port's.
  * What is its own: memory and faults.  Layers, each using only those above it:
- * uffd.c, staging.c, block.c, space.c, fault.c, thread.c, port.c.
+ * uffd.c, detach.c, staging.c, block.c, space.c, fault.c, thread.c, port.c.
  *
  * A frame is a number.  Its bytes are in one of three places, and `frames' says
  * in which:
@@ -130,7 +130,28 @@ void hmm_linux_block(struct hmm_linux_port *port, uintptr_t page,
 int hmm_linux_blocked(struct hmm_linux_port *port, uintptr_t page,
                       uint64_t thread);
 
+/* ---- detach.c ---- */
+
+typedef void hmm_linux_piece(struct hmm_linux_port *port, uintptr_t address,
+                             size_t size);
+
+/* Is the range what we reserved still, in one piece?  Signal-safe. */
+bool hmm_linux_ours(const struct hmm_linux_port *port, uintptr_t address,
+                    size_t size);
+/* Names the pieces of a range that are ours still, and those that are not;
+ * either function may be NULL. */
+void hmm_linux_sort_out(struct hmm_linux_port *port, uintptr_t address,
+                        size_t size, hmm_linux_piece *ours,
+                        hmm_linux_piece *strange);
+/* Takes what is not ours any more out of the tables of ranges, in a critical
+ * section. */
+void hmm_linux_detach(struct hmm_linux_port *port, uintptr_t address,
+                      size_t size);
+
 /* ---- space.c ---- */
+
+/* Instead of a slot: the bytes are gone, the program itself unmapped them. */
+#define HMM_LINUX_GONE (HMM_LINUX_NO_SLOT - 1)
 
 struct hmm_linux_frame {
     uintptr_t at;  /* where it is lent, 0: nowhere; bit 0: to write */
@@ -245,7 +266,8 @@ struct hmm_linux_port {
     struct hmm_linux_threads threads;
     void *core;               /* the last piece of core memory */
     _Atomic uint32_t *parent; /* reads as 0 in a child */
-    atomic_uint_fast64_t fault_count, inline_count, failed, copies, pages_gone;
+    atomic_uint_fast64_t fault_count, inline_count, failed, copies, pages_gone,
+        detached;
 };
 
 struct hmm_linux_port *hmm_linux_from(struct hurdmm_port *base);

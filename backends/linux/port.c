@@ -461,6 +461,7 @@ int hurdmm_linux_get_counters(struct hurdmm_port *base,
         .failed = atomic_load(&port->failed),
         .pages_copied = atomic_load(&port->copies),
         .pages_gone = atomic_load(&port->pages_gone),
+        .pages_detached = atomic_load(&port->detached),
     };
     memcpy(counters, &now, now.struct_size);
     return 0;

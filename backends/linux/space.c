@@ -48,10 +48,15 @@ static bool lent_at(const struct hmm_linux_frame *frame, uintptr_t address)
     return (frame->at & ~WRITABLE) == address;
 }
 
+static bool has_slot(const struct hmm_linux_frame *frame)
+{
+    return frame->slot < HMM_LINUX_GONE;
+}
+
 static void slot_drop(struct hmm_linux_port *port,
                       struct hmm_linux_frame *frame)
 {
-    if (frame->slot != HMM_LINUX_NO_SLOT)
+    if (has_slot(frame))
         hmm_linux_slots_give(&port->staging, frame->slot, 1);
     frame->slot = HMM_LINUX_NO_SLOT;
 }
@@ -63,10 +68,9 @@ static bool in_a_row(struct hmm_linux_port *port, uint32_t frame,
 {
     uint32_t first = frame_at(port, frame)->slot;
     for (uint32_t i = 0; i < count; i++)
-        if (frame_at(port, frame + i)->slot == HMM_LINUX_NO_SLOT ||
-            frame_at(port, frame + i)->slot != first + i)
+        if (frame_at(port, frame + i)->slot != first + i)
             return false;
-    return true;
+    return has_slot(frame_at(port, frame));
 }
 
 /* Brings the frames together in a new row of slots. */
@@ -78,7 +82,7 @@ static int gather(struct hmm_linux_port *port, uint32_t frame, uint32_t count)
         return error;
     for (uint32_t i = 0; i < count; i++) {
         struct hmm_linux_frame *f = frame_at(port, frame + i);
-        if (f->slot != HMM_LINUX_NO_SLOT)
+        if (has_slot(f))
             memcpy(hmm_linux_slot(&port->staging, row + i),
                    hmm_linux_slot(&port->staging, f->slot), port->page);
         slot_drop(port, f);
@@ -140,6 +144,8 @@ int hmm_linux_frame_read(struct hurdmm_port *base, uint32_t frame, void *space,
         region_read(port, f->at & ~WRITABLE, buffer, port->page, &done);
         return done == port->page ? 0 : EFAULT;
     }
+    if (f->slot == HMM_LINUX_GONE)
+        return EFAULT;
     if (f->slot == HMM_LINUX_NO_SLOT)
         memset(buffer, 0, port->page);
     else
@@ -222,6 +228,13 @@ int hmm_linux_reserve(struct hurdmm_port *base, void *space, uintptr_t *address,
     return error;
 }
 
+static void unmap_piece(struct hmm_linux_port *port, uintptr_t address,
+                        size_t size)
+{
+    (void)port;
+    (void)munmap((void *)address, size);
+}
+
 void hmm_linux_release(struct hurdmm_port *base, void *space, uintptr_t address,
                        size_t size)
 {
@@ -234,16 +247,20 @@ void hmm_linux_release(struct hurdmm_port *base, void *space, uintptr_t address,
     hmm_linux_unblock(port, address, size);
     hmm_linux_blocks_unlock(port);
     hmm_posix_ranges_lock(&port->posix.ranges);
-    bool inl = hmm_posix_ranges_find(&port->inlines, address);
     /* If a table cannot grow, the range stays in it and keeps its mapping:
      * accesses are faults, and the core fails them. */
-    if ((!inl ||
-         !hmm_posix_ranges_remove(&port->inlines, address, address + size)) &&
+    if (!hmm_posix_ranges_remove(&port->inlines, address, address + size) &&
         !hmm_posix_ranges_remove(&port->posix.ranges, address, address + size))
-        (void)munmap((void *)address, size);
+        hmm_linux_sort_out(port, address, size, unmap_piece, NULL);
     hmm_posix_ranges_unlock(&port->posix.ranges);
-    if (!inl)
-        hmm_linux_wake(port->uffd.fd[HMM_LINUX_PAGER], address, size);
+    hmm_linux_wake(port->uffd.fd[HMM_LINUX_PAGER], address, size);
+}
+
+static void stop_piece(struct hmm_linux_port *port, uintptr_t address,
+                       size_t size)
+{
+    (void)mprotect((void *)address, size, PROT_NONE);
+    hmm_linux_wake_waiting(port, address, size);
 }
 
 void hmm_linux_space_stop(struct hmm_linux_port *port)
@@ -257,8 +274,7 @@ void hmm_linux_space_stop(struct hmm_linux_port *port)
         size_t size = atomic_load(&table->ranges[i].end) - start;
         if (hmm_posix_ranges_find(&port->inlines, start))
             continue;
-        (void)mprotect((void *)start, size, PROT_NONE);
-        hmm_linux_wake_waiting(port, start, size);
+        hmm_linux_sort_out(port, start, size, stop_piece, NULL);
     }
     hmm_posix_ranges_unlock(&port->posix.ranges);
 }
@@ -317,6 +333,8 @@ static int put(struct hmm_linux_port *port, int fd, uintptr_t address,
     }
     if (error == EEXIST)
         error = clear_way(port, address + copied);
+    if (error == ENOENT)
+        hmm_linux_detach(port, address, size);
     *done = (uint32_t)(copied / port->page);
     note_lent(port, address, frame, *done, write);
     return error;
@@ -336,8 +354,10 @@ static int lend_again(struct hmm_linux_port *port, int fd, uintptr_t address,
         return EFAULT;
     }
     int error = hmm_linux_protect(fd, address, count * port->page, !write);
+    if (error == ENOENT)
+        hmm_linux_detach(port, address, count * port->page);
     if (error)
-        return error == ENOMEM ? ENOMEM : EFAULT;
+        return error == ENOMEM || error == ENOENT ? error : EFAULT;
     for (uint32_t i = 0; i < count; i++)
         frame_at(port, frame + i)->at =
             (address + i * port->page) | (write ? WRITABLE : 0);
@@ -354,8 +374,7 @@ static uint32_t alike(struct hmm_linux_port *port, uintptr_t address,
     for (; n < count; n++) {
         const struct hmm_linux_frame *f = frame_at(port, frame + n);
         if (first->at ? !lent_at(f, address + n * port->page)
-                      : f->at || f->slot == HMM_LINUX_NO_SLOT ||
-                            f->slot != first->slot + n)
+                      : f->at || f->slot != first->slot + n)
             break;
     }
     return n;
@@ -377,6 +396,19 @@ static int fetch(struct hmm_linux_port *port, uint32_t frame)
     return keep_part(port, &row, 0, 1);
 }
 
+/* Frames that are all lent there, or all in a row of slots. */
+static int lend_row(struct hmm_linux_port *port, int fd, uintptr_t address,
+                    uint32_t frame, uint32_t count, bool write, uint32_t *done)
+{
+    const struct hmm_linux_frame *first = frame_at(port, frame);
+    if (!first->at)
+        return put(port, fd, address, frame, count, write, done);
+    hmm_assert(lent_at(first, address));
+    int error = lend_again(port, fd, address, frame, count, write);
+    *done = error ? 0 : count;
+    return error;
+}
+
 static int lend_some(struct hmm_linux_port *port, int fd, uintptr_t address,
                      uint32_t frame, uint32_t count, bool write, uint32_t *done)
 {
@@ -387,6 +419,8 @@ static int lend_some(struct hmm_linux_port *port, int fd, uintptr_t address,
         if (error)
             return error;
     }
+    if (!first->at && first->slot == HMM_LINUX_GONE)
+        return EFAULT;
     if (!first->at && first->slot == HMM_LINUX_NO_SLOT) {
         /* Whatever the slot had: nobody wrote this frame, so zeros will do. */
         int error = gather(port, frame, 1);
@@ -395,11 +429,10 @@ static int lend_some(struct hmm_linux_port *port, int fd, uintptr_t address,
         memset(hmm_linux_slot(&port->staging, first->slot), 0, port->page);
     }
     uint32_t n = alike(port, address, frame, count);
-    if (!first->at)
-        return put(port, fd, address, frame, n, write, done);
-    hmm_assert(lent_at(first, address));
-    int error = lend_again(port, fd, address, frame, n, write);
-    *done = error ? 0 : n;
+    int error = lend_row(port, fd, address, frame, n, write, done);
+    /* The faulting page may be there still, though its neighbours are not. */
+    if (error == ENOENT && n > 1)
+        error = lend_row(port, fd, address, frame, 1, write, done);
     return error;
 }
 
@@ -426,7 +459,7 @@ int hmm_linux_lend(struct hurdmm_port *base, void *space, uintptr_t address,
             hmm_linux_woken(port, at, some * port->page);
         *done += some;
     }
-    return error == 0 || error == ENOMEM ? error : EFAULT;
+    return error == 0 || error == ENOMEM || error == ENOENT ? error : EFAULT;
 }
 
 /* ---- Reclaiming ---- */
@@ -437,6 +470,33 @@ struct scatter {
     unsigned count;
     struct iovec range[SCATTER_MAX];
 };
+
+/* What of the row the program itself has unmapped is gone.  Must be called
+ * before a page is read or dropped, since it may be somebody else's by now. */
+static void look_for_gone(struct hmm_linux_port *port,
+                          const struct hurdmm_reclaim *row)
+{
+    if (hmm_linux_ours(port, row->address, row->count * port->page))
+        return;
+    hmm_linux_detach(port, row->address, row->count * port->page);
+    for (uint32_t i = 0; i < row->count; i++) {
+        struct hmm_linux_frame *f = frame_at(port, row->frame + i);
+        uintptr_t address = row->address + i * port->page;
+        if (!lent_at(f, address) || hmm_linux_ours(port, address, port->page))
+            continue;
+        *f = (struct hmm_linux_frame){0, HMM_LINUX_GONE};
+        if (row->status)
+            row->status[i] |= HURDMM_GONE;
+        atomic_fetch_add(&port->pages_gone, 1);
+    }
+}
+
+static void drop_piece(struct hmm_linux_port *port, uintptr_t address,
+                       size_t size)
+{
+    (void)port;
+    (void)madvise((void *)address, size, MADV_DONTNEED);
+}
 
 static int drop_range(uintptr_t address, size_t size)
 {
@@ -449,12 +509,22 @@ static int drop_range(uintptr_t address, size_t size)
 static int scatter_flush(struct scatter *scatter)
 {
     struct hmm_linux_port *port = scatter->port;
-    unsigned count = scatter->count;
+    unsigned count = scatter->count, kept = 0;
     size_t size = 0;
     int error = 0;
     scatter->count = 0;
-    for (unsigned i = 0; i < count; i++)
-        size += scatter->range[i].iov_len;
+    for (unsigned i = 0; i < count; i++) {
+        struct iovec *range = &scatter->range[i];
+        if (hmm_linux_ours(port, (uintptr_t)range->iov_base, range->iov_len)) {
+            scatter->range[kept++] = *range;
+            size += range->iov_len;
+        } else {
+            hmm_linux_detach(port, (uintptr_t)range->iov_base, range->iov_len);
+            hmm_linux_sort_out(port, (uintptr_t)range->iov_base, range->iov_len,
+                               drop_piece, NULL);
+        }
+    }
+    count = kept;
     if (count > 1 && port->scattered &&
         syscall(SYS_process_madvise, port->pid_fd, scatter->range, count,
                 MADV_DONTNEED, 0) == (long)size)
@@ -530,9 +600,17 @@ static int protect_part(struct hmm_linux_port *port,
     uintptr_t address = row->address + first * port->page;
     if (!some_writable(port, row->frame + first, count))
         return 0;
-    int error = hmm_linux_protect(hmm_linux_fd_for(port, address), address,
-                                  count * port->page, true);
-    if (error && error != ENOENT) /* else it is not even mapped */
+    int fd = hmm_linux_fd_for(port, address);
+    int error = hmm_linux_protect(fd, address, count * port->page, true);
+    if (error == ENOENT) {
+        /* The kernel stopped at what is not ours: page by page, then. */
+        look_for_gone(port, row);
+        error = 0;
+        for (uint32_t i = 0; i < count && (!error || error == ENOENT); i++)
+            error = hmm_linux_protect(fd, address + i * port->page, port->page,
+                                      true);
+    }
+    if (error && error != ENOENT)
         return ENOMEM;
     for (uint32_t i = 0; i < count; i++)
         frame_at(port, row->frame + first + i)->at &= ~WRITABLE;
@@ -628,6 +706,7 @@ static int keep_row(struct hmm_linux_port *port,
 {
     uint32_t first = 0, count = 0;
     int error = 0;
+    look_for_gone(port, row);
     while (!error && next_lent(port, row, first + count, &first, &count))
         error = keep_part(port, row, first, count);
     return error;

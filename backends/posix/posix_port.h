@@ -59,7 +59,7 @@ void hmm_posix_ranges_unlock(struct hmm_posix_ranges *ranges);
 /* With the lock held.  add: ENOMEM; no range may overlap another. */
 int hmm_posix_ranges_add(struct hmm_posix_ranges *ranges, uintptr_t start,
                          uintptr_t end);
-/* Takes [start, end) away, which lies in one or several ranges that touch.
+/* Takes away what of [start, end) lies in ranges: all of it, part, or nothing.
  * ENOMEM: a range would have to become two. */
 int hmm_posix_ranges_remove(struct hmm_posix_ranges *ranges, uintptr_t start,
                             uintptr_t end);

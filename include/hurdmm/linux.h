@@ -21,8 +21,14 @@
  *   blocked dies at its first inline fault.
  * - The program's own madvise(MADV_DONTNEED) on a region discards: the next
  *   access finds what the store has.
- * - Do not mremap, munmap or mlock a region, and do not close the port's
- *   descriptors: undefined.
+ * - The program's own munmap of a region, or of a piece of one, takes its pages
+ *   away with what was written to them: accesses are nobody's, calls by address
+ *   say ENOENT, and the store's other pages are as they were.  The region is
+ *   there until it is unbound, which leaves alone what the program has mapped in
+ *   its place; before that, do not map anything there.
+ * - mremap of a region moves nothing but what is resident, and what is absent
+ *   reads as zeros at the new place: undefined, as is mlock, and closing the
+ *   port's descriptors (close_range included), after which absent pages are zeros.
  */
 #ifndef HURDMM_LINUX_H
 #define HURDMM_LINUX_H
@@ -77,11 +83,12 @@ int hurdmm_linux_get_fd(struct hurdmm_port *port, int *fd);
 
 struct hurdmm_linux_counters {
     size_t struct_size;
-    uint64_t faults;        /* taken by pager threads */
-    uint64_t faults_inline; /* taken by the threads that faulted */
-    uint64_t failed;        /* ended with an error */
-    uint64_t pages_copied;  /* into regions */
-    uint64_t pages_gone;    /* the program itself had dropped them */
+    uint64_t faults;         /* taken by pager threads */
+    uint64_t faults_inline;  /* taken by the threads that faulted */
+    uint64_t failed;         /* ended with an error */
+    uint64_t pages_copied;   /* into regions */
+    uint64_t pages_gone;     /* the program itself had dropped them */
+    uint64_t pages_detached; /* the program itself had unmapped them */
 };
 
 /* What happened since the port was made.  Only what fits struct_size, which

@@ -194,7 +194,7 @@ struct hurdmm_port_ops {
      * pages, from the first, were lent, also on error.  ENOMEM (memory or
      * mappings): the core will reclaim some and try again.  EFAULT: the frame
      * is lent there already, and the application itself has dropped its
-     * bytes. */
+     * bytes.  ENOENT: the application has unmapped the page. */
     int (*lend)(struct hurdmm_port *port, void *space, uintptr_t address,
                 uint32_t frame, uint32_t count, unsigned rights,
                 uint32_t *done);

@@ -89,6 +89,118 @@ START_TEST(what_the_program_drops_is_discarded)
 }
 END_TEST
 
+/* ---- The program unmaps ---- */
+
+#define HOLE ((size_t)40) /* the first page that is unmapped, and how many */
+#define HOLE_PAGES ((size_t)48)
+
+static bool in_hole(size_t page)
+{
+    return page - HOLE < HOLE_PAGES;
+}
+
+static uint64_t frames_used(void)
+{
+    struct hurdmm_stats stats = {.struct_size = sizeof stats};
+    ck_assert_int_eq(hurdmm_get_stats(rig.manager, &stats), 0);
+    return stats.frames_used;
+}
+
+/* Of the pages of the hole, some are there, some are dirty, some are absent. */
+static void make_hole(void)
+{
+    for (size_t i = HOLE - 8; i < HOLE + HOLE_PAGES / 2; i++) {
+        ck_assert_uint_eq(*rig_at(&rig, i), i + 1);
+        if (i % 2)
+            rig_at(&rig, i)[1] = 99;
+    }
+    ck_assert_int_eq(
+        munmap((void *)(uintptr_t)rig_at(&rig, HOLE), HOLE_PAGES * PAGE), 0);
+}
+
+/* Everything beside the hole, several times, so that all leaves memory. */
+static void use_the_rest(void)
+{
+    for (unsigned round = 0; round < 3; round++)
+        for (size_t i = 0; i < rig.pages; i++)
+            if (!in_hole(i))
+                ck_assert_uint_eq(*rig_at(&rig, i), (uint8_t)(i + 1));
+}
+
+START_TEST(what_the_program_unmaps_is_detached)
+{
+    size_t done;
+    catch_install();
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    make_hole();
+    use_the_rest();
+    for (size_t i = HOLE; i < HOLE + HOLE_PAGES; i += 7) {
+        ck_assert_int_eq(try_read(rig_at(&rig, i)), SIGSEGV);
+        ck_assert_int_eq(try_write(rig_at(&rig, i), 1), SIGSEGV);
+    }
+    ck_assert_int_eq(hurdmm_populate(rig.space,
+                                     (uintptr_t)rig_at(&rig, HOLE - 2),
+                                     4 * PAGE, HURDMM_READ, &done),
+                     ENOENT);
+    ck_assert_uint_eq(done, 2 * PAGE);
+    ck_assert_int_eq(
+        hurdmm_store_flush(rig.store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    ck_assert_uint_gt(rig_counters(&rig).pages_detached, 0);
+    rig_check(&rig);
+    /* What was written beside the hole is there, and in it is not. */
+    for (size_t i = HOLE - 7; i < HOLE + HOLE_PAGES / 2; i += 2)
+        ck_assert_uint_eq(rig.disk[i * PAGE + 1], in_hole(i) ? i + 1 : 99);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_region_that_the_program_unmapped_is_unbound_and_leaks_nothing)
+{
+    size_t done;
+    uint8_t byte;
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    make_hole();
+    ck_assert_int_eq(hurdmm_unbind(rig.space, rig.region, rig.pages * PAGE), 0);
+    for (size_t i = 0; i < rig.pages; i++) {
+        ck_assert_int_eq(
+            hurdmm_store_read(rig.store, i * PAGE, &byte, 1, &done), 0);
+        ck_assert_uint_eq(byte, (uint8_t)(i + 1));
+    }
+    ck_assert_int_eq(
+        hurdmm_store_return(rig.store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    ck_assert_uint_eq(frames_used(), 0);
+    rig_check(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(what_the_program_maps_where_it_unmapped_is_its_own)
+{
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    make_hole();
+    uint8_t *own =
+        mmap((void *)(uintptr_t)rig_at(&rig, HOLE), HOLE_PAGES * PAGE,
+             PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    ck_assert_ptr_eq(own, (void *)(uintptr_t)rig_at(&rig, HOLE));
+    memset(own, 77, HOLE_PAGES * PAGE);
+    use_the_rest();
+    ck_assert_int_eq(
+        hurdmm_store_return(rig.store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    ck_assert_int_eq(hurdmm_unbind(rig.space, rig.region, rig.pages * PAGE), 0);
+    for (size_t i = 0; i < HOLE_PAGES * PAGE; i++)
+        ck_assert_uint_eq(own[i], 77);
+    for (size_t i = HOLE; i < HOLE + HOLE_PAGES; i++)
+        ck_assert_uint_eq(rig.disk[i * PAGE + 1], i + 1);
+    munmap(own, HOLE_PAGES * PAGE);
+    rig_check(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
 /* Threads that read and write while others madvise and fork. */
 
 static atomic_int stop;
@@ -185,6 +297,12 @@ void strangers_cases(Suite *suite)
     tcase_add_loop_test(
         tcase, in_a_child_handles_are_stale_and_a_new_port_works, 0, WAYS);
     tcase_add_loop_test(tcase, what_the_program_drops_is_discarded, 0, WAYS);
+    tcase_add_loop_test(tcase, what_the_program_unmaps_is_detached, 0, WAYS);
+    tcase_add_loop_test(
+        tcase, a_region_that_the_program_unmapped_is_unbound_and_leaks_nothing,
+        0, WAYS);
+    tcase_add_loop_test(
+        tcase, what_the_program_maps_where_it_unmapped_is_its_own, 0, WAYS);
     tcase_add_loop_test(
         tcase, a_storm_of_madvise_munmap_and_fork_changes_nothing, 0, WAYS);
     tcase_add_test(tcase, without_any_descriptor_the_port_says_so);
