@@ -49,6 +49,7 @@ static uint64_t window_for(struct hmm_want *want)
     return hmm_min(most, hmm_max(2, (uint64_t)region->window * 2));
 }
 
+/* Is the slot one without a frame that a fill replaces? */
 static bool marker(const uint64_t *slot)
 {
     return slot && (*slot & (HMM_DISCARDED | HMM_OWN));
@@ -156,15 +157,18 @@ static int mark(struct hurdmm_store *store, uint64_t first, uint32_t count,
     return ENOMEM;
 }
 
+/* The bytes of these pages that the store has: its last page may be a part. */
 static size_t clipped_length(const struct hurdmm_store *store, uint64_t first,
                              uint32_t count)
 {
     unsigned shift = store->manager->physmem.page_shift;
     uint64_t offset = first << shift;
 
+    hmm_assert(count > 0 && offset < store->size);
     return (size_t)hmm_min((uint64_t)count << shift, store->size - offset);
 }
 
+/* What the store may ask about the request. */
 static void describe(struct hurdmm_request *request, struct hmm_want *want,
                      bool discarded)
 {
@@ -193,6 +197,7 @@ static int take_blocks(struct hurdmm *manager, uint32_t count, uint32_t block,
     if (err)
         return err;
     uint32_t rest = *got % block;
+    hmm_assert(*got > 0 && *got <= count);
     hmm_frames_drop(&manager->physmem, *run + *got - rest, rest);
     *got -= rest;
     return 0;
@@ -221,6 +226,7 @@ static int take_frames(struct hurdmm_store *store, uint64_t first,
     return err ? err : EAGAIN;
 }
 
+/* All but what only the caller knows: buffer and description. */
 static void init_request(struct hurdmm_request *request, struct hmm_want *want,
                          uint64_t first, uint32_t count, uint32_t run)
 {
@@ -251,6 +257,7 @@ static int begin(struct hmm_want *want, struct hurdmm_request **result)
     bool discarded;
 
     count = cut_window(want, first, (count + block - 1) / block * block);
+    hmm_assert(count > 0 && count % block == 0 && count <= HMM_RUN_MAX);
     int err = hmm_account_admit(store, count);
     if (!err)
         err = take_frames(store, first, count, &run, &got);
@@ -292,10 +299,12 @@ static void end_page(struct hurdmm_request *request, uint32_t i, bool good,
     uint64_t *slot = hmm_container_slot(&store->cache, page);
     unsigned how = request->read_once ? HURDMM_PAGE_READ_ONCE : 0;
 
+    hmm_assert(i < request->count);
     if (!slot || !(*slot & HMM_FILLING) || HMM_SLOT_FRAME(*slot) != frame) {
         hmm_frames_drop(&manager->physmem, frame, 1);
         return;
     }
+    hmm_assert(!(*slot & (HMM_LENT | HMM_DIRTY))); /* M1 */
     if (good) {
         if (i >= request->wanted) {
             how |= HURDMM_PAGE_AHEAD;
@@ -328,6 +337,8 @@ static uint32_t pages_done(const struct hurdmm_request *request, size_t done)
                       store->block_pages);
 }
 
+/* What the last page has past the store's end is zeros, whatever the store put
+ * there. */
 static void zero_rest(struct hurdmm_request *request)
 {
     size_t whole = (size_t)request->count
@@ -358,6 +369,8 @@ static int finish(struct hurdmm_request *request, size_t done, int err)
     uint32_t good = pages_done(request, done);
     int wanted = 0;
 
+    hmm_assert(request->magic == HMM_MAGIC_REQUEST && store->requests > 0);
+    hmm_assert(good <= request->count);
     if (good < request->wanted && !installed(request))
         wanted = err ? err : EIO;
     if (good == request->count)
@@ -689,7 +702,7 @@ void hmm_read_on(struct hmm_want *want)
         submit(store);
 }
 
-/* What stores call. */
+/* ---- What stores call ---- */
 
 void hurdmm_request_get_info(const struct hurdmm_request *request,
                              struct hurdmm_request_info *info)

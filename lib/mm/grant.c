@@ -26,6 +26,7 @@ static int enter_any(struct hurdmm_grant *grant)
     return err;
 }
 
+/* One that still names a container. */
 static int enter(struct hurdmm_grant *grant)
 {
     int err = enter_any(grant);
@@ -103,6 +104,7 @@ static struct hmm_region *mapped_through(const struct hurdmm_grant *grant)
     return NULL;
 }
 
+/* Unbinds what was mapped through the grant.  EBUSY: some of it is pinned. */
 static int unmap_all(struct hurdmm_grant *grant)
 {
     struct hmm_region *region;
@@ -297,6 +299,7 @@ static int use_begin(struct hurdmm_grant *grant, uint64_t offset, size_t length,
     return err;
 }
 
+/* Ends a use; who revokes the grant may be waiting for that. */
 static void use_end(struct hurdmm_grant *grant)
 {
     struct hurdmm *manager = grant->manager;

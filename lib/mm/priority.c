@@ -46,11 +46,13 @@ struct grade {
     int priority;
 };
 
+/* The grade of a span in a store's tree. */
 static struct grade *grade_of(struct hmm_span *span)
 {
     return HMM_CONTAINER_OF(span, struct grade, span);
 }
 
+/* The grade's that covers the page, else the store's. */
 static int priority_of(const struct hurdmm_store *store, uint64_t page)
 {
     struct hmm_span *span =
@@ -61,8 +63,11 @@ static int priority_of(const struct hurdmm_store *store, uint64_t page)
     return span ? grade_of(span)->priority : store->priority;
 }
 
+/* The number of the shelf for the page: 0 goes first. */
 static uint32_t level_of(const struct hurdmm_store *store, uint64_t page)
 {
+    hmm_assert(priority_of(store, page) >= HURDMM_PRIORITY_MIN &&
+               priority_of(store, page) <= HURDMM_PRIORITY_MAX);
     return (uint32_t)(priority_of(store, page) - HURDMM_PRIORITY_MIN);
 }
 

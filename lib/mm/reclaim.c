@@ -95,6 +95,7 @@ struct sweep {
     uint32_t notes;
 };
 
+/* Where the frame of a victim is.  The policy knows only frames of pages. */
 static uint64_t *victim_slot(struct hurdmm *manager, uint32_t frame,
                              struct hurdmm_store **store, uint64_t *page)
 {
@@ -277,8 +278,10 @@ static int take_victims(struct sweep *sweep)
     return hmm_batch_end(&batch);
 }
 
+/* The page is taken back, or about to be; who uses it saves it. */
 static void put_on_trial(struct hurdmm_store *store, uint64_t *slot)
 {
+    hmm_assert(hmm_resident(slot) && *slot & HMM_RANKED);
     if (*slot & HMM_ON_TRIAL)
         return;
     *slot |= HMM_ON_TRIAL;
@@ -286,6 +289,8 @@ static void put_on_trial(struct hurdmm_store *store, uint64_t *slot)
     store->manager->stats.trials++;
 }
 
+/* Notes for the store that pages have left; a list that is full is not an error,
+ * since stores are told as a favour. */
 static void add_note(struct sweep *sweep, struct hurdmm_store *store,
                      uint64_t page, uint32_t count)
 {
@@ -369,6 +374,7 @@ static void dismiss(struct sweep *sweep, struct hurdmm_store *store,
     struct hurdmm *manager = sweep->manager;
     uint32_t frame = HMM_SLOT_FRAME(*slot), freed;
 
+    hmm_assert(hmm_resident(slot));
     if (*slot & HMM_LENT &&
         (hmm_frames_stay(manager) || !leaves_later(store, *slot))) {
         /* The port could not take it. */
@@ -392,6 +398,8 @@ static void dismiss(struct sweep *sweep, struct hurdmm_store *store,
     add_note(sweep, store, page, freed);
 }
 
+/* What becomes of each victim, now that nobody can write to it: used, it is let
+ * be; else it is put on trial, leaves, or is written first. */
 static void judge(struct sweep *sweep)
 {
     struct hurdmm *manager = sweep->manager;
@@ -480,6 +488,7 @@ static int launder_victims(struct sweep *sweep)
     return failed;
 }
 
+/* Keeps the stores of the dirty victims while the lock is dropped; -1: no more. */
 static void hold_dirty(struct sweep *sweep, uint32_t users)
 {
     for (uint32_t i = 0; i < sweep->dirty_count; i++)
@@ -528,9 +537,11 @@ static bool leaves_too(const struct sweep *sweep, struct hurdmm_store *store,
            (free_at_once(store, slot) || writable_back(store, slot));
 }
 
+/* Puts the page of the slot into the batch. */
 static void collect(struct sweep *sweep, uint64_t *slot)
 {
     hmm_assert(sweep->count < BATCH);
+    hmm_assert(!(*slot & HMM_VICTIM) || sweep->named > 0);
     if (*slot & HMM_VICTIM)
         sweep->named--;
     *slot &= ~HMM_VICTIM;
@@ -698,8 +709,10 @@ void hmm_reclaim_others(struct hurdmm *manager, uint32_t target)
     reclaim(manager, target, true, &freed);
 }
 
+/* Should pages be written although nobody waits for their frames? */
 static bool too_dirty(const struct hurdmm *manager)
 {
+    hmm_assert(manager->to_write <= manager->dirty);
     return manager->to_write > manager->dirty_limit - manager->dirty_limit / 4;
 }
 

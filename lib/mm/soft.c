@@ -53,6 +53,8 @@ static int lend(struct hmm_want *want, uint64_t *slot)
     return hmm_lend_page(&region->mapping, want->address & ~mask, slot, rights);
 }
 
+/* Lends the page if nothing else is to be done; EAGAIN: something is, and
+ * nothing was changed but that the page may be dirty, as it will be. */
 static int answer(struct hurdmm *manager, const struct hurdmm_fault *fault)
 {
     struct hurdmm_space *space = hmm_space_by_token(manager, fault->space);

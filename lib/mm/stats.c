@@ -23,6 +23,7 @@ unsigned hmm_page_state(const struct hurdmm *manager, uint64_t slot)
     return state;
 }
 
+/* Counted when asked for: the lists are short, and their lengths nobody's state. */
 static uint64_t list_length(const struct hmm_list *list)
 {
     const struct hmm_list *link;
@@ -33,8 +34,10 @@ static uint64_t list_length(const struct hmm_list *list)
     return n;
 }
 
+/* The counters, and what can be seen now. */
 static void collect(struct hurdmm *manager, struct hurdmm_stats *stats)
 {
+    hmm_assert(hmm_entered(manager));
     const struct hmm_physmem *physmem = &manager->physmem;
     const struct hmm_list *link;
 
