@@ -33,6 +33,8 @@ void model_config_make(struct model_config *config, uint64_t seed)
     config->page = pages[hmm_rand_below(&rand, 8)];
     if (hmm_rand_below(&rand, 64) == 0)
         config->page = 4096;
+    if (config->page < MODEL_PAGE_MIN)
+        config->page = MODEL_PAGE_MIN;
     config->frames = 16 + (unsigned)hmm_rand_below(&rand, 25);
     config->block_pages = 1u << hmm_rand_below(&rand, 3);
     config->readahead_pages = 1 + (unsigned)hmm_rand_below(&rand, 8);

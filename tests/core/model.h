@@ -34,6 +34,9 @@
 #define MODEL_STORES 3
 #define MODEL_PAGES 24 /* of a store, at most */
 #define MODEL_PAGE_MAX 4096
+#ifndef MODEL_PAGE_MIN
+#define MODEL_PAGE_MIN 64 /* more where shadows have larger blocks */
+#endif
 #define MODEL_REGIONS 96
 #define MODEL_PINS 8
 #define MODEL_CATCHERS 3
