@@ -49,7 +49,7 @@ bool hmm_lock_try(struct hmm_lock *lock);
 
 void hmm_lock_release(struct hmm_lock *lock, const struct hmm_parker *parker);
 
-/* Whether anybody holds the lock: for assertions only. */
+/* Whether anybody holds the lock: for assertions, and for who waits a while. */
 static inline bool hmm_lock_held(const struct hmm_lock *lock)
 {
     return atomic_load_explicit(&lock->word, memory_order_relaxed) != 0;

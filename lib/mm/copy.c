@@ -938,6 +938,81 @@ static int hold_targets(struct copy *copies, size_t count, size_t *held)
     return err;
 }
 
+/* Taking rights back ahead.
+ *
+ * From the first right that a copy takes back to its end all writers stop.  So
+ * most rights are taken back before, in pieces between which the lock is
+ * dropped.  A writer who comes meanwhile gets his right again, as after any soft
+ * fault, and only such are left to be taken while writers stop: round by round
+ * fewer, since a fault takes a writer longer than taking its right takes us.
+ * Nothing hangs on it: what is not taken here is taken later. */
+
+/* A piece ends after so many pages, or runs of pages: each may be a call of the
+ * port that waits for other processors. */
+#define PIECE_PAGES 1024u
+#define PIECE_RUNS 16u
+/* Rights that are too few for another round, and how many rounds at most: there
+ * may be more writers than can be outrun. */
+#define LEFT_FEW 64u
+#define ROUNDS_MAX 4
+
+/* Finds the next pages that are lent to write, from *first on. */
+static bool find_piece(const struct hurdmm_store *store, uint64_t *first,
+                       uint64_t end, uint64_t *last)
+{
+    struct hmm_index_cursor cursor;
+    unsigned pages = 0, runs = 0;
+    bool more = hmm_index_seek_marked(&store->cache.index, &cursor, *first,
+                                      HMM_LENT_WRITE);
+
+    for (; more && cursor.key <= end && pages < PIECE_PAGES; pages++) {
+        if (pages == 0)
+            *first = cursor.key;
+        else if (cursor.key != *last + 1 && ++runs == PIECE_RUNS)
+            break;
+        *last = cursor.key;
+        more = hmm_index_step_marked(&cursor, HMM_LENT_WRITE);
+    }
+    hmm_assert(pages == 0 || (*first <= *last && *last <= end));
+    return pages > 0;
+}
+
+/* Are more than a few pages of the range lent to write? */
+static bool many_writable(const struct hurdmm_store *store, uint64_t first,
+                          uint64_t last)
+{
+    struct hmm_index_cursor cursor;
+    unsigned found = 0;
+    bool more = hmm_index_seek_marked(&store->cache.index, &cursor, first,
+                                      HMM_LENT_WRITE);
+
+    for (; more && cursor.key <= last && found <= LEFT_FEW; found++)
+        more = hmm_index_step_marked(&cursor, HMM_LENT_WRITE);
+    return found > LEFT_FEW;
+}
+
+/* The lock is dropped. */
+static void take_ahead(struct hurdmm_store *store, uint64_t first,
+                       uint64_t last)
+{
+    struct hurdmm *manager = store->manager;
+    uint64_t page = first, piece;
+    int err = 0, rounds = 0;
+
+    hmm_assert(hmm_entered(manager) && store->users > 0);
+    while (!err && rounds < ROUNDS_MAX && many_writable(store, first, last)) {
+        for (page = first;
+             !err && page <= last && find_piece(store, &page, last, &piece);
+             page = piece + 1) {
+            err = hmm_take_back_range(&store->cache, page, piece,
+                                      HURDMM_READ | HURDMM_EXECUTE,
+                                      !store->pinned);
+            hmm_give_way(manager);
+        }
+        rounds++;
+    }
+}
+
 /* How often a copy makes room for itself before it gives up. */
 #define TRIES_MAX 8
 /* Taking rights back may need up to as many mappings as this has pages. */
@@ -954,6 +1029,11 @@ static int copy_all(struct hurdmm *manager, struct copy *copies, size_t count)
         copies[i].target->users++;
     }
     int err = hold_targets(copies, count, &held);
+    for (size_t i = 0; !err && i < count; i++)
+        if (copies[i].count > 0 &&
+            !(copies[i].flags & (HURDMM_COPY_SHARED | HURDMM_COPY_MOVE)))
+            take_ahead(copies[i].source, copies[i].from,
+                       copies[i].from + (copies[i].count - 1));
     for (int tries = 0; !err && tries < TRIES_MAX; tries++) {
         err = copy_now(manager, copies, count);
         if (err != ENOMEM || tries == TRIES_MAX - 1)

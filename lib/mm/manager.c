@@ -9,6 +9,8 @@
 #define CORE_CHUNK 65536u
 #define FRAMES_MIN 16u
 #define SPINS_MORE 100000
+/* As long as a thread takes to wake up. */
+#define WAY_NS UINT64_C(50000)
 
 /* The port's calls as lib/base has them for its locks. */
 static int park(void *ctx, _Atomic uint32_t *word, uint32_t expected,
@@ -27,6 +29,16 @@ static void wake(void *ctx, _Atomic uint32_t *word, int count)
     manager->ops->wake(manager->port, (uint32_t *)word, (unsigned)count);
 }
 
+/* The lock, and who waits for it is counted meanwhile. */
+static void acquire(struct hurdmm *manager)
+{
+    if (hmm_lock_try(&manager->lock))
+        return;
+    __atomic_fetch_add(&manager->entering, 1, __ATOMIC_RELAXED);
+    hmm_lock_acquire(&manager->lock, &manager->parker);
+    __atomic_fetch_sub(&manager->entering, 1, __ATOMIC_RELAXED);
+}
+
 int hmm_enter(struct hurdmm *manager)
 {
     uintptr_t cookie;
@@ -34,7 +46,7 @@ int hmm_enter(struct hurdmm *manager)
 
     if (err)
         return err;
-    hmm_lock_acquire(&manager->lock, &manager->parker);
+    acquire(manager);
     manager->cookie = cookie;
     return 0;
 }
@@ -79,8 +91,23 @@ uintptr_t hmm_step_aside(struct hurdmm *manager)
 
 void hmm_step_back(struct hurdmm *manager, uintptr_t cookie)
 {
-    hmm_lock_acquire(&manager->lock, &manager->parker);
+    acquire(manager);
     manager->cookie = cookie;
+}
+
+void hmm_give_way(struct hurdmm *manager)
+{
+    bool waits = true;
+
+    hmm_leave(manager);
+    /* Who looks at the lock has it at once; who sleeps has been woken, and may
+     * need this very processor. */
+    for (int i = 0; waits && i <= manager->parker.spins; i++)
+        waits = __atomic_load_n(&manager->entering, __ATOMIC_RELAXED) > 0 &&
+                !hmm_lock_held(&manager->lock);
+    if (waits)
+        (void)manager->parker.park(manager, &manager->lock.word, 0, WAY_NS);
+    hmm_enter_again(manager);
 }
 
 int hmm_enter_manager(struct hurdmm *manager)

@@ -109,7 +109,8 @@ struct hurdmm {
     struct hurdmm_port_info info;
     struct hmm_parker parker;
     struct hmm_lock lock;
-    uintptr_t cookie; /* of the critical section of whoever has the lock */
+    uint32_t entering; /* threads that wait for the lock; atomic */
+    uintptr_t cookie;  /* of the critical section of whoever has the lock */
 
     struct hmm_core core;
     struct hmm_physmem physmem;
@@ -351,6 +352,9 @@ void hmm_leave(struct hurdmm *manager);
  * faulted, none of them would go on.  Back with what was returned. */
 uintptr_t hmm_step_aside(struct hurdmm *manager);
 void hmm_step_back(struct hurdmm *manager, uintptr_t cookie);
+/* Leaves, lets one of those by who wait, if any do, and enters again: the lock
+ * itself is not fair. */
+void hmm_give_way(struct hurdmm *manager);
 int hmm_enter_manager(struct hurdmm *manager);
 int hmm_enter_space(struct hurdmm_space *space);
 int hmm_enter_store(struct hurdmm_store *store);

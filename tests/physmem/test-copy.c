@@ -1159,6 +1159,55 @@ START_TEST(a_copy_is_of_one_instant)
 }
 END_TEST
 
+/* Every second page, so that rights go in many pieces. */
+#define SCATTERED 128u
+
+static void write_body(void *argument)
+{
+    struct writer *writer = argument;
+    for (unsigned i = 0; !*writer->stop; i++) {
+        uintptr_t at = writer->base[0] + i % 8 * 2 * bank.page;
+        ck_assert_int_eq(hurdmm_sim_store64(bank.port, NULL, at, i), 0);
+        writer->transfers++;
+    }
+}
+
+static uint64_t lends(void)
+{
+    struct hurdmm_stats stats = {.struct_size = sizeof stats};
+    ck_assert_int_eq(hurdmm_get_stats(bank.manager, &stats), 0);
+    return stats.lends;
+}
+
+START_TEST(writers_go_on_while_a_copy_takes_rights_back)
+{
+    const struct world_options options = {.frames = 4 * SCATTERED,
+                                          .seed = (uint64_t)_i + 1};
+    bool stop = false;
+    struct writer writer = {.stop = &stop};
+    uint64_t done, size;
+    world_begin(&bank, &options);
+    size = 2 * SCATTERED * bank.page;
+    struct hurdmm_container *memory = rig_container(&bank);
+    struct hurdmm_container *copy = rig_container(&bank);
+    ck_assert_int_eq(hurdmm_container_allocate(memory, 0, size, 0, &done), 0);
+    writer.base[0] = rig_bind(&bank, memory, 2 * SCATTERED);
+    for (unsigned i = 0; i < SCATTERED; i++)
+        world_put(&bank, writer.base[0] + 2 * i * bank.page, 1);
+    world_spawn(&bank, write_body, &writer);
+    hurdmm_sim_sleep(bank.port, 20000);
+    uint64_t before = lends();
+    ck_assert_int_eq(hurdmm_container_copy(copy, 0, memory, 0, size, 0, &done),
+                     0);
+    uint64_t during = lends() - before;
+    stop = true;
+    world_run(&bank);
+    /* Who waits to the end gets a right or two when all is over. */
+    ck_assert_uint_gt(during, 4);
+    world_end(&bank);
+}
+END_TEST
+
 static void add_kinds(TCase *cases)
 {
     tcase_add_test(cases, a_copy_on_write_keeps_each_sides_writes_apart);
@@ -1254,6 +1303,8 @@ int main(void)
     tcase_set_timeout(instant, 60);
     tcase_add_loop_test(instant, a_copy_is_of_one_instant, 0,
                         (int)test_scaled(60));
+    tcase_add_loop_test(instant, writers_go_on_while_a_copy_takes_rights_back,
+                        0, 8);
     suite_add_tcase(suite, kinds);
     suite_add_tcase(suite, promises);
     suite_add_tcase(suite, memory);
