@@ -21,6 +21,8 @@
 
 #define PART ((uint64_t)128 << 10) /* no disk is longer */
 #define PARTS 256u                 /* more than there are disks at once */
+/* Slow is not wrong: the engine sees to what hangs. */
+#define PATIENCE_NS UINT64_C(3600000000000)
 
 static struct server server;
 static pid_t server_owner;
@@ -37,7 +39,8 @@ static void end(struct disk *disk)
 static void connect_device(void)
 {
     struct hurdmm_nbd_options options = {.struct_size = sizeof options,
-                                         .socket_path = server.socket};
+                                         .socket_path = server.socket,
+                                         .timeout_ns = PATIENCE_NS};
 
     if (!device && hurdmm_nbd_create(&options, &device) != 0)
         abort();
