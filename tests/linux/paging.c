@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <hurdmm/host.h>
+
 /* The ways to page that every test is run with. */
 static const struct rig_options ways[] = {
     {.pages = 512, .budget = 48},
@@ -205,6 +207,102 @@ START_TEST(pages_between_those_that_leave_together_stay)
 }
 END_TEST
 
+/* What kernels, users and containers may lack, one by one and together; and how
+ * pages come then. */
+static const unsigned lacks[] = {
+    HURDMM_LINUX_NO_DEVICE,
+    HURDMM_LINUX_NO_CALL | HURDMM_LINUX_NO_USER,
+    HURDMM_LINUX_NO_DEVICE | HURDMM_LINUX_NO_CALL,
+    HURDMM_LINUX_NO_INLINE,
+    HURDMM_LINUX_NO_POISON,
+    HURDMM_LINUX_NO_SCATTER,
+    HURDMM_LINUX_NO_PROC,
+    HURDMM_LINUX_NO_PAGERS,
+    HURDMM_LINUX_NO_POISON | HURDMM_LINUX_NO_SCATTER | HURDMM_LINUX_NO_PROC,
+};
+
+#define LACKS ((int)(sizeof lacks / sizeof lacks[0]))
+
+/* Reads and writes all over the place, flushes, and compares. */
+static void page_with(struct rig *rig, size_t steps)
+{
+    static uint8_t model[256 * PAGE];
+    uint32_t state = 1;
+    memcpy(model, rig->disk, sizeof model);
+    for (size_t i = 0; i < steps; i++) {
+        state = state * 1664525 + 1013904223;
+        size_t at = (state >> 4) % sizeof model;
+        if (state >> 31)
+            rig_at(rig, 0)[at] = model[at] = (uint8_t)i;
+        else
+            ck_assert_uint_eq(rig_at(rig, 0)[at], model[at]);
+    }
+    ck_assert_int_eq(
+        hurdmm_store_flush(rig->store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    ck_assert_int_eq(memcmp(rig->disk, model, sizeof model), 0);
+}
+
+static bool lacks_way(const struct rig_options *options)
+{
+    bool pagers = !(options->bind_flags & HURDMM_BIND_INLINE);
+    return (!pagers && options->port_flags & HURDMM_LINUX_NO_INLINE) ||
+           (pagers && options->port_flags & HURDMM_LINUX_NO_PAGERS);
+}
+
+START_TEST(whatever_the_machine_lacks_pages_come_and_errors_are_signals)
+{
+    struct rig rig;
+    struct rig_options options = {
+        .pages = 256,
+        .budget = 48,
+        .port_flags = lacks[_i / 2],
+        .bind_flags = _i % 2 ? HURDMM_BIND_INLINE : 0,
+    };
+    catch_install();
+    if (lacks_way(&options) || !rig_open(&rig, &options))
+        return;
+    page_with(&rig, 3000);
+    atomic_store(&rig.in_error, ETIMEDOUT);
+    int failed = 0;
+    for (size_t i = 0; i < rig.pages; i++)
+        failed += try_read(rig_at(&rig, i)) == SIGBUS;
+    ck_assert_int_ge(failed, 256 - 48);
+    atomic_store(&rig.in_error, 0);
+    page_with(&rig, 500);
+    rig_check(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+/* What the port says of itself follows from what it has. */
+START_TEST(what_is_lacking_is_said)
+{
+    static const struct {
+        unsigned flags;
+        const char *words;
+    } said[] = {
+        {HURDMM_LINUX_NO_DEVICE, "/dev/userfaultfd: switched off"},
+        {HURDMM_LINUX_NO_DEVICE | HURDMM_LINUX_NO_CALL, "USER_MODE_ONLY"},
+        {HURDMM_LINUX_NO_INLINE, "inline faults not possible"},
+        {HURDMM_LINUX_NO_POISON, "failing pages by protection"},
+        {HURDMM_LINUX_NO_SCATTER, "dropped one by one"},
+        {HURDMM_LINUX_NO_PAGERS, "inline is the default"},
+    };
+    for (size_t i = 0; i < sizeof said / sizeof said[0]; i++) {
+        struct rig rig;
+        char text[512];
+        const struct rig_options options = {
+            .pages = 64, .budget = 32, .port_flags = said[i].flags};
+        if (!rig_open(&rig, &options))
+            continue;
+        ck_assert_int_eq(hurdmm_port_describe(rig.port, text, sizeof text), 0);
+        ck_assert_msg(strstr(text, said[i].words), "no '%s' in: %s",
+                      said[i].words, text);
+        rig_close(&rig);
+    }
+}
+END_TEST
+
 START_TEST(inline_faults_are_answered_by_those_who_fault)
 {
     struct rig rig;
@@ -366,6 +464,10 @@ void paging_cases(Suite *suite)
     tcase_add_loop_test(tcase, every_page_is_what_the_store_has, 0, WAYS);
     tcase_add_loop_test(tcase, what_is_written_comes_back, 0, WAYS);
     tcase_add_loop_test(tcase, no_count_is_lost, 0, WAYS);
+    tcase_add_loop_test(
+        tcase, whatever_the_machine_lacks_pages_come_and_errors_are_signals, 0,
+        2 * LACKS);
+    tcase_add_test(tcase, what_is_lacking_is_said);
     tcase_add_loop_test(tcase, inline_faults_are_answered_by_those_who_fault, 0,
                         WAYS);
     tcase_add_loop_test(

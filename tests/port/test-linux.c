@@ -48,24 +48,21 @@ static int make(struct hurdmm_port **port, unsigned flags)
     return hurdmm_linux_create(&options, port);
 }
 
-static int whole(struct hurdmm_port **port, uint64_t frames)
-{
-    (void)frames;
-    return make(port, 0);
-}
+/* Each of the forms lacks something. */
+#define FORM(name, without)                                                    \
+    static int name(struct hurdmm_port **port, uint64_t frames)                \
+    {                                                                          \
+        (void)frames;                                                          \
+        return make(port, without);                                            \
+    }
 
-static int bare(struct hurdmm_port **port, uint64_t frames)
-{
-    (void)frames;
-    return make(port, HURDMM_LINUX_NO_DEVICE | HURDMM_LINUX_NO_POISON |
-                          HURDMM_LINUX_NO_SCATTER | HURDMM_LINUX_NO_PROC);
-}
-
-static int user(struct hurdmm_port **port, uint64_t frames)
-{
-    (void)frames;
-    return make(port, HURDMM_LINUX_NO_DEVICE | HURDMM_LINUX_NO_CALL);
-}
+FORM(whole, 0)
+FORM(bare, HURDMM_LINUX_NO_DEVICE | HURDMM_LINUX_NO_POISON |
+               HURDMM_LINUX_NO_SCATTER | HURDMM_LINUX_NO_PROC)
+FORM(user, HURDMM_LINUX_NO_DEVICE | HURDMM_LINUX_NO_CALL)
+FORM(unpoisoned, HURDMM_LINUX_NO_POISON)
+FORM(unscattered, HURDMM_LINUX_NO_SCATTER)
+FORM(procless, HURDMM_LINUX_NO_PROC)
 
 static void destroy(struct hurdmm_port *port)
 {
@@ -156,14 +153,16 @@ static void sleep_for(struct hurdmm_port *port, uint64_t time_ns)
     }
 
 static const struct conformance_target forms[] = {
-    TARGET(whole),
-    TARGET(bare),
-    TARGET(user),
+    TARGET(whole),      TARGET(bare),        TARGET(user),
+    TARGET(unpoisoned), TARGET(unscattered), TARGET(procless),
 };
+
+#define FORMS (sizeof forms / sizeof forms[0])
 
 int main(void)
 {
-    const struct conformance_target *targets[] = {&forms[0], &forms[1],
-                                                  &forms[2]};
-    return conformance_main(targets, 3);
+    const struct conformance_target *targets[FORMS];
+    for (size_t i = 0; i < FORMS; i++)
+        targets[i] = &forms[i];
+    return conformance_main(targets, FORMS);
 }

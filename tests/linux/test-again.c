@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A kernel that stops in the middle: every second call on the descriptor is
+ * ended early, with nothing done (EAGAIN) or with a part of the range done.  The
+ * system does so while its address space changes; here ioctl() is our own.
+ */
+#include "tests/linux/rig.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include <hurdmm/host.h>
+
+/* Calls on ranges that were ended early, by what they are to do. */
+enum call { COPY, PROTECT, POISON, ASK, CALLS };
+
+static atomic_uint turn[CALLS], refused[CALLS], cut[CALLS];
+
+static int system_ioctl(int fd, unsigned long request, void *argument)
+{
+    return (int)syscall(SYS_ioctl, fd, request, argument);
+}
+
+static int say_again(void)
+{
+    errno = EAGAIN;
+    return -1;
+}
+
+/* Copies all but the last page and says so. */
+static int cut_copy(int fd, struct uffdio_copy *copy)
+{
+    uint64_t length = copy->len;
+    copy->len -= PAGE;
+    int error = system_ioctl(fd, UFFDIO_COPY, copy);
+    copy->len = length;
+    if (error)
+        return error;
+    atomic_fetch_add(&cut[COPY], 1);
+    return say_again();
+}
+
+/* Protects the first half and does not say so: the kernel does not. */
+static int cut_protect(int fd, const struct uffdio_writeprotect *protect)
+{
+    struct uffdio_writeprotect half = *protect;
+    half.range.len = protect->range.len / 2 / PAGE * PAGE;
+    if (system_ioctl(fd, UFFDIO_WRITEPROTECT, &half))
+        return -1;
+    atomic_fetch_add(&cut[PROTECT], 1);
+    return say_again();
+}
+
+static int refuse(enum call call)
+{
+    atomic_fetch_add(&refused[call], 1);
+    return say_again();
+}
+
+/* What a call is, by its number, whatever the size of what it takes. */
+static enum call call_of(unsigned long request)
+{
+    if (_IOC_TYPE(request) != UFFDIO)
+        return CALLS;
+    switch (_IOC_NR(request)) {
+    case _UFFDIO_COPY:
+        return COPY;
+    case _UFFDIO_WRITEPROTECT:
+        return PROTECT;
+    case 7: /* UFFDIO_CONTINUE, by which it is asked whose a range is */
+        return ASK;
+    case 8: /* UFFDIO_POISON */
+        return POISON;
+    default:
+        return CALLS;
+    }
+}
+
+static int stop_early(int fd, enum call call, void *argument, unsigned now)
+{
+    struct uffdio_copy *copy = argument;
+    struct uffdio_writeprotect *protect = argument;
+    if (call == COPY && now % 4 == 1 && copy->len > PAGE)
+        return cut_copy(fd, copy);
+    if (call == PROTECT && now % 4 == 1 && protect->range.len > PAGE)
+        return cut_protect(fd, protect);
+    if (call == COPY)
+        copy->copy = -EAGAIN;
+    return refuse(call);
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+    va_list list;
+    va_start(list, request);
+    void *argument = va_arg(list, void *);
+    va_end(list);
+    enum call call = call_of(request);
+    unsigned now = call == CALLS ? 0 : atomic_fetch_add(&turn[call], 1);
+    return now % 2 ? stop_early(fd, call, argument, now)
+                   : system_ioctl(fd, request, argument);
+}
+
+static const struct rig_options ways[] = {
+    {.pages = 256, .budget = 48},
+    {.pages = 256, .budget = 128, .block_pages = 4},
+    {.pages = 256,
+     .budget = 48,
+     .bind_flags = HURDMM_BIND_INLINE,
+     .manager_flags = HURDMM_NO_THREADS},
+};
+
+#define WAYS ((int)(sizeof ways / sizeof ways[0]))
+
+static struct rig rig;
+
+static void expect_stopped(enum call call)
+{
+    ck_assert_uint_gt(atomic_load(&refused[call]), 0);
+}
+
+START_TEST(what_is_written_comes_back_though_every_second_call_stops)
+{
+    static uint8_t model[256 * PAGE];
+    uint32_t state = 1;
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    memcpy(model, rig.disk, sizeof model);
+    for (size_t i = 0; i < sizeof model; i += PAGE) /* by windows */
+        ck_assert_uint_eq(rig_at(&rig, 0)[i], model[i]);
+    for (size_t i = 0; i < 4000; i++) {
+        state = state * 1664525 + 1013904223;
+        size_t at = (state >> 4) % sizeof model;
+        if (state >> 31)
+            rig_at(&rig, 0)[at] = model[at] = (uint8_t)i;
+        else
+            ck_assert_uint_eq(rig_at(&rig, 0)[at], model[at]);
+        if (i % 500 == 0)
+            ck_assert_int_eq(
+                hurdmm_store_flush(rig.store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    }
+    rig_check(&rig);
+    ck_assert_int_eq(
+        hurdmm_store_flush(rig.store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    ck_assert_int_eq(memcmp(rig.disk, model, sizeof model), 0);
+    expect_stopped(COPY);
+    expect_stopped(PROTECT);
+    expect_stopped(ASK);
+    ck_assert_uint_gt(atomic_load(&cut[COPY]), 0);
+    ck_assert_uint_gt(atomic_load(&cut[PROTECT]), 0);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(an_access_fails_though_the_call_that_makes_it_stops)
+{
+    char text[512];
+    catch_install();
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    for (unsigned i = 1; i < 64; i += 7) { /* each in another block */
+        atomic_store(&rig.in_error, ETIMEDOUT);
+        ck_assert_int_eq(try_read(rig_at(&rig, i)), SIGBUS);
+        atomic_store(&rig.in_error, 0);
+        ck_assert_int_eq(try_read(rig_at(&rig, i)), 0);
+        ck_assert_uint_eq(*rig_at(&rig, i), i + 1);
+    }
+    ck_assert_int_eq(hurdmm_port_describe(rig.port, text, sizeof text), 0);
+    if (!rig_is_inline(&rig, &ways[_i]) && strstr(text, "pages by poison"))
+        expect_stopped(POISON);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_hole_is_found_though_the_call_that_asks_stops)
+{
+    catch_install();
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    for (size_t i = 0; i < 24; i++)
+        *rig_at(&rig, i) = 99;
+    ck_assert_int_eq(munmap((void *)(uintptr_t)rig_at(&rig, 8), 8 * PAGE), 0);
+    for (size_t i = 24; i < rig.pages; i++)
+        ck_assert_uint_eq(*rig_at(&rig, i), (uint8_t)(i + 1));
+    for (size_t i = 0; i < 24; i++)
+        ck_assert_int_eq(try_read(rig_at(&rig, i)), i / 8 == 1 ? SIGSEGV : 0);
+    ck_assert_int_eq(
+        hurdmm_store_flush(rig.store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    for (size_t i = 0; i < 24; i++)
+        if (i / 8 != 1)
+            ck_assert_uint_eq(rig.disk[i * PAGE], 99);
+    ck_assert_int_eq(hurdmm_unbind(rig.space, rig.region, rig.pages * PAGE), 0);
+    expect_stopped(ASK);
+    rig_check(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("again");
+    TCase *tcase = tcase_create("again");
+    tcase_set_timeout(tcase, 60);
+    tcase_add_loop_test(
+        tcase, what_is_written_comes_back_though_every_second_call_stops, 0,
+        WAYS);
+    tcase_add_loop_test(
+        tcase, an_access_fails_though_the_call_that_makes_it_stops, 0, WAYS);
+    tcase_add_loop_test(tcase, a_hole_is_found_though_the_call_that_asks_stops,
+                        0, WAYS);
+    suite_add_tcase(suite, tcase);
+    return run_suites("tests/linux/test-again", &suite, 1);
+}
