@@ -244,6 +244,7 @@ struct hmm_linux_port {
     struct hmm_posix_port posix;
     unsigned without; /* HURDMM_LINUX_NO_... */
     struct hmm_linux_uffd uffd;
+    char why[256]; /* which ways to descriptors failed before, and why */
     int memory_fd; /* /proc/self/mem and pagemap, -1: not to be had */
     int pagemap_fd;
     bool scattered; /* process_madvise takes back many ranges at once */

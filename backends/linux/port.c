@@ -208,9 +208,8 @@ static void close_layers(struct hmm_linux_port *port)
 
 static int open_layers(struct hmm_linux_port *port, uint64_t frames)
 {
-    char why[256];
-    int error =
-        hmm_linux_uffd_open(&port->uffd, port->without, why, sizeof(why));
+    int error = hmm_linux_uffd_open(&port->uffd, port->without, port->why,
+                                    sizeof(port->why));
     if (!error)
         error = hmm_linux_staging_open(&port->staging, (uint32_t)frames,
                                        port->page);
@@ -471,7 +470,8 @@ void hmm_linux_describe(struct hurdmm_port *base, char *buffer, size_t size)
 {
     struct hmm_linux_port *port = hmm_linux_from(base);
     struct hmm_linux_uffd uffd = port->uffd;
-    char why[256] = "";
+    char why[sizeof(port->why)];
+    memcpy(why, port->why, sizeof(why));
     if (!port->posix.opened &&
         hmm_linux_uffd_open(&uffd, port->without, why, sizeof(why))) {
         (void)snprintf(buffer, size, "linux: no descriptor (%s)", why);
