@@ -117,7 +117,9 @@ struct hurdmm_reclaim {
     unsigned rights;
     /* Out, where the port has the features: for each page of the row a byte of
      * HURDMM_READ (referenced) and HURDMM_WRITE (dirty) since it was last
-     * reported.  NULL: not wanted (and what was seen may be forgotten).  And
+     * reported; of pages that were lent by one call as a large page it may be
+     * said as soon as any of them was used.
+     * NULL: not wanted (and what was seen may be forgotten).  And
      * of HURDMM_GONE: the page had no bytes any more, because the application
      * dropped them by means of its own; they are zeros now. */
     uint8_t *status;

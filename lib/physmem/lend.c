@@ -235,12 +235,10 @@ int hmm_lend_large(struct hmm_mapping *mapping, uint64_t page, uint64_t slot,
     uint64_t before;
 
     hmm_assert(frame != HURDMM_FRAME_NONE && page < suit->end);
-    for (uint64_t size = UINT64_C(1) << 63; sizes != 0; size >>= 1) {
-        bool named = sizes & size;
-
-        sizes &= ~size;
-        if (!named || !find_large(mapping, page, frame, size, suit,
-                                  rights & HURDMM_WRITE, &before))
+    for (uint64_t size; sizes != 0; sizes &= ~size) {
+        size = UINT64_C(1) << hmm_log2(sizes);
+        if (!find_large(mapping, page, frame, size, suit, rights & HURDMM_WRITE,
+                        &before))
             continue;
         struct hmm_place home = {container, page - before, false};
         (void)hmm_lend(
