@@ -47,6 +47,7 @@ void hmm_l4_begin(void)
     hmm_l4_threads_init();
     hmm_l4_memory_init(hmm_l4_kip);
     hmm_l4_dispatcher_start();
+    hmm_l4_memory_start();
     hurdmm_l4_main();
     for (;;)
         hmm_l4_ipc(L4_NIL, l4_my_id(),

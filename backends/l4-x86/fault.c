@@ -61,7 +61,8 @@ static bool continues(const struct hmm_l4_space *space, uint32_t address,
     const uint32_t *entry = hmm_l4_entry(space, address);
     return entry != NULL && *entry == L4_ENTRY(frame, origin->rights) &&
            hmm_l4_frame_address(space->port, frame) ==
-               origin->physical + distance;
+               origin->physical + distance &&
+           !hmm_l4_in_large(space->port, frame);
 }
 
 /* The run around a page that is lent. */
@@ -135,7 +136,8 @@ static bool is_due(const struct hmm_l4_space *space, uint32_t address)
     if (address >= space->end)
         return false;
     const uint32_t *entry = hmm_l4_entry(space, address);
-    return entry != NULL && *entry != 0 && (*entry & L4_ENTRY_MAPPED) == 0;
+    return entry != NULL && *entry != 0 && (*entry & L4_ENTRY_MAPPED) == 0 &&
+           !hmm_l4_in_large(space->port, L4_ENTRY_FRAME(*entry));
 }
 
 /* Maps what is lent around the address: the longest block that holds it, what
@@ -190,16 +192,31 @@ static void map_page(const struct hmm_l4_thread *thread,
     reply(thread, l4_tag(0, 0, 2));
 }
 
+/* Maps all of the large leaf that the page is in, as one page. */
+static void map_leaf(const struct hmm_l4_thread *thread,
+                     const struct hmm_l4_space *space, uint32_t page)
+{
+    uint32_t start = page & ~(L4_LARGE_SIZE - 1);
+    uint32_t entry = *hmm_l4_entry(space, start);
+    struct run run = {start, L4_LARGE_SIZE,
+                      hmm_l4_frame_address(space->port, L4_ENTRY_FRAME(entry)),
+                      L4_ENTRY_RIGHTS(entry)};
+    put_item(space, &run, 0, start, L4_LARGE_SHIFT);
+    reply(thread, l4_tag(0, 0, 2));
+}
+
 /* Lends the page if the table says so. */
 static bool answer(const struct hmm_l4_thread *thread,
-                   const struct hmm_l4_space *space)
+                   struct hmm_l4_space *space)
 {
     uint32_t page = thread->fault.address & ~L4_PAGE_MASK;
     uint32_t *entry = hmm_l4_entry(space, page);
     unsigned need = thread->fault.access == HURDMM_WRITE ? L4_WRITE : L4_READ;
     if (entry == NULL || (*entry & need) == 0)
         return false;
-    if (has_neighbour(entry, page))
+    if (space->port->large != 0 && hmm_l4_large_ready(space, page, *entry))
+        map_leaf(thread, space, page);
+    else if (has_neighbour(entry, page))
         map_runs(thread, space, page, *entry);
     else
         map_page(thread, space, page, entry);
@@ -276,7 +293,7 @@ void hmm_l4_fault_end(struct hmm_l4_thread *thread, int error)
         fail(thread, error);
         return;
     }
-    const struct hmm_l4_space *space = space_of(thread);
+    struct hmm_l4_space *space = space_of(thread);
     thread->fault_state = L4_NO_FAULT;
     if (space == NULL || !answer(thread, space))
         reply(thread, l4_tag(0, 0, 0));
@@ -334,7 +351,10 @@ static uint32_t serve_fault(struct hmm_l4_thread *thread)
     struct hmm_l4_space *space = space_of(thread);
     uint32_t id = thread->id;
     if (space == NULL) {
-        fail(thread, EFAULT);
+        if (thread->space == NULL && hmm_l4_is_frame(thread->fault.address))
+            reply(thread, l4_tag(0, 0, 0)); /* it was being split (large.c) */
+        else
+            fail(thread, EFAULT);
         return L4_NIL;
     }
     if (answer(thread, space))

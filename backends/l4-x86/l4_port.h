@@ -5,6 +5,7 @@
  * thread.c   the task's threads, their stacks, sleep and wake
  * table.c    what is lent where: a page table of our own for each space
  * fault.c    the dispatcher: faults and exceptions, and the answers to them
+ * large.c    4 MiB pages
  * port.c     the table of functions, opening and closing, lend and reclaim
  * task.c     client address spaces
  * begin.c    from the first instruction to hurdmm_l4_main; boot modules
@@ -45,12 +46,18 @@
 /* ---- memory.c: pages below L4_WINDOW_END, at their physical addresses ---- */
 
 void hmm_l4_memory_init(const void *kip);
+/* Starts the thread that asks sigma0, once there is a dispatcher. */
+void hmm_l4_memory_start(void);
+/* Whether the kernel maps 4 MiB as one page. */
+bool hmm_l4_has_large(void);
 /* Takes `count' pages in a row, at `hint' if that is free, else anywhere.  What
  * is in them is undefined.  ENOMEM. */
 int hmm_l4_pages_take(uint32_t count, uint32_t hint, uint32_t *base);
 /* The longest row up to `count'.  ENOMEM: there is not one page. */
 int hmm_l4_pages_take_most(uint32_t *count, uint32_t *base);
 void hmm_l4_pages_give(uint32_t base, uint32_t count);
+/* Makes 4 MiB that are one page small pages; they are not there meanwhile. */
+void hmm_l4_pages_split(uint32_t base);
 /* Has sigma0 map a block, also one that is not conventional memory. */
 bool hmm_l4_sigma0_get(uint32_t base, unsigned log2);
 
@@ -144,11 +151,12 @@ struct hmm_l4_range {
 
 struct hmm_l4_space {
     struct hmm_l4_port *port;
-    struct hmm_l4_space *next;   /* of the port's */
+    struct hmm_l4_space *next;   /* of the port's; under the lock */
     uint32_t low, end;           /* what may be reserved */
     struct hmm_l4_range *ranges; /* sorted, none touches another */
     uint32_t range_count, range_pages;
     uint32_t *leaves[L4_LEAVES];
+    uint32_t large[L4_LEAVES / 32]; /* a bit of each leaf: large.c */
 };
 
 void hmm_l4_space_init(struct hmm_l4_space *space, struct hmm_l4_port *port,
@@ -192,7 +200,8 @@ struct hmm_l4_port {
     unsigned bank_count;
     struct hurdmm_bank banks[HURDMM_BANKS_MAX];
     uint32_t frames;
-    uint8_t *seen; /* of each frame: L4 rights used, not yet reported */
+    uint32_t large; /* 4 MiB pages, of any kind: large.c */
+    uint8_t *seen;  /* of each frame: L4 rights used, not yet reported */
     struct hmm_l4_chunk chunks[L4_CORE_CHUNKS];
     unsigned chunk_count;
     struct hmm_l4_thread *faults, **faults_end; /* waiting to be taken */
@@ -202,6 +211,49 @@ extern struct hmm_l4_port hmm_l4_ports[L4_PORTS_MAX];
 
 struct hmm_l4_port *hmm_l4_from(struct hurdmm_port *base);
 uint32_t hmm_l4_frame_address(const struct hmm_l4_port *port, uint32_t frame);
+/* How many of `count' frames from this one on lie in a row. */
+uint32_t hmm_l4_row_length(const struct hmm_l4_port *port, uint32_t frame,
+                           uint32_t count);
+
+/* ---- large.c, all under the lock ---- */
+
+#define L4_LARGE_SHIFT 22u
+#define L4_LARGE_SIZE (UINT32_C(1) << L4_LARGE_SHIFT)
+_Static_assert(L4_LARGE_SHIFT == L4_LEAF_SHIFT, "a leaf is a large page");
+
+/* Is the block of 4 MiB that has this address one page for the kernel? */
+bool hmm_l4_is_joined(uint32_t physical);
+/* Whether the frame is part of a joined block, of which no piece is mapped. */
+static inline bool hmm_l4_in_large(const struct hmm_l4_port *port,
+                                   uint32_t frame)
+{
+    return port->large != 0 &&
+           hmm_l4_is_joined(hmm_l4_frame_address(port, frame));
+}
+/* Makes small pages of the block that has the frame and is joined.  All that is
+ * mapped of it is taken away; what was seen is noted. */
+void hmm_l4_block_split(struct hmm_l4_port *port, uint32_t frame);
+/* The same with all blocks of a bank, before it is given back. */
+void hmm_l4_blocks_end(struct hmm_l4_port *port, uint32_t first,
+                       uint32_t count);
+/* Before a page is mapped, where port->large is not 0: true if it is to be mapped
+ * with all of its leaf; else it can be mapped alone then. */
+bool hmm_l4_large_ready(struct hmm_l4_space *space, uint32_t page,
+                        uint32_t entry);
+bool hmm_l4_leaf_is_large(const struct hmm_l4_space *space, uint32_t address);
+/* The leaf, or those of some pages, have entries of their own from now on. */
+void hmm_l4_leaf_forget(struct hmm_l4_space *space, uint32_t address);
+/* The same, and the leaf's block is split: the pages that do not change can be
+ * mapped again in small blocks. */
+void hmm_l4_leaf_break(struct hmm_l4_space *space, uint32_t address);
+/* The pages are about to get other entries. */
+void hmm_l4_leaves_break(struct hmm_l4_space *space, uint32_t address,
+                         uint32_t pages);
+/* Pages were lent in a row, with the same rights: notes the large leaves. */
+void hmm_l4_leaves_note(struct hmm_l4_space *space, uint32_t address,
+                        uint32_t frame, uint32_t pages);
+/* Whether a port has the page as a frame. */
+bool hmm_l4_is_frame(uint32_t address);
 
 /* ---- fault.c ---- */
 

@@ -40,8 +40,7 @@ uint32_t hmm_l4_frame_address(const struct hmm_l4_port *port, uint32_t frame)
     return (uint32_t)bank->base + (frame - bank->first_frame) * L4_PAGE_SIZE;
 }
 
-/* How many of `count' frames from this one on lie in a row. */
-static uint32_t row_length(const struct hmm_l4_port *port, uint32_t frame,
+uint32_t hmm_l4_row_length(const struct hmm_l4_port *port, uint32_t frame,
                            uint32_t count)
 {
     const struct hurdmm_bank *bank = bank_of(port, frame);
@@ -92,7 +91,7 @@ static void describe(const struct hmm_l4_port *port,
     struct hurdmm_port_info now = {
         .struct_size = size,
         .page_size = L4_PAGE_SIZE,
-        .page_sizes = L4_PAGE_SIZE,
+        .page_sizes = L4_PAGE_SIZE | (hmm_l4_has_large() ? L4_LARGE_SIZE : 0),
         .features = HURDMM_PORT_ALIAS | HURDMM_PORT_REFERENCED |
                     HURDMM_PORT_DIRTY | HURDMM_PORT_THREADS |
                     HURDMM_PORT_SPACES,
@@ -154,8 +153,12 @@ static void port_close(struct hurdmm_port *base)
     hmm_l4_lock();
     port->is_open = false;
     hmm_l4_fault_quiet(port);
+    for (unsigned i = 0; i < port->bank_count; i++)
+        hmm_l4_blocks_end(port, port->banks[i].first_frame,
+                          port->banks[i].frames);
     hmm_l4_unlock();
     hmm_l4_space_clear(&port->own);
+    hmm_assert(port->large == 0); /* nothing is lent any more */
     give_banks(port);
     give_chunks(port);
 }
@@ -164,7 +167,7 @@ static int port_window(struct hurdmm_port *base, uint32_t frame, uint32_t count,
                        void **address)
 {
     struct hmm_l4_port *port = hmm_l4_from(base);
-    if (row_length(port, frame, count) < count)
+    if (hmm_l4_row_length(port, frame, count) < count)
         return ENOMEM;
     *address = (void *)(uintptr_t)hmm_l4_frame_address(port, frame);
     return 0;
@@ -277,6 +280,11 @@ static void batch_add(struct batch *batch, uint32_t frame, unsigned log2,
 {
     if (batch->count == UNMAP_MAX)
         batch_flush(batch);
+    if (log2 < L4_LARGE_SHIFT && hmm_l4_in_large(batch->port, frame)) {
+        batch_flush(batch);
+        hmm_l4_block_split(batch->port, frame); /* all of it is taken */
+        return;
+    }
     batch->frames[batch->count] = frame;
     utcb()[batch->count++] =
         l4_fpage(hmm_l4_frame_address(batch->port, frame), log2, take);
@@ -346,6 +354,8 @@ static int port_lend(struct hurdmm_port *base, void *token, uintptr_t address,
     uint32_t i = 0;
     batch_begin(&batch, port);
     hmm_l4_lock();
+    if (port->large != 0)
+        hmm_l4_leaves_break(space, (uint32_t)address, count);
     for (; i < count; i++) {
         uint32_t *entry =
             hmm_l4_entry_make(space, (uint32_t)address + i * L4_PAGE_SIZE);
@@ -354,6 +364,8 @@ static int port_lend(struct hurdmm_port *base, void *token, uintptr_t address,
         replace(&batch, entry, L4_ENTRY(frame + i, l4_rights(rights)));
     }
     batch_flush(&batch);
+    if (i >= L4_LEAF_ENTRIES)
+        hmm_l4_leaves_note(space, (uint32_t)address, frame, i);
     hmm_l4_unlock();
     *done = i;
     return i == count ? 0 : ENOMEM;
@@ -367,33 +379,79 @@ static unsigned block_size(const struct hmm_l4_port *port,
 {
     uint32_t frame = row->frame + i;
     uint32_t at = hmm_l4_frame_address(port, frame);
-    uint32_t count = row_length(port, frame, row->count - i);
+    uint32_t count = hmm_l4_row_length(port, frame, row->count - i);
     if (row->status != NULL || row->rights != HURDMM_NONE)
         return L4_PAGE_SHIFT;
     return hmm_l4_block_from(at, at, count * L4_PAGE_SIZE, 21);
 }
 
-static void take_row(struct batch *batch, const struct hurdmm_reclaim *row)
+/* Takes rights from a block of pages, of which `frame' is the first's. */
+static void take_block(struct batch *batch, const struct hurdmm_reclaim *row,
+                       uint32_t i, unsigned log2, unsigned keep)
+{
+    const struct hmm_l4_space *space = space_from(batch->port, row->space);
+    unsigned take = 0;
+    bool mapped = false;
+    for (uint32_t n = 0; n < UINT32_C(1) << (log2 - L4_PAGE_SHIFT); n++) {
+        uint32_t at = (uint32_t)row->address + (i + n) * L4_PAGE_SIZE;
+        unsigned here = narrow(hmm_l4_entry(space, at), keep);
+        if (here != NOT_MAPPED) {
+            mapped = true;
+            take |= here;
+        }
+    }
+    if (mapped && (take != 0 || row->status != NULL))
+        batch_add(batch, row->frame + i, log2, take);
+}
+
+/* The same where there may be large pages.  Returns how many pages are done, 0 if
+ * there is nothing large about the first. */
+static uint32_t take_large(struct batch *batch,
+                           const struct hurdmm_reclaim *row, uint32_t i,
+                           unsigned keep)
 {
     struct hmm_l4_space *space = space_from(batch->port, row->space);
+    uint32_t frame = row->frame + i;
+    uint32_t at = (uint32_t)row->address + i * L4_PAGE_SIZE;
+    uint32_t left = hmm_l4_row_length(batch->port, frame, row->count - i);
+    uint32_t place = hmm_l4_frame_address(batch->port, frame) >> L4_PAGE_SHIFT &
+                     (L4_LEAF_ENTRIES - 1);
+    bool joined = hmm_l4_in_large(batch->port, frame);
+    bool whole = place == 0 && left >= L4_LEAF_ENTRIES;
+    if (joined && keep == L4_FULL) { /* what is known is of all of the block */
+        batch_add(batch, frame - place, L4_LARGE_SHIFT, 0);
+        place = L4_LEAF_ENTRIES - place;
+        return place < left ? place : left;
+    }
+    if (keep == L4_FULL)
+        return 0;
+    if (!joined || !whole) {
+        batch_flush(batch);
+        hmm_l4_leaf_break(space, at);
+        if (hmm_l4_in_large(batch->port, frame))
+            hmm_l4_block_split(batch->port, frame);
+        return 0;
+    }
+    if (keep == 0 || at % L4_LARGE_SIZE != 0) {
+        hmm_l4_leaf_forget(space, at);
+        hmm_l4_leaf_forget(space, at + L4_LARGE_SIZE - L4_PAGE_SIZE);
+    }
+    take_block(batch, row, i, L4_LARGE_SHIFT, keep);
+    return L4_LEAF_ENTRIES;
+}
+
+static void take_row(struct batch *batch, const struct hurdmm_reclaim *row)
+{
     unsigned keep =
         row->rights == HURDMM_RIGHTS ? L4_FULL : l4_rights(row->rights);
     uint32_t pages;
     for (uint32_t i = 0; i < row->count; i += pages) {
+        pages = batch->port->large != 0 ? take_large(batch, row, i, keep) : 0;
+        if (pages != 0)
+            continue;
         unsigned log2 = block_size(batch->port, row, i);
-        unsigned take = 0;
-        bool mapped = false;
         pages = UINT32_C(1) << (log2 - L4_PAGE_SHIFT);
-        for (uint32_t n = 0; n < pages; n++) {
-            uint32_t at = (uint32_t)row->address + (i + n) * L4_PAGE_SIZE;
-            unsigned here = narrow(hmm_l4_entry(space, at), keep);
-            if (here != NOT_MAPPED) {
-                mapped = true;
-                take |= here;
-            }
-        }
-        if (mapped && (take != 0 || row->status != NULL))
-            batch_add(batch, row->frame + i, log2, take);
+        take_block(batch, row, i, log2, keep);
     }
 }
 

@@ -43,6 +43,7 @@ uint32_t hmm_l4_thread_control(uint32_t dest, uint32_t space,
 uint32_t hmm_l4_space_control(uint32_t space, uint32_t control,
                               uint32_t kip_area, uint32_t utcb_area,
                               uint32_t redirector);
+#define L4_UNMAP_FLUSH 0x40u /* from ourselves, too */
 void hmm_l4_unmap(uint32_t control);
 #define L4_EXCHANGE_SP 0x008u
 #define L4_EXCHANGE_IP 0x010u

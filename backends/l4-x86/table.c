@@ -23,6 +23,7 @@ void hmm_l4_space_init(struct hmm_l4_space *space, struct hmm_l4_port *port,
 static void leaf_free(struct hmm_l4_space *space, uint32_t i)
 {
     uint32_t *leaf = space->leaves[i];
+    hmm_l4_leaf_forget(space, i << L4_LEAF_SHIFT);
     space->leaves[i] = NULL;
     if (leaf != NULL)
         hmm_l4_pages_give((uint32_t)(uintptr_t)leaf, 1);

@@ -75,6 +75,10 @@ int hurdmm_l4_task_create(struct hurdmm_port *base,
         return error;
     }
     hmm_l4_space_init(&task->space, port, L4_CLIENT_LOW, port->own.end);
+    hmm_l4_lock();
+    task->space.next = port->own.next;
+    port->own.next = &task->space;
+    hmm_l4_unlock();
     task->thread->space = &task->space;
     task->thread->fault.space = &task->space;
     task->thread->task = task;
@@ -142,6 +146,17 @@ int hurdmm_l4_task_wait(struct hurdmm_l4_task *base, uint64_t timeout_ns,
     return 0;
 }
 
+/* With the lock held: takes its space out of the port's list. */
+static void unlink_space(struct hmm_l4_task *task)
+{
+    struct hmm_l4_space *at = &task->space.port->own;
+    hmm_assert(hmm_l4_locked());
+    while (at != NULL && at->next != &task->space)
+        at = at->next;
+    if (at != NULL) /* else the port was closed before */
+        at->next = task->space.next;
+}
+
 void hurdmm_l4_task_destroy(struct hurdmm_l4_task *base)
 {
     struct hmm_l4_task *task = from(base);
@@ -149,7 +164,8 @@ void hurdmm_l4_task_destroy(struct hurdmm_l4_task *base)
     hmm_l4_lock();
     hmm_l4_fault_forget(task->thread);
     hmm_l4_thread_free(task->thread);
-    hmm_l4_unlock();
     hmm_l4_space_clear(&task->space);
+    unlink_space(task);
+    hmm_l4_unlock();
     task->used = false;
 }

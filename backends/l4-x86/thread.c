@@ -159,7 +159,7 @@ static int stack_take(uint32_t pages, uint32_t *base)
     if (error != 0)
         return error;
     utcb()[0] = l4_fpage(*base, L4_PAGE_SHIFT, L4_FULL);
-    hmm_l4_unmap(0x40); /* one page, from ourselves too */
+    hmm_l4_unmap(L4_UNMAP_FLUSH);
     return 0;
 }
 
