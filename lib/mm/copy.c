@@ -22,7 +22,7 @@
 
 #define RANGES_MAX 64u
 
-/* Settling. */
+/* ---- Settling ---- */
 
 /* The bytes of the home of a page, which is lent to read at most. */
 static int copy_frame(struct hurdmm_store *home, uint64_t page, uint64_t slot,
@@ -265,7 +265,22 @@ int hmm_unbond(struct hurdmm_store *store, uint64_t first, uint64_t last)
     return err ? err : unbond(store, first, last);
 }
 
-/* Zombies. */
+/* Drops all bonds of a store that is not shown and on which nobody depends: none
+ * of them is to be split, so that it cannot fail. */
+static void unbond_all(struct hurdmm_store *store)
+{
+    struct hmm_bond *bond;
+
+    hmm_assert(store->cache.mappings.count == 0);
+    hmm_assert(store->cache.dependents.count == 0);
+    while ((bond = hmm_bond_in(&store->cache, 0, UINT64_MAX)) != NULL)
+        hmm_bond_drop(bond);
+    store->manager->reap_due = true;
+}
+
+/* ---- Zombies ---- */
+
+/* Takes its handle from a store or container; what it has stays for others. */
 
 static void zombify(struct hurdmm_store *store)
 {
@@ -444,7 +459,7 @@ static bool reap_one(struct hurdmm *manager)
         }
         if (!may_end(zombie))
             continue;
-        hmm_unbond(zombie, 0, hmm_last_page(zombie));
+        unbond_all(zombie);
         hmm_store_end(zombie);
         return true;
     }
@@ -476,8 +491,7 @@ void hmm_bury(struct hurdmm_store *store)
 
     hmm_assert(hmm_entered(store->manager));
     if (store->cache.dependents.count == 0 && may_end(store)) {
-        hmm_unbond(store, 0, hmm_last_page(store));
-        manager->reap_due = true;
+        unbond_all(store);
         hmm_store_end(store);
     } else {
         zombify(store);
@@ -485,7 +499,7 @@ void hmm_bury(struct hurdmm_store *store)
     hmm_reap(manager);
 }
 
-/* Giving up pages of a container. */
+/* ---- Giving up pages of a container ---- */
 
 int hmm_take_all(struct hurdmm_store *store, uint64_t first, uint64_t last)
 {
@@ -588,7 +602,7 @@ int hmm_container_release(struct hurdmm_store *store, uint64_t first,
     return err;
 }
 
-/* Copies. */
+/* ---- Copies ---- */
 
 struct copy {
     struct hurdmm_store *target, *source;
@@ -1163,7 +1177,7 @@ struct hurdmm_container *hurdmm_store_container(struct hurdmm_store *store)
                : NULL;
 }
 
-/* 2005's memory objects. */
+/* ---- 2005's memory objects ---- */
 
 /* Pages of the range that a request is filling make room for the bond. */
 static int clear_way(struct copy *copy)

@@ -118,7 +118,7 @@ void hmm_store_end(struct hurdmm_store *store)
 
     hmm_assert(hmm_entered(store->manager));
     hmm_assert(!store->requests && !store->users && !store->pinned);
-    hmm_assert(store->cache.dependents.count == 0);
+    hmm_assert(!store->cache.dependents.count && !store->cache.bonds.count);
     hmm_drop_range(store, 0, hmm_last_page(store), true);
     hmm_assert(store->cache.index.count == 0);
     hmm_assert(store->dirty == 0 && store->writing == 0);

@@ -179,6 +179,57 @@ START_TEST(a_copy_that_is_tried_again_still_knows_what_was_asked)
 }
 END_TEST
 
+static int read_zeros(struct hurdmm_store *store, void *hook, uint64_t offset,
+                      void *buffer, size_t length, size_t *done)
+{
+    (void)store;
+    (void)hook;
+    (void)offset;
+    memset(buffer, 0, length);
+    *done = length;
+    return 0;
+}
+
+static struct hurdmm_store *volatile_store(unsigned pages)
+{
+    static const struct hurdmm_store_ops ops = {.struct_size = sizeof ops,
+                                                .page_in = read_zeros};
+    const struct hurdmm_store_options options = {
+        .struct_size = sizeof options,
+        .size = pages * world.page,
+        .flags = HURDMM_STORE_VOLATILE,
+    };
+    struct hurdmm_store *store;
+    ck_assert_int_eq(hurdmm_store_create(world.manager, &ops, &options, &store),
+                     0);
+    return store;
+}
+
+/* Not even one more bond could be split; none needs to be. */
+START_TEST(who_has_copies_can_end_without_memory)
+{
+    struct hurdmm_container *a =
+        rig_filled(&world, "abcdefghijklmnopqrstuvwxyzabcdefghijklmn");
+    struct hurdmm_container *others = rig_container(&world);
+    struct hurdmm_store *store = volatile_store(40);
+    unsigned done;
+    rig_copied(&world, hurdmm_store_container(store), 0, a, 0, 40, 0);
+    hurdmm_sim_fail(world.port, HURDMM_SIM_CORE_MAP, 1, 0, 1);
+    unsigned copies = 0;
+    while (!rig_copy(&world, others, copies, a, 0, 1, 0, &done))
+        copies++;
+    int error = 0;
+    for (unsigned page = 1; error == 0 && page < 40; page += 2)
+        error = hurdmm_store_discard(store, page * world.page, world.page);
+    ck_assert_int_eq(error, ENOMEM);
+    ck_assert_int_eq(hurdmm_store_destroy(store, 0), 0);
+    hurdmm_sim_fail(world.port, 0, 0, 0, 0);
+    world_check(&world);
+    rig_letter(&world, a, 0, 'X');
+    rig_expect(&world, others, "aaaa");
+}
+END_TEST
+
 START_TEST(copies_of_copies_stay_apart)
 {
     struct hurdmm_container *c[6] = {rig_filled(&world, "abcd")};
@@ -1221,6 +1272,7 @@ static void add_kinds(TCase *cases)
     tcase_add_loop_test(cases, a_copy_that_lacks_memory_changes_nothing, 0, 4);
     tcase_add_test(cases,
                    a_copy_that_is_tried_again_still_knows_what_was_asked);
+    tcase_add_test(cases, who_has_copies_can_end_without_memory);
     tcase_add_test(cases, copies_of_copies_stay_apart);
     tcase_add_test(cases, ranges_that_overlap_in_one_container_are_einval);
     tcase_add_test(cases, a_container_is_copied_within_itself);
