@@ -9,6 +9,7 @@
  * truth: what must be read.  It goes on after an error as a careful program
  * would: what it could not do it leaves out.
  */
+#include "tests/core/failure.h"
 #include "tests/core/world.h"
 #include "tests/support/runner.h"
 
@@ -31,28 +32,6 @@ struct scenario {
     bool unbound; /* it binds the disk itself */
 };
 
-/* One way to fail. */
-struct failure {
-    const char *name;
-    unsigned port; /* HURDMM_SIM_... */
-    unsigned disk; /* DISK_... */
-    int error;     /* of the disk */
-    unsigned partial;
-};
-
-static const struct failure failures[] = {
-    {"memory of the port", HURDMM_SIM_MEMORY, 0, 0, 0},
-    {"lend", HURDMM_SIM_LEND, 0, 0, 0},
-    {"reclaim", HURDMM_SIM_RECLAIM, 0, 0, 0},
-    {"core memory", HURDMM_SIM_CORE_MAP, 0, 0, 0},
-    {"read", 0, DISK_IN, EIO, 0},
-    {"short read", 0, DISK_IN, 0, 1},
-    {"write", 0, DISK_OUT, EIO, 0},
-    {"no space", 0, DISK_OUT, ENOSPC, 1},
-    {"sync", 0, DISK_SYNC, EIO, 0},
-    {"unlock", 0, DISK_UNLOCK, ENOSPC, 0},
-};
-
 static const struct failure *current;
 
 /* Whether a call went well; an error must be one of the failure's. */
@@ -61,10 +40,8 @@ static bool good(struct sweep *sweep, int error, const char *what)
     if (error == 0)
         return true;
     sweep->failing = true;
-    ck_assert_msg(
-        error == ENOMEM ||
-            (current->disk != 0 && (error == current->error || error == EIO)),
-        "%s ended with %d", what, error);
+    ck_assert_msg(failure_excuses(current, error), "%s ended with %d", what,
+                  error);
     return false;
 }
 
@@ -622,7 +599,6 @@ static const struct scenario scenarios[] = {
 };
 
 #define SCENARIOS (sizeof scenarios / sizeof scenarios[0])
-#define FAILURES (sizeof failures / sizeof failures[0])
 
 /* ---- The sweep ------------------------------------------------------------ */
 
@@ -684,11 +660,8 @@ static bool run_once(const struct scenario *scenario,
     static struct sweep sweep;
     begin(&sweep, scenario);
     uint64_t before = failed_calls(&sweep);
-    if (failure->port != 0)
-        hurdmm_sim_fail(sweep.world.port, failure->port, nth, 0, for_ever);
-    disk_fail(sweep.disk, failure->disk, failure->disk != 0 ? nth : 0,
-              failure->error, for_ever);
-    sweep.disk->script.partial = failure->partial;
+    failure_arm_port(failure, sweep.world.port, nth, for_ever);
+    failure_arm_disk(failure, sweep.disk, nth, for_ever);
     scenario->run(&sweep);
     bool met = failed_calls(&sweep) != before;
     ck_assert_msg(met || !sweep.failing, "an error without a failure");

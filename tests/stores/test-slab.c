@@ -89,6 +89,19 @@ static void give(struct hurdmm_cache *cache, void *taken)
     ck_assert_int_eq(hurdmm_cache_free(cache, taken), 0);
 }
 
+/* As many objects, to and from `object'. */
+static void take_all(struct hurdmm_cache *cache, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        object[i] = take(cache);
+}
+
+static void give_all(struct hurdmm_cache *cache, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        give(cache, object[i]);
+}
+
 static void put(void *where, size_t at, uint8_t value)
 {
     ck_assert_int_eq(
@@ -231,8 +244,7 @@ START_TEST(what_is_freed_is_handed_out_again)
     struct hurdmm_cache *cache = make_plain(64);
     uint64_t slabs;
 
-    for (unsigned i = 0; i < OBJECTS; i++)
-        object[i] = take(cache);
+    take_all(cache, OBJECTS);
     slabs = info_of(cache).slabs;
     for (unsigned round = 0; round < 5; round++) {
         for (unsigned i = 0; i < OBJECTS; i++)
@@ -471,8 +483,7 @@ START_TEST(a_reap_destructs_and_gives_the_memory_back)
                                             .hook = &rig});
     uint64_t bytes, used;
 
-    for (unsigned i = 0; i < 300; i++)
-        object[i] = take(cache);
+    take_all(cache, 300);
     for (unsigned i = 1; i < 300; i++)
         give(cache, object[i]);
     used = stats().frames_used;
@@ -499,10 +510,8 @@ START_TEST(a_destructor_may_fail)
                                             .hook = &rig});
     uint64_t bytes = 1;
 
-    for (unsigned i = 0; i < 100; i++)
-        object[i] = take(cache);
-    for (unsigned i = 0; i < 100; i++)
-        give(cache, object[i]);
+    take_all(cache, 100);
+    give_all(cache, 100);
     user.destruct_error = EBUSY;
     ck_assert_int_eq(hurdmm_cache_reap(cache, &bytes), EBUSY);
     ck_assert_uint_eq(bytes, 0);
@@ -678,10 +687,8 @@ START_TEST(what_no_magazine_holds_is_all_dropped)
     struct hurdmm_cache *cache = make(&(struct hurdmm_cache_options){
         .size = 48, .flags = HURDMM_CACHE_DEBUG});
 
-    for (unsigned i = 0; i < 80; i++)
-        object[i] = take(cache);
-    for (unsigned i = 0; i < 80; i++)
-        give(cache, object[i]);
+    take_all(cache, 80);
+    give_all(cache, 80);
     press();
     ck_assert_uint_eq(rig.ram.writes, 0);
     ck_assert_uint_eq(stats().pages_out, 0);
@@ -697,10 +704,8 @@ START_TEST(lost_objects_are_constructed_again)
                                             .construct = construct,
                                             .hook = &rig});
 
-    for (unsigned i = 0; i < 20; i++)
-        object[i] = take(cache);
-    for (unsigned i = 0; i < 20; i++)
-        give(cache, object[i]);
+    take_all(cache, 20);
+    give_all(cache, 20);
     ck_assert_uint_eq(info_of(cache).constructed, 20);
     press();
     ck_assert_uint_eq(info_of(cache).losses, 20);
@@ -763,10 +768,8 @@ START_TEST(what_a_destructor_must_see_is_not_lost)
                                             .destruct = destruct,
                                             .hook = &rig});
 
-    for (unsigned i = 0; i < 20; i++)
-        object[i] = take(cache);
-    for (unsigned i = 0; i < 20; i++)
-        give(cache, object[i]);
+    take_all(cache, 20);
+    give_all(cache, 20);
     press();
     ck_assert_uint_eq(info_of(cache).losses, 0);
     ck_assert_uint_gt(rig.ram.writes, 0);
@@ -785,10 +788,8 @@ START_TEST(who_asks_is_told_of_what_is_lost)
                                             .lost = lost,
                                             .hook = &rig});
 
-    for (unsigned i = 0; i < 20; i++)
-        object[i] = take(cache);
-    for (unsigned i = 0; i < 20; i++)
-        give(cache, object[i]);
+    take_all(cache, 20);
+    give_all(cache, 20);
     press();
     ck_assert_uint_eq(user.lost, 20);
     ck_assert_uint_eq(info_of(cache).losses, user.lost);
@@ -889,8 +890,7 @@ START_TEST(what_is_handed_out_has_a_place)
     struct hurdmm_cache *cache = make_plain(PAGE / each);
     void *more = NULL;
 
-    for (unsigned i = 0; i < PLACES * each; i++)
-        object[i] = take(cache);
+    take_all(cache, PLACES * each);
     ck_assert_int_eq(hurdmm_cache_alloc(cache, &more), ENOSPC);
     ck_assert_ptr_null(more);
     ck_assert_uint_eq(info_of(cache).stocked, 0);
@@ -901,8 +901,7 @@ START_TEST(what_is_handed_out_has_a_place)
     for (unsigned i = 0; i < PLACES * each; i++)
         ck_assert_uint_eq(get(object[i], 3), i + 1);
     /* The places of what is reaped are others'. */
-    for (unsigned i = 0; i < PLACES * each; i++)
-        give(cache, object[i]);
+    give_all(cache, PLACES * each);
     ck_assert_int_eq(hurdmm_cache_reap(cache, NULL), 0);
     ck_assert_uint_eq(places().used + places().reserved, 0);
     for (unsigned i = 0; i < PLACES * each; i++)

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/core/disk.h"
+#include "tests/core/failure.h"
 #include "tests/stores/rig.h"
 #include "tests/support/runner.h"
 
@@ -38,25 +38,6 @@ struct kind {
     bool forgets; /* what is discarded is gone */
 };
 
-struct failure {
-    const char *name;
-    unsigned port; /* HURDMM_SIM_... */
-    unsigned disk; /* DISK_... */
-    int error;
-    unsigned partial;
-};
-
-static const struct failure failures[] = {
-    {"memory of the port", HURDMM_SIM_MEMORY, 0, 0, 0},
-    {"read", 0, DISK_IN, EIO, 0},
-    {"short read", 0, DISK_IN, 0, 1},
-    {"write", 0, DISK_OUT, EIO, 0},
-    {"no space", 0, DISK_OUT, ENOSPC, 1},
-    {"sync", 0, DISK_SYNC, EIO, 0},
-    {"unlock", 0, DISK_UNLOCK, ENOSPC, 0},
-};
-#define FAILURES (sizeof failures / sizeof *failures)
-
 static const struct failure *current;
 
 static bool good(struct sweep *sweep, int error, const char *what)
@@ -64,10 +45,8 @@ static bool good(struct sweep *sweep, int error, const char *what)
     if (error == 0)
         return true;
     sweep->failing = true;
-    ck_assert_msg(
-        error == ENOMEM ||
-            (current->disk != 0 && (error == current->error || error == EIO)),
-        "%s ended with %d", what, error);
+    ck_assert_msg(failure_excuses(current, error), "%s ended with %d", what,
+                  error);
     return false;
 }
 
@@ -319,13 +298,9 @@ static bool run_once(const struct kind *kind, unsigned nth, bool for_ever)
 
     begin(&sweep);
     before = failed_calls(&sweep);
-    if (current->port != 0)
-        hurdmm_sim_fail(sweep.rig.port, current->port, nth, 0, for_ever);
-    for (unsigned i = 0; i < DISKS && current->disk != 0; i++) {
-        disk_fail(&sweep.disks[i], current->disk, nth, current->error,
-                  for_ever);
-        sweep.disks[i].script.partial = current->partial;
-    }
+    failure_arm_port(current, sweep.rig.port, nth, for_ever);
+    for (unsigned i = 0; i < DISKS; i++)
+        failure_arm_disk(current, &sweep.disks[i], nth, for_ever);
     if (good(&sweep, kind->make(&sweep), "making it"))
         use(&sweep);
     else
