@@ -278,16 +278,38 @@ START_TEST(the_last_free_pager_is_told_of_its_deadlock)
 }
 END_TEST
 
+/* Each of two pagers answers only when the other has a fault, too. */
+static int answer_together(struct rig *of, const struct hurdmm_fault *fault)
+{
+    atomic_uint *met = of->data;
+    atomic_fetch_add(met, 1);
+    while (atomic_load(met) < 2)
+        nap(MS);
+    return rig_answer(of, fault);
+}
+
+static void *touch_one(void *argument)
+{
+    *rig_at(&rig, *(uint32_t *)argument) = 1;
+    return NULL;
+}
+
 START_TEST(another_pager_answers_a_pager)
 {
     int result = -1;
+    atomic_uint met = 0;
+    uint32_t page = 6;
+    pthread_t thread;
     catch_install(0);
     rig_open(&rig, PAGES, 2, 0);
+    /* Both must have asked for faults. */
+    rig.answer = answer_together;
+    rig.data = &met;
+    pthread_create(&thread, NULL, touch_one, &page);
+    *rig_at(&rig, 7) = 1;
+    pthread_join(thread, NULL);
     rig.answer = answer_with_fault;
     rig.data = &result;
-    /* Both must have asked for faults. */
-    *rig_at(&rig, 7) = 1;
-    nap(20 * MS);
     *rig_at(&rig, 0) = 1;
     ck_assert_int_eq(result, 0);
     ck_assert_uint_eq(*rig_window(&rig, 1), 5);
@@ -296,12 +318,6 @@ START_TEST(another_pager_answers_a_pager)
 }
 END_TEST
 
-static void *touch_one(void *argument)
-{
-    *rig_at(&rig, *(uint32_t *)argument) = 1;
-    return NULL;
-}
-
 START_TEST(faults_are_taken_in_the_order_of_their_coming)
 {
     rig_open(&rig, PAGES, 0, 0);
@@ -309,9 +325,9 @@ START_TEST(faults_are_taken_in_the_order_of_their_coming)
     uint32_t pages[4] = {3, 1, 2, 0};
     for (unsigned i = 0; i < 4; i++) {
         pthread_create(&threads[i], NULL, touch_one, &pages[i]);
-        while (rig_counters(&rig).faults <= i)
+        /* Who sleeps has queued its fault. */
+        while (rig_counters(&rig).sleeps <= i)
             nap(MS);
-        nap(5 * MS);
     }
     struct hurdmm_fault faults[4];
     size_t count = 0, more = 0;
