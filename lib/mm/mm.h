@@ -648,13 +648,21 @@ int hmm_settle_range(struct hurdmm_store *store, uint64_t first, uint64_t last);
 int hmm_take_all(struct hurdmm_store *store, uint64_t first, uint64_t last);
 /* Drops the bonds of a target's range.  ENOMEM: nothing was dropped. */
 int hmm_unbond(struct hurdmm_store *store, uint64_t first, uint64_t last);
-/* Ends what nobody depends on any more; may drop the lock. */
-void hmm_reap(struct hurdmm *manager);
-/* Ends a store or container, now or when nobody depends on it any more. */
-void hmm_bury(struct hurdmm_store *store);
 /* Gives a container's range up: what others depend on stays with them. */
 int hmm_container_release(struct hurdmm_store *store, uint64_t first,
                           uint64_t last);
+
+/* zombie.c: what is kept for those who depend on it */
+/* Ends what nobody depends on any more; may drop the lock. */
+void hmm_reap(struct hurdmm *manager);
+/* Ends a store or container, now or when nobody depends on it any more.  Nothing
+ * shows it. */
+void hmm_bury(struct hurdmm_store *store);
+/* Takes its handle from a store or container; what it has stays for others. */
+void hmm_zombify(struct hurdmm_store *store);
+/* Frees the slots of a range that nobody reads: nothing is shown, pinned, filled
+ * or written, and no bond of this container's is in the way. */
+void hmm_drop_slots(struct hurdmm_store *store, uint64_t first, uint64_t last);
 
 /* priority.c */
 /* A page of the store was ranked, in this frame; it is not any more. */
