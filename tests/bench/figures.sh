@@ -11,12 +11,17 @@ expect 'make bench ends well' \
     sh -c 'cd "$0" && timeout 300 "$1" -s bench BENCH_FLAGS=--quick > "$2"' \
     "$top_builddir" "${MAKE:-make}" "$out"
 
-# figure NAME: its line is there and well-formed.
+# figure NAME: its line is there and well-formed. Names may have blanks.
 figure()
 {
-    awk -v name="$1" '
-        $1 == name && $2 ~ /^[0-9]+[.][0-9]+$/ && $2 > 0 &&
-            ($NF == "holds" || $NF == "SHORT" || $NF == "-") { found++ }
+    awk -v name="$1 " '
+        index($0, name) == 1 {
+            value = substr($0, length(name))
+            sub(/^ +/, "", value)
+            if (value ~ /^[0-9]+[.][0-9]+ / && value + 0 > 0 &&
+                ($NF == "holds" || $NF == "SHORT" || $NF == "-"))
+                found++
+        }
         END { exit found != 1 }' "$out"
 }
 
@@ -29,6 +34,12 @@ done
 expect 'memory of a terabyte' figure memory.terabyte
 for machine in sim.inline sim.pager posix; do
     expect "faults among many regions, $machine" figure "regions.$machine"
+done
+for figure in 'copy of 1 GiB, 1 % writable' 'copy of 1 GiB, all pages writable' \
+    'longest pause, 1 % writable' 'longest pause, all pages writable' \
+    'break of a copied page' 'release of 1 GiB of all kinds, per page' \
+    'copy of 1 TiB of absent pages' 'allocate or free a run, 10^6 frames'; do
+    expect "a copy: $figure" figure "$figure"
 done
 expect 'sorting in little memory' figure sort.128K
 for figure in pair.1 pair.2 churn.1 common.1 memory; do
