@@ -35,6 +35,22 @@ struct hmm_uffdio_continue {
 
 #define HMM_UFFDIO_CONTINUE _IOWR(0xAA, 0x07, struct hmm_uffdio_continue)
 
+#define HMM_UFFD_WP_ASYNC (UINT64_C(1) << 15)
+
+struct hmm_pm_scan {
+    uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+    uint64_t inverted, mask, anyof, returned;
+};
+
+struct hmm_page_region {
+    uint64_t start, end, categories;
+};
+
+#define HMM_PAGEMAP_SCAN _IOWR('f', 16, struct hmm_pm_scan)
+#define HMM_PM_SCAN_WP_MATCHING 1u
+#define HMM_PM_SCAN_CHECK_WPASYNC 2u
+#define HMM_PAGE_IS_WRITTEN 2u
+
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24
 #endif

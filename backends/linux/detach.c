@@ -76,6 +76,7 @@ static void forget(struct hmm_linux_port *port, uintptr_t address, size_t size)
 {
     if (hmm_posix_ranges_find(&port->posix.ranges, address))
         atomic_fetch_add(&port->detached, size / port->page);
+    (void)hmm_posix_ranges_remove(&port->tracked, address, address + size);
     (void)hmm_posix_ranges_remove(&port->inlines, address, address + size);
     (void)hmm_posix_ranges_remove(&port->posix.ranges, address, address + size);
 }

@@ -4,7 +4,8 @@
  * It is built on the posix port: threads, sleeping, ranges, the list of ports
  * that the signal handler reads, and the passing on of signals are that port's.
  * What is its own: memory and faults.  Layers, each using only those above it:
- * uffd.c, detach.c, staging.c, block.c, space.c, fault.c, thread.c, port.c.
+ * uffd.c, detach.c, staging.c, block.c, space.c, track.c, fault.c, thread.c,
+ * port.c.
  *
  * A frame is a number.  Its bytes are in one of three places, and `frames' says
  * in which:
@@ -27,7 +28,8 @@
  * - `blocks' under `blocks.lock', by whoever lends, fails a fault, or meets a
  *   page that was made to fail (block.c);
  * - `faults' without locks (fault.c);
- * - `inlines' like the posix port's `ranges', of which it is a part.
+ * - `inlines' and `tracked' like the posix port's `ranges', of which they are
+ *   parts.
  */
 #ifndef HMM_LINUX_PORT_H
 #define HMM_LINUX_PORT_H
@@ -38,7 +40,12 @@
 
 /* ---- uffd.c ---- */
 
-enum hmm_linux_mode { HMM_LINUX_PAGER, HMM_LINUX_INLINE, HMM_LINUX_MODES };
+enum hmm_linux_mode {
+    HMM_LINUX_PAGER,
+    HMM_LINUX_INLINE,
+    HMM_LINUX_TRACKED, /* as inline; write-protection is only noted */
+    HMM_LINUX_MODES
+};
 
 /* What this machine has, for those who may use it. */
 struct hmm_linux_uffd {
@@ -176,6 +183,14 @@ int hmm_linux_reclaim(struct hurdmm_port *base,
  * nobody has taken. */
 void hmm_linux_space_stop(struct hmm_linux_port *port);
 
+/* ---- track.c ---- */
+
+/* Can the port see what is written in ranges of that descriptor? */
+bool hmm_linux_track_works(struct hmm_linux_port *port);
+int hmm_linux_scan(struct hurdmm_port *base, void *space, uintptr_t address,
+                   size_t size, unsigned flags, struct hurdmm_dirty *rows,
+                   size_t max, size_t *count, uintptr_t *end);
+
 /* ---- fault.c ---- */
 
 #define HMM_LINUX_FAULTS 64u
@@ -254,7 +269,8 @@ struct hmm_linux_port {
     struct hmm_linux_frame *frames;
     struct hmm_linux_staging staging;
     struct hmm_linux_blocks blocks;
-    struct hmm_posix_ranges inlines;
+    struct hmm_posix_ranges inlines; /* those that are tracked, too */
+    struct hmm_posix_ranges tracked;
     int (*fault)(void *client, const struct hurdmm_fault *fault);
     void *client;
 
@@ -276,8 +292,15 @@ bool hmm_linux_stale(const struct hmm_linux_port *port);
 static inline int hmm_linux_fd_for(struct hmm_linux_port *port,
                                    uintptr_t address)
 {
-    bool inl = hmm_posix_ranges_find(&port->inlines, address);
-    return port->uffd.fd[inl ? HMM_LINUX_INLINE : HMM_LINUX_PAGER];
+    if (!hmm_posix_ranges_find(&port->inlines, address))
+        return port->uffd.fd[HMM_LINUX_PAGER];
+    return port->uffd
+        .fd[hmm_posix_ranges_find(&port->tracked, address) ? HMM_LINUX_TRACKED
+                                                           : HMM_LINUX_INLINE];
+}
+static inline bool hmm_linux_is_tracked(struct hmm_linux_port *port, int fd)
+{
+    return fd >= 0 && fd == port->uffd.fd[HMM_LINUX_TRACKED];
 }
 /* Why the port cannot work here, or "" if it can. */
 void hmm_linux_why_not(char *buffer, size_t size);

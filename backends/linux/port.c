@@ -31,7 +31,7 @@
     (HURDMM_LINUX_HOST_SIGNALS | HURDMM_LINUX_NO_DEVICE |                      \
      HURDMM_LINUX_NO_CALL | HURDMM_LINUX_NO_USER | HURDMM_LINUX_NO_INLINE |    \
      HURDMM_LINUX_NO_POISON | HURDMM_LINUX_NO_SCATTER | HURDMM_LINUX_NO_PROC | \
-     HURDMM_LINUX_NO_PAGERS)
+     HURDMM_LINUX_NO_PAGERS | HURDMM_LINUX_NO_ASYNC)
 
 static const struct hmm_posix_hooks hooks;
 
@@ -198,6 +198,7 @@ static void close_layers(struct hmm_linux_port *port)
         (void)munmap((void *)port->parent, port->page);
     core_close(port);
     hmm_posix_ranges_free(&port->inlines);
+    hmm_posix_ranges_free(&port->tracked);
     hmm_posix_ranges_free(&port->posix.ranges);
     hmm_posix_access_close(&port->posix.access);
     hmm_posix_queue_close(&port->posix.queue);
@@ -238,6 +239,8 @@ static void describe_machine(struct hmm_linux_port *port,
         info->features |= HURDMM_PORT_SYSCALLS;
     if (port->fault && port->uffd.fd[HMM_LINUX_INLINE] >= 0)
         info->features |= HURDMM_PORT_INLINE;
+    if (port->fault && hmm_linux_track_works(port))
+        info->features |= HURDMM_PORT_TRACKS;
     info->bank_count = 1;
     info->banks[0].frames = port->frame_count;
     info->pagers = hmm_linux_processors();
@@ -267,6 +270,7 @@ static void begin(struct hmm_linux_port *port,
     port->posix.high = SPACE_END - port->page - 1;
     hmm_posix_ranges_init(&port->posix.ranges);
     hmm_posix_ranges_init(&port->inlines);
+    hmm_posix_ranges_init(&port->tracked);
     hmm_posix_queue_open(&port->posix.queue, &port->posix.threads, false);
     open_helpers(port);
 }
@@ -356,6 +360,7 @@ static const struct hurdmm_port_ops ops = {
     .critical_enter = hmm_linux_critical_enter,
     .critical_leave = hmm_linux_critical_leave,
     .clock = port_clock,
+    .scan = hmm_linux_scan,
 };
 
 /* ---- Public functions ---- */
@@ -481,12 +486,14 @@ void hmm_linux_describe(struct hurdmm_port *base, char *buffer, size_t size)
     (void)snprintf(
         buffer, size,
         "linux: userfaultfd by %s%s%s%s; system calls on absent pages %s; "
-        "inline faults %s; failing pages by %s; scattered pages dropped %s",
+        "inline faults %s; failing pages by %s; scattered pages dropped %s; "
+        "writes noted by %s",
         uffd.way, why[0] ? " (" : "", why, why[0] ? ")" : "",
         faults ? "work" : "give EFAULT, so inline is the default",
         uffd.fd[HMM_LINUX_INLINE] >= 0 ? "possible" : "not possible",
         uffd.poison ? "poison" : "protection",
-        port->posix.opened && !port->scattered ? "one by one" : "together");
+        port->posix.opened && !port->scattered ? "one by one" : "together",
+        uffd.fd[HMM_LINUX_TRACKED] >= 0 ? "faults or the kernel" : "faults");
     if (!port->posix.opened)
         hmm_linux_uffd_close(&uffd);
 }

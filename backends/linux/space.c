@@ -11,6 +11,8 @@
  *   keep reading  UFFDIO_WRITEPROTECT, on, by rows;
  *   drop          MADV_DONTNEED, all rows of a call in one process_madvise;
  *   keep bytes    write-protect, read, MADV_DONTNEED.
+ * In tracked ranges a page comes with the write-protect bit, which says that it
+ * was not written to and stops nobody; mprotect takes the right there.
  *
  * No write is missed: a page is writable only when it was lent to write, and
  * its write-protection is on (and known to every processor when the call
@@ -185,40 +187,56 @@ static int map_range(struct hmm_linux_port *port, uintptr_t *address,
     return 0;
 }
 
-static int watch_range(struct hmm_linux_port *port, uintptr_t start,
-                       size_t size, bool inl)
+static enum hmm_linux_mode mode_of(unsigned flags)
 {
-    int fd = port->uffd.fd[inl ? HMM_LINUX_INLINE : HMM_LINUX_PAGER];
+    if (flags & HURDMM_RESERVE_TRACKED)
+        return HMM_LINUX_TRACKED;
+    return flags & HURDMM_RESERVE_INLINE ? HMM_LINUX_INLINE : HMM_LINUX_PAGER;
+}
+
+/* Notes in the tables what kind of range it is; all or nothing. */
+static int note_range(struct hmm_linux_port *port, uintptr_t start, size_t size,
+                      enum hmm_linux_mode mode)
+{
+    struct hmm_posix_ranges *tables[HMM_LINUX_MODES] = {
+        &port->tracked, &port->inlines, &port->posix.ranges};
+    unsigned first = HMM_LINUX_TRACKED - mode, i = first;
+    int error = 0;
+    for (; i < HMM_LINUX_MODES && !error; i++)
+        error = hmm_posix_ranges_add(tables[i], start, start + size);
+    while (error && --i > first)
+        (void)hmm_posix_ranges_remove(tables[i - 1], start, start + size);
+    return error;
+}
+
+static int watch_range(struct hmm_linux_port *port, uintptr_t start,
+                       size_t size, enum hmm_linux_mode mode)
+{
+    int fd = port->uffd.fd[mode];
     (void)madvise((void *)start, size, MADV_DONTFORK);
     (void)madvise((void *)start, size, MADV_NOHUGEPAGE);
     int error = hmm_linux_uffd_register(fd, start, size);
-    if (!error && inl)
-        error = hmm_posix_ranges_add(&port->inlines, start, start + size);
-    if (error)
-        return error;
-    error = hmm_posix_ranges_add(&port->posix.ranges, start, start + size);
-    if (error && inl)
-        (void)hmm_posix_ranges_remove(&port->inlines, start, start + size);
-    return error;
+    return error ? error : note_range(port, start, size, mode);
 }
 
 int hmm_linux_reserve(struct hurdmm_port *base, void *space, uintptr_t *address,
                       size_t size, unsigned flags)
 {
     struct hmm_linux_port *port = hmm_linux_from(base);
-    bool inl = flags & HURDMM_RESERVE_INLINE;
+    enum hmm_linux_mode mode = mode_of(flags);
     uintptr_t start = *address;
     hmm_assert(size > 0 && size % port->page == 0);
     if (hmm_linux_stale(port))
         return ESTALE;
-    if (space || (inl && (!port->fault || port->uffd.fd[HMM_LINUX_INLINE] < 0)))
+    bool pager = mode == HMM_LINUX_PAGER;
+    if (space || (!pager && (!port->fault || port->uffd.fd[mode] < 0)))
         return ENOTSUP;
-    if (!inl && port->without & HURDMM_LINUX_NO_PAGERS)
+    if (pager && port->without & HURDMM_LINUX_NO_PAGERS)
         return ENOTSUP;
     hmm_posix_ranges_lock(&port->posix.ranges);
     int error = map_range(port, &start, size, flags);
     if (!error) {
-        error = watch_range(port, start, size, inl);
+        error = watch_range(port, start, size, mode);
         if (error)
             (void)munmap((void *)start, size);
     }
@@ -249,7 +267,8 @@ void hmm_linux_release(struct hurdmm_port *base, void *space, uintptr_t address,
     hmm_posix_ranges_lock(&port->posix.ranges);
     /* If a table cannot grow, the range stays in it and keeps its mapping:
      * accesses are faults, and the core fails them. */
-    if (!hmm_posix_ranges_remove(&port->inlines, address, address + size) &&
+    if (!hmm_posix_ranges_remove(&port->tracked, address, address + size) &&
+        !hmm_posix_ranges_remove(&port->inlines, address, address + size) &&
         !hmm_posix_ranges_remove(&port->posix.ranges, address, address + size))
         hmm_linux_sort_out(port, address, size, unmap_piece, NULL);
     hmm_posix_ranges_unlock(&port->posix.ranges);
@@ -326,7 +345,8 @@ static int put(struct hmm_linux_port *port, int fd, uintptr_t address,
     bool blocked = atomic_load(&port->blocks.armed) > 0;
     if (blocked)
         hmm_linux_blocks_lock(port);
-    int error = hmm_linux_copy(fd, address, from, size, !write, &copied);
+    bool protect = !write || hmm_linux_is_tracked(port, fd);
+    int error = hmm_linux_copy(fd, address, from, size, protect, &copied);
     if (blocked) {
         hmm_linux_unblock(port, address, copied);
         hmm_linux_blocks_unlock(port);
@@ -354,6 +374,9 @@ static int lend_again(struct hmm_linux_port *port, int fd, uintptr_t address,
         return EFAULT;
     }
     int error = hmm_linux_protect(fd, address, count * port->page, !write);
+    if (!error && more && hmm_linux_is_tracked(port, fd) &&
+        mprotect((void *)address, count * port->page, PROT_READ | PROT_WRITE))
+        error = ENOMEM;
     if (error == ENOENT)
         hmm_linux_detach(port, address, count * port->page);
     if (error)
@@ -592,6 +615,20 @@ static bool some_writable(struct hmm_linux_port *port, uint32_t frame,
     return false;
 }
 
+/* Takes the right to write.  ENOENT: not all of it is ours. */
+static int take_write(struct hmm_linux_port *port, uintptr_t address,
+                      uint32_t count)
+{
+    int fd = hmm_linux_fd_for(port, address);
+    size_t size = count * port->page;
+    hmm_assert(count > 0);
+    if (!hmm_linux_is_tracked(port, fd))
+        return hmm_linux_protect(fd, address, size, true);
+    if (!mprotect((void *)address, size, PROT_READ))
+        return 0;
+    return hmm_linux_ours(port, address, size) ? ENOMEM : ENOENT;
+}
+
 /* Write-protects a part of a row, all of which is lent. */
 static int protect_part(struct hmm_linux_port *port,
                         const struct hurdmm_reclaim *row, uint32_t first,
@@ -600,15 +637,13 @@ static int protect_part(struct hmm_linux_port *port,
     uintptr_t address = row->address + first * port->page;
     if (!some_writable(port, row->frame + first, count))
         return 0;
-    int fd = hmm_linux_fd_for(port, address);
-    int error = hmm_linux_protect(fd, address, count * port->page, true);
+    int error = take_write(port, address, count);
     if (error == ENOENT) {
         /* The kernel stopped at what is not ours: page by page, then. */
         look_for_gone(port, row);
         error = 0;
         for (uint32_t i = 0; i < count && (!error || error == ENOENT); i++)
-            error = hmm_linux_protect(fd, address + i * port->page, port->page,
-                                      true);
+            error = take_write(port, address + i * port->page, 1);
     }
     if (error && error != ENOENT)
         return ENOMEM;
@@ -698,6 +733,10 @@ static int keep_part(struct hmm_linux_port *port,
     for (uint32_t i = 0; i < count; i++)
         *frame_at(port, row->frame + first + i) =
             (struct hmm_linux_frame){0, slot + i};
+    /* Makes mappings one again, and so cannot fail for want of them. */
+    if (hmm_linux_is_tracked(port, hmm_linux_fd_for(port, row->address)))
+        (void)mprotect((void *)(row->address + first * port->page),
+                       count * port->page, PROT_READ | PROT_WRITE);
     return 0;
 }
 

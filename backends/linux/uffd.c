@@ -109,6 +109,12 @@ static int open_way(struct hmm_linux_uffd *uffd, const struct way *way,
     if (supported & UFFD_FEATURE_SIGBUS && !(without & HURDMM_LINUX_NO_INLINE))
         uffd->fd[HMM_LINUX_INLINE] =
             open_with(way, features | UFFD_FEATURE_SIGBUS, &ignored);
+    /* Where a page of such a range is absent nobody may be waiting to be told,
+     * so the thread that meets it is. */
+    if (supported & UFFD_FEATURE_SIGBUS && supported & HMM_UFFD_WP_ASYNC &&
+        !(without & HURDMM_LINUX_NO_ASYNC))
+        uffd->fd[HMM_LINUX_TRACKED] = open_with(
+            way, features | UFFD_FEATURE_SIGBUS | HMM_UFFD_WP_ASYNC, &ignored);
     uffd->way = way->name;
     uffd->user_only = way->user_only;
     return 0;
@@ -135,7 +141,8 @@ int hmm_linux_uffd_open(struct hmm_linux_uffd *uffd, unsigned without,
                         char *why, size_t size)
 {
     why[0] = '\0';
-    uffd->fd[HMM_LINUX_PAGER] = uffd->fd[HMM_LINUX_INLINE] = -1;
+    for (unsigned i = 0; i < HMM_LINUX_MODES; i++)
+        uffd->fd[i] = -1;
     if (!(without & HURDMM_LINUX_NO_PAGERS) && under_tool()) {
         say(why, size, "userfaultfd()", "hidden by a tool, pagers would hang");
         return ENOTSUP;

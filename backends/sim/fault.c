@@ -71,8 +71,10 @@ static bool touch(struct hmm_sim *sim, struct hmm_sim_page *page,
         return false;
     uint32_t frame = page->frame;
     page->seen |= HURDMM_READ;
-    if (access->right == HURDMM_WRITE)
+    if (access->right == HURDMM_WRITE) {
         page->seen |= HURDMM_WRITE;
+        page->written = true;
+    }
     hmm_sim_frame_check(sim, frame);
     *error = perform(access, hmm_sim_bytes(sim, frame) +
                                  (address & (hmm_sim_page_size(sim) - 1)));

@@ -43,6 +43,7 @@ static const struct hurdmm_port_ops sim_ops = {
     .critical_enter = hmm_sim_critical_enter,
     .critical_leave = hmm_sim_critical_leave,
     .clock = hmm_sim_clock,
+    .scan = hmm_sim_scan,
 };
 
 /* The banks that the options ask for, or one as the manager asks for; how many

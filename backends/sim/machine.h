@@ -71,6 +71,7 @@ struct hmm_sim_page {
     uint32_t frame_next, frame_previous;
     uint8_t rights;
     uint8_t seen; /* READ: referenced; WRITE: dirty */
+    bool written; /* since it was lent, or a scan cleared it */
 };
 
 struct hmm_sim_table {
@@ -115,6 +116,7 @@ enum hmm_sim_event {
     EVENT_RELEASE,
     EVENT_LEND,
     EVENT_RECLAIM,
+    EVENT_SCAN,
     EVENT_FAULT_WAIT,
     EVENT_FAULT_DONE,
     EVENT_FAULT_STOP,
@@ -305,6 +307,9 @@ int hmm_sim_lend(struct hurdmm_port *port, void *space, uintptr_t address,
                  uint32_t *done);
 int hmm_sim_reclaim(struct hurdmm_port *port, const struct hurdmm_reclaim *rows,
                     size_t count, size_t *done);
+int hmm_sim_scan(struct hurdmm_port *port, void *space, uintptr_t address,
+                 size_t size, unsigned flags, struct hurdmm_dirty *rows,
+                 size_t max, size_t *count, uintptr_t *end);
 
 /* fault.c */
 

@@ -642,6 +642,57 @@ int hmm_sim_reclaim(struct hurdmm_port *port, const struct hurdmm_reclaim *rows,
     return error != 0 ? error : scripted;
 }
 
+/* One page of a scan; false: there is no room for it. */
+static bool scan_one(struct hmm_sim_page *page, uintptr_t address, size_t size,
+                     unsigned flags, struct hurdmm_dirty *rows, size_t max,
+                     size_t *count)
+{
+    struct hurdmm_dirty *last = *count > 0 ? &rows[*count - 1] : NULL;
+    if (page == NULL || !page->written)
+        return true;
+    if (last != NULL && last->address + last->length == address)
+        last->length += size;
+    else if (*count < max)
+        rows[(*count)++] = (struct hurdmm_dirty){address, size};
+    else
+        return false;
+    if (flags & HURDMM_TRACK_CLEAR)
+        page->written = false;
+    return true;
+}
+
+int hmm_sim_scan(struct hurdmm_port *port, void *space, uintptr_t address,
+                 size_t size, unsigned flags, struct hurdmm_dirty *rows,
+                 size_t max, size_t *count, uintptr_t *end)
+{
+    struct hmm_sim *sim = hmm_sim_of(port);
+    hmm_sim_memory_begin(sim, "scan");
+    uint32_t number = hmm_sim_space_number(sim, space);
+    size_t bytes = hmm_sim_page_size(sim);
+    int error = 0;
+    *count = 0;
+    *end = address;
+    if (number == sim->options.spaces || max == 0 ||
+        !hmm_sim_reserved(&sim->spaces[number], address >> sim->page_shift,
+                          (address + size) >> sim->page_shift)) {
+        hmm_sim_violation(sim, "scan: %#" PRIxPTR " + %#zx is not reserved",
+                          address, size);
+        error = EINVAL;
+    }
+    if (error == 0)
+        error = hmm_sim_fallible(sim, HURDMM_SIM_RECLAIM);
+    for (; error == 0 && *end != address + size; *end += bytes) {
+        if (!scan_one(hmm_sim_find(sim, number, *end >> sim->page_shift), *end,
+                      bytes, flags, rows, max, count))
+            break;
+        hmm_sim_point(sim);
+    }
+    HMM_SIM_NOTE(sim, EVENT_SCAN, number, address, size, flags, *count,
+                 (uint64_t)error);
+    hmm_sim_memory_end(sim);
+    return error;
+}
+
 /* For tests. */
 
 enum hurdmm_sim_lending hurdmm_sim_frame_state(struct hurdmm_port *port,

@@ -18,6 +18,7 @@ static const char *const names[] = {
     [EVENT_RELEASE] = "release",
     [EVENT_LEND] = "lend",
     [EVENT_RECLAIM] = "reclaim",
+    [EVENT_SCAN] = "scan",
     [EVENT_FAULT_WAIT] = "fault_wait",
     [EVENT_FAULT_DONE] = "fault_done",
     [EVENT_FAULT_STOP] = "fault_stop",

@@ -211,12 +211,14 @@ static void replace(struct hmm_sim *sim, uint32_t number, uint32_t frame,
         same->writable -= (page->rights & HURDMM_WRITE) ? 1 : 0;
         same->writable += (rights & HURDMM_WRITE) ? 1 : 0;
         page->rights = (uint8_t)rights;
+        page->written = rights & HURDMM_WRITE; /* lent again: see port.h */
         return;
     }
     unchain_from_frame(sim, number);
     page->frame = frame;
     page->rights = (uint8_t)rights;
     page->seen = 0;
+    page->written = false;
     chain_to_frame(sim, number);
 }
 

@@ -14,6 +14,11 @@
  *   handler of SIGBUS.  Faster; but system calls on absent pages give EFAULT:
  *   use hurdmm_pin, hurdmm_populate, hurdmm_read and hurdmm_write.
  *
+ * Wired regions (HURDMM_BIND_WIRED, hurdmm/region.h) are there where the kernel
+ * has UFFD_FEATURE_WP_ASYNC and PAGEMAP_SCAN (6.7) and /proc can be read:
+ * hurdmm_port_describe says whether.  Elsewhere they are ENOTSUP, and the same
+ * scans work on ordinary regions.
+ *
  * What a program should know:
  *
  * - What hurdmm/posix.h says of signals, of handlers that were there before, of
@@ -52,6 +57,8 @@ extern "C" {
 #define HURDMM_LINUX_NO_POISON 0x1000u  /* UFFDIO_POISON */
 #define HURDMM_LINUX_NO_SCATTER 0x2000u /* process_madvise */
 #define HURDMM_LINUX_NO_PROC 0x4000u    /* /proc */
+
+#define HURDMM_LINUX_NO_ASYNC 0x80000u /* UFFD_FEATURE_WP_ASYNC, PAGEMAP_SCAN */
 
 /* No faults go to pager threads: bindings are inline where the store allows it,
  * and ENOTSUP where it does not.  Under tools that run one thread at a time

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* hurdmm/port.h - the platform layer: one table of twenty functions.
+/* hurdmm/port.h - the platform layer: one table of functions.
  *
  * Who needs this header: people who port the library to a new system, and the
  * ports themselves.  doc/porting.md walks through a port; tests/port/ is a
@@ -55,6 +55,9 @@ extern "C" {
  * section), for frames that nobody lends, takes back or frees until they have
  * returned. */
 #define HURDMM_PORT_LENDS_APART 1024u
+
+/* Ranges can be reserved with HURDMM_RESERVE_TRACKED, and there is `scan'. */
+#define HURDMM_PORT_TRACKS 2048u
 
 /* One row of physical memory.  Frames are numbered densely over all banks. */
 struct hurdmm_bank {
@@ -144,6 +147,14 @@ struct hurdmm_reclaim {
 /* Faults in it are resolved by config.fault on the thread that faults (ports
  * with HURDMM_PORT_INLINE; ENOTSUP elsewhere or ignored). */
 #define HURDMM_RESERVE_INLINE 2u
+/* Pages in it are lent to write or not at all, and the port notes which are
+ * written to, without a fault.  A page that is lent is not written yet; one that
+ * is lent again where it is counts as written.  Faults in it (the application
+ * dropped a page) are resolved as in INLINE ranges, where there are such. */
+#define HURDMM_RESERVE_TRACKED 4u
+
+/* A flag of scan: what is found counts as not written from then on. */
+#define HURDMM_TRACK_CLEAR 1u
 
 /* Every member is needed unless it says otherwise. */
 struct hurdmm_port_ops {
@@ -239,6 +250,18 @@ struct hurdmm_port_ops {
 
     /* Nanoseconds since some start, never going back. */
     uint64_t (*clock)(struct hurdmm_port *port);
+
+    /* With HURDMM_PORT_TRACKS; else it is not called and may be NULL. */
+
+    /* Finds the pages of a range, a part of what was reserved as TRACKED, that
+     * were written to: up to `max` rows of them in order, *count says how many.
+     * *end is where it stopped, the range's end if there was room for all.  With
+     * CLEAR looking and forgetting are one step for each page: no write falls in
+     * between.  On error *end and *count are true too.  Called as lend is.
+     * ENOMEM. */
+    int (*scan)(struct hurdmm_port *port, void *space, uintptr_t address,
+                size_t size, unsigned flags, struct hurdmm_dirty *rows,
+                size_t max, size_t *count, uintptr_t *end);
 };
 
 /* What every port begins with; a backend embeds it in a structure of its own

@@ -64,8 +64,8 @@ struct hurdmm_sim_options {
     unsigned bank_count;             /* at most HURDMM_BANKS_MAX */
     unsigned address_bits;           /* of a space, from 16; as a pointer has */
     unsigned spaces;                 /* including its own; 1 */
-    /* HURDMM_PORT_... that are added to (INLINE, OVERTAKES, LENDS_APART) and
-     * taken from ALIAS, REFERENCED, DIRTY, THREADS, EXECUTE, and SPACES where
+    /* HURDMM_PORT_... that are added to (INLINE, OVERTAKES, LENDS_APART, TRACKS)
+     * and taken from ALIAS, REFERENCED, DIRTY, THREADS, EXECUTE, and SPACES where
      * there are several. */
     unsigned offer;
     unsigned hide;

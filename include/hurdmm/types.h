@@ -67,6 +67,12 @@ enum hurdmm_advice {
     HURDMM_ADVICE_READ_ONCE = 5
 };
 
+/* A row of pages that were written: hurdmm_region_scan_dirty. */
+struct hurdmm_dirty {
+    uintptr_t address;
+    size_t length;
+};
+
 /* Flags of the destroy functions. */
 #define HURDMM_DETACH 1u /* take away what is still bound or open first */
 #define HURDMM_DROP 2u   /* do not write dirty pages back: they are lost */
