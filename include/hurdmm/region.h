@@ -30,6 +30,16 @@ extern "C" {
  * that are HURDMM_STORE_SIGNAL_SAFE, on ports with HURDMM_PORT_INLINE; else
  * ENOTSUP.  System calls on absent pages give EFAULT then. */
 #define HURDMM_BIND_INLINE 8u
+/* All pages are brought in, and stay in memory until they are unbound, as if
+ * pinned for writing; the system itself notes which are written to, so that a
+ * first write costs a fraction of a fault.  What that takes away: nobody can hold
+ * such a writer back, so the range cannot be the source of copies (ENOTSUP), has
+ * no first-write callback, and a flush may write a page while it changes.  For
+ * ports with HURDMM_PORT_TRACKS, for stores that are not SHARED, and with write
+ * rights; else ENOTSUP (EINVAL without write rights, or with INLINE): bind without
+ * it, then, and hurdmm_region_scan_dirty finds the same.  EDQUOT: it counts
+ * against pin_limit.  EBUSY: the store's pages are read by copies. */
+#define HURDMM_BIND_WIRED 16u
 
 struct hurdmm_bind_options {
     size_t struct_size;
@@ -121,6 +131,62 @@ int hurdmm_write(struct hurdmm_space *space, uintptr_t address,
  * ENOENT (a hole), EINVAL, ESTALE. */
 int hurdmm_resident(struct hurdmm_space *space, uintptr_t address,
                     size_t length, uint8_t *states);
+
+/* ---- Which pages were written ---- */
+
+/* A page counts as written from the first write to it on, by the application, by
+ * hurdmm_write and the like, or by a discard that loses writes, until it is said
+ * with HURDMM_SCAN_CLEAR.  Writing it back, or its leaving memory, changes
+ * nothing about that.  The mark is the page's: all regions over it share it.
+ * Marks are kept from the first scan of a store on; what memory holds dirty then
+ * counts as written (of a container: all there is).
+ *
+ * May be reported although they were not written: pages pinned for writing, each
+ * time; pages that were lent to write, or were to be written to by a thread that
+ * failed; on ports that watch wired regions, pages that were populated or pinned
+ * again; and all pages of a store, for good, for whose marks there was no memory.
+ * Not reported: what copies put into the range, what the store itself supplies,
+ * and what is released. */
+
+/* The pages that are found count as not written from now on.  No write is lost
+ * between: each is found by this scan, or by the next. */
+#define HURDMM_SCAN_CLEAR 1u
+
+/* Finds the written pages of a range that is bound, in order: up to `max' rows
+ * of them, rows[0 .. *count), which may touch each other.  *done says how much of
+ * the range was looked at; less than `length' with 0: there was no room for more
+ * rows, go on from there.  *count and *done are always written, and true also
+ * when there is an error: what was cleared is in `rows'.  The rows may lie in
+ * managed memory.
+ * EINVAL (alignment, flags, no room for a row), ESTALE, ENOENT (a hole, or a
+ * reserved region), ENOTSUP (pages of the range are, by a shared copy, another
+ * container's: scan that one), ENOMEM (with CLEAR: rights could not be taken).
+ * Up to a few ns a page where nothing is cleared; with CLEAR the write right of
+ * what is found goes, and the next write to it is a fault (not in regions that
+ * are wired).  Class: store. */
+int hurdmm_region_scan_dirty(struct hurdmm_space *space, uintptr_t address,
+                             size_t length, unsigned flags,
+                             struct hurdmm_dirty *rows, size_t max,
+                             size_t *count, size_t *done);
+
+/* Told when a page that does not count as written is about to be, through this
+ * region or by address: once for each page, until it is cleared, and again only
+ * if there is no memory for marks.  The write waits until it returns, so that the
+ * old contents can still be had (hurdmm_read).  Then the page counts as written,
+ * also if the write does not come.  Not 0: the access fails with that.
+ * Runs on the thread that answers the fault, or that called, as a store's callback
+ * does: no lock is held, class "store" may be called, but nothing that waits for
+ * writes of these pages or writes them back. */
+typedef int hurdmm_first_write(void *hook, struct hurdmm_space *space,
+                               uintptr_t address);
+
+/* Sets what is called for a range, which lies in one region; NULL: nothing.
+ * When it returns, nobody runs what was set before.  EINVAL (also more than one
+ * region), ENOENT (a hole), ENOTSUP (a wired or inline region), EDEADLK (from
+ * inside a callback), ENOMEM, ESTALE; on error nothing is changed. */
+int hurdmm_region_on_first_write(struct hurdmm_space *space, uintptr_t address,
+                                 size_t length, hurdmm_first_write *call,
+                                 void *hook);
 
 struct hurdmm_region_info {
     uintptr_t address;

@@ -97,9 +97,10 @@ static int copy_in(struct hmm_want *want, uint64_t *slot, size_t start,
     if (!err)
         err =
             hmm_frames_window(&manager->physmem, HMM_SLOT_FRAME(*slot), 1, &to);
-    if (!err)
-        memcpy((char *)to + start, bytes, length);
-    return err;
+    if (err)
+        return err;
+    memcpy((char *)to + start, bytes, length);
+    return hmm_note_copied(want->store, want->page, slot);
 }
 
 /* One page's worth of a read: `length` bytes from `start` in the page, which
@@ -498,6 +499,10 @@ static int check_pins(struct walk *walk, uint64_t length)
             return err;
         const uint64_t *slot = want.store ? hmm_home_slot(&want) : NULL;
         if (!hmm_page_is_pinned_for(manager, slot, walk->access))
+            return EINVAL;
+        /* What the region itself has pinned is nobody else's to unpin. */
+        if (want.region->wired && walk->access & HURDMM_WRITE &&
+            !hmm_wired_busy(want.store, want.page, want.page))
             return EINVAL;
     }
     return 0;

@@ -29,6 +29,8 @@ static const char *check_slot(const struct hurdmm *manager,
         hmm_unsettled(&store->cache, page, &(struct hmm_place){0}) &&
         !manager->physmem.table[HMM_SLOT_FRAME(slot)].pins_write)
         return "B3: a page that others depend on is lent to write";
+    if (slot & HMM_LENT_WRITE && store->tracked && !(slot & HMM_WRITTEN))
+        return "M8: a write would not be noted";
     if (slot & HMM_FAILED && !(slot >> HMM_ERROR_SHIFT))
         return "a failed page has no error";
     if (page >= hmm_store_pages(store) + store->block_pages)

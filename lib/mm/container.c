@@ -54,6 +54,7 @@ struct hurdmm_store *hmm_container_make(struct hurdmm *manager)
     container->account = manager->account;
     hmm_container_init(&container->cache, &manager->physmem,
                        &manager->account->payer, true);
+    hmm_index_init(&container->left, &manager->physmem.nodes);
     hmm_list_append(&manager->containers, &container->link);
     return container;
 }
@@ -63,6 +64,7 @@ void hmm_container_end(struct hurdmm_store *container)
 {
     hmm_assert(hmm_entered(container->manager));
     hmm_list_remove(&container->link);
+    hmm_index_clear(&container->left);
     container->magic = 0;
     hmm_slab_free(&container->manager->store_slab, container);
 }

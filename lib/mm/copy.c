@@ -876,6 +876,9 @@ static int check_copy(const struct hurdmm *manager,
         return ENOTSUP;
     if (flags & HURDMM_COPY_MOVE && !copy->source->container)
         return ENOTSUP;
+    /* Nothing could hold its writers back. */
+    if (hmm_wired_in(copy->source, copy->from, copy->from + (copy->count - 1)))
+        return ENOTSUP;
     return copy->source->block_pages > 1 ? ENOTSUP : 0;
 }
 

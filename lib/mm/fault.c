@@ -81,6 +81,8 @@ static int obtain_write(struct hmm_want *want, uint64_t *slot)
         return hmm_page_wait(want, want->page);
     if (hmm_must_unlock(store, *slot))
         return unlock_page(want);
+    if (hmm_first_write(want, *slot))
+        return hmm_tell_first_write(want);
     if (!(*slot & HMM_DIRTY) && !store->container) {
         int err = throttle(want);
         if (err)
@@ -96,6 +98,7 @@ static int obtain_write(struct hmm_want *want, uint64_t *slot)
         return hmm_page_wait(want, want->page);
     }
     hmm_page_dirty(store, slot);
+    hmm_page_written(store, slot);
     return 0;
 }
 
@@ -113,6 +116,7 @@ static int obtain_blank(struct hmm_want *want, uint64_t **result)
     *result = hmm_container_slot(&store->cache, want->page);
     hmm_assert(hmm_resident(*result) && !(**result & HMM_LENT));
     hmm_page_dirty(store, *result);
+    hmm_page_written(store, *result);
     want->blank = true;
     return 0;
 }
@@ -257,8 +261,9 @@ static uint32_t neighbours(const struct hmm_want *want, bool write)
         if (HMM_SLOT_FRAME(slot) == HURDMM_FRAME_NONE || slot & out)
             break;
         if (write && !store->container &&
-            (!(slot & HMM_DIRTY) || slot & HMM_WRITING ||
-             hmm_must_unlock(store, slot)))
+            (!(slot & HMM_DIRTY) || slot & HMM_WRITING))
+            break;
+        if (write && hmm_must_note(store, slot))
             break;
         n++;
     }
@@ -274,6 +279,7 @@ static int lend_large(const struct hmm_want *want, uint64_t slot, bool write,
     uint64_t busy = HMM_FILLING | HMM_ON_TRIAL | HMM_WRITING | HMM_UNLOCKING;
     uint64_t room = store->ops.unlock ? HMM_UNLOCKED : 0; /* hmm_must_unlock */
     uint64_t dirty = write && !store->container ? HMM_DIRTY | room : 0;
+    dirty |= write && store->tracked ? HMM_WRITTEN : 0; /* hmm_must_note */
     const struct hmm_suit suit = {
         .end = hmm_store_pages(store),
         .mask = busy | dirty | (write ? 0 : HMM_LENT_WRITE),
@@ -300,7 +306,7 @@ bool hmm_write_too(const struct hmm_want *want, uint64_t slot)
 
     hmm_assert(hmm_entered(want->store->manager));
     if (!(slot & HMM_DIRTY) || slot & HMM_WRITING || want->read_only ||
-        !(want->region->rights & HURDMM_WRITE) || hmm_must_unlock(store, slot))
+        !(want->region->rights & HURDMM_WRITE) || hmm_must_note(store, slot))
         return false;
     return !hmm_page_held(store, want->page) &&
            !hmm_depended_on(&store->cache, want->page);
@@ -405,6 +411,12 @@ static int look_up(struct hurdmm_space *space, const struct hurdmm_fault *fault,
     want->access = fault->access;
     want->address = fault->address;
     want->thread = fault->thread;
+    /* Nobody can have the address before all is there; and after that it is the
+     * program that has dropped it.  The store is not asked: it may not be fit to
+     * be asked on this thread. */
+    if (region->wired &&
+        !hmm_resident(hmm_container_slot(&want->store->cache, want->page)))
+        return EFAULT;
     return 0;
 }
 
@@ -452,6 +464,7 @@ static bool may_foresee(const struct hmm_want *want)
     return !(store->flags & (HURDMM_STORE_READ_ONLY | HURDMM_STORE_NO_STEAL |
                              HURDMM_STORE_DISCARDABLE)) &&
            store->ops.page_out && !store->ops.unlock && !store->container &&
+           !store->tracked && /* whoever counts writes wants them exact */
            store->cache.dependents.count == 0 &&
            !hmm_page_held(store, want->page) &&
            manager->to_write < manager->dirty_limit;
@@ -603,7 +616,7 @@ static void try_lend(struct hurdmm *manager, const struct hurdmm_fault *fault)
         return;
     /* A write that still needs something done comes back for it. */
     if (want.access & HURDMM_WRITE &&
-        (!(*slot & HMM_DIRTY) || hmm_must_unlock(want.store, *slot) ||
+        (!(*slot & HMM_DIRTY) || hmm_must_note(want.store, *slot) ||
          hmm_page_held(want.store, want.page) ||
          hmm_depended_on(&want.store->cache, want.page)))
         return;

@@ -27,7 +27,8 @@
  *   M5  store->dirty, ->writing and the manager's sums count slots;
  *   M6  a block larger than a page is wholly there or wholly absent;
  *   M7  nobody but the holder of store->hold fills, dirties or writes pages
- *       inside it.
+ *       inside it;
+ *   M8  in a store whose writes are noted a page lent to write is HMM_WRITTEN.
  */
 #ifndef HMM_MM_MM_H
 #define HMM_MM_MM_H
@@ -60,6 +61,7 @@
 #define HMM_SAMPLE HMM_TAG(12) /* was read in: will it be written to? */
 #define HMM_VICTIM                                                             \
     HMM_TAG(13) /* named in the sweep that is being put together */
+#define HMM_WRITTEN HMM_TAG(14) /* since it was last said: dirty.c */
 #define HMM_MARKER (HMM_FAILED | HMM_DISCARDED | HMM_OWN)
 #define HMM_ERROR_SHIFT 56
 #define HMM_ERROR_MASK (UINT64_C(0xff) << HMM_ERROR_SHIFT)
@@ -221,7 +223,14 @@ struct hmm_region {
     uint64_t next_page; /* where a sequential reader would fault next */
     uint16_t written;   /* how many samples were written to: fault.c */
     uint16_t foreseen;  /* pages since the last sample */
+    uint8_t wired;      /* enum hmm_wired */
+    hurdmm_first_write *first_write; /* NULL: nobody wants to know */
+    void *first_write_hook;
 };
+
+/* A region of HURDMM_BIND_WIRED while its pages are brought in, and when each of
+ * them has a pin of the region's own. */
+enum hmm_wired { HMM_NOT_WIRED, HMM_WIRING, HMM_WIRED };
 
 struct hurdmm_store {
     struct hmm_list link;
@@ -247,9 +256,13 @@ struct hurdmm_store {
     int write_error; /* of the background, not yet reported */
     bool dying;
     bool claimed_to_write;
-    bool container; /* of the public kind: no store behind it */
-    bool zombie;    /* destroyed, but others depend on it */
-    bool held;      /* M7 */
+    bool container;        /* of the public kind: no store behind it */
+    bool zombie;           /* destroyed, but others depend on it */
+    bool tracked;          /* M8: writes are noted */
+    bool left_all;         /* there was no memory for `left' */
+    struct hmm_index left; /* pages that were written and are not there: a bit
+                            * for each of 64 by their number */
+    bool held;             /* M7 */
     uint64_t hold_first, hold_last;
 };
 
@@ -336,8 +349,9 @@ struct hmm_catcher {
 
 struct hmm_arena {
     struct hmm_span span;
-    bool exact;    /* made for one bind; goes with it */
-    bool in_place; /* faults are resolved on the threads that fault */
+    bool exact; /* made for one bind; goes with it */
+    unsigned
+        way; /* in which faults are answered: HURDMM_RESERVE_INLINE, _TRACKED */
 };
 
 /* manager.c: entering and leaving. */
@@ -501,6 +515,13 @@ static inline bool hmm_must_unlock(const struct hurdmm_store *store,
 {
     return store->ops.unlock && !(slot & HMM_UNLOCKED);
 }
+/* The same, or must its first write be noted? */
+static inline bool hmm_must_note(const struct hurdmm_store *store,
+                                 uint64_t slot)
+{
+    return hmm_must_unlock(store, slot) ||
+           (store->tracked && !(slot & HMM_WRITTEN));
+}
 /* Lends the page of a region, with neighbours that cost nothing. */
 int hmm_lend_around(struct hmm_want *want, uint64_t *slot);
 /* Answers a fault: 0, HMM_LATER or an error. */
@@ -512,6 +533,37 @@ int hmm_fault_inline(void *client, const struct hurdmm_fault *fault);
 int hmm_fault_soft(void *client, const struct hurdmm_fault *fault);
 /* Looks again at faults that were woken; the lock is held. */
 void hmm_ready_run(struct hurdmm *manager);
+
+/* dirty.c: which pages were written. */
+/* The page is about to be written, by whoever it is. */
+static inline void hmm_page_written(const struct hurdmm_store *store,
+                                    uint64_t *slot)
+{
+    if (store->tracked)
+        *slot |= HMM_WRITTEN;
+}
+/* The page changes, and is not there any more. */
+void hmm_page_left(struct hurdmm_store *store, uint64_t page);
+/* A page comes in: was it written before it left?  Then its slot says so. */
+void hmm_page_back(struct hurdmm_store *store, uint64_t page, uint64_t *slot);
+/* Does somebody want to be told before this access writes? */
+bool hmm_first_write(const struct hmm_want *want, uint64_t slot);
+/* Tells.  EAGAIN, or an error. */
+int hmm_tell_first_write(struct hmm_want *want);
+/* The library has written to a page; where the port notes the application's
+ * writes itself, it is told. */
+int hmm_note_copied(struct hurdmm_store *store, uint64_t page, uint64_t *slot);
+/* Is a part of the range shown by a region that the port watches? */
+bool hmm_wired_in(const struct hurdmm_store *store, uint64_t first,
+                  uint64_t last);
+/* Some page of the range of a region that is wired has another pin than the
+ * region's. */
+bool hmm_wired_busy(const struct hurdmm_store *store, uint64_t first,
+                    uint64_t last);
+/* Wires the range that was just bound: all there, pinned, and not written. */
+int hmm_wire(struct hurdmm_space *space, uintptr_t address, size_t length);
+/* The region goes: so do its pins. */
+void hmm_unwire(struct hmm_region *region);
 
 /* reclaim.c: frames, and how to come by them. */
 /* Takes up to `want` frames in a row; EAGAIN: the lock was dropped to make room;
@@ -579,6 +631,15 @@ int hmm_store_settle(struct hurdmm_store *store, uint64_t offset,
 struct hmm_region *hmm_region_at(struct hurdmm_space *space, uintptr_t address);
 struct hmm_region *hmm_region_next(struct hmm_region *region);
 uint64_t hmm_region_page(const struct hmm_region *region, uintptr_t address);
+/* Checks what every call by address checks, and enters.  *last is the range's
+ * last byte. */
+int hmm_enter_range(struct hurdmm_space *space, uintptr_t address,
+                    size_t length, uint64_t *last);
+/* Is every byte bound, and to something that allows `rights`?  ENOENT, EACCES. */
+int hmm_check_covered(struct hurdmm_space *space, uint64_t first, uint64_t last,
+                      unsigned rights);
+/* Makes regions begin and end at the ends of the range.  ENOMEM. */
+int hmm_regions_cut(struct hurdmm_space *space, uint64_t first, uint64_t last);
 /* Takes rights back from about so many pages, which stay in memory, for the port
  * to have mappings again.  Whether it took any. */
 bool hmm_space_make_room(struct hurdmm_space *space, uint32_t pages);
@@ -586,6 +647,8 @@ bool hmm_space_make_room(struct hurdmm_space *space, uint32_t pages);
  * `align`, a power of two that is not above `length`. */
 int hmm_space_room(struct hurdmm_space *space, uintptr_t address, size_t length,
                    size_t align, unsigned flags, uintptr_t *found);
+/* The way in which faults at an address are answered: HURDMM_RESERVE_... */
+unsigned hmm_space_way(const struct hurdmm_space *space, uintptr_t address);
 void hmm_space_shrink(struct hurdmm_space *space, uintptr_t address,
                       size_t length);
 void hmm_space_unbind_all(struct hurdmm_space *space);

@@ -160,6 +160,8 @@ void hmm_page_publish(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     *slot = HMM_SLOT_FRAME(*slot);
     if (how & HURDMM_PAGE_AHEAD)
         *slot |= HMM_AHEAD;
+    if (store->tracked)
+        hmm_page_back(store, page, slot);
     hmm_page_rank(store, page, slot, how);
 }
 
@@ -236,6 +238,8 @@ void hmm_page_drop(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     hmm_assert(hmm_entered(store->manager));
     hmm_assert(!(*slot & (HMM_FILLING | HMM_WRITING | HMM_LENT)));
     hmm_page_unrank(store, page, slot, evicted);
+    if (store->tracked && *slot & (HMM_WRITTEN | HMM_DIRTY))
+        hmm_page_left(store, page);
     hmm_page_clean(store, slot);
     uint64_t marker = forget ? HMM_DISCARDED : 0; /* the next fill is told */
     if (hmm_bond_at(&store->cache, page) && frame != HURDMM_FRAME_NONE)

@@ -94,7 +94,8 @@ static int check_bind(const struct hurdmm *manager,
                       const struct hurdmm_bind_options *bind)
 {
     const unsigned flags = HURDMM_BIND_EXACT | HURDMM_BIND_POPULATE |
-                           HURDMM_BIND_RESERVED | HURDMM_BIND_INLINE;
+                           HURDMM_BIND_RESERVED | HURDMM_BIND_INLINE |
+                           HURDMM_BIND_WIRED;
     bool reserved = bind->flags & HURDMM_BIND_RESERVED;
     bool bound = bind->store != NULL || bind->container != NULL;
     unsigned max = bind->max_rights ? bind->max_rights : HURDMM_RIGHTS;
@@ -113,6 +114,10 @@ static int check_bind(const struct hurdmm *manager,
         return EINVAL;
     if (!rights_valid(bind->rights) || !rights_valid(max) ||
         bind->rights & ~max)
+        return EINVAL;
+    if (bind->flags & HURDMM_BIND_WIRED &&
+        (!bound || bind->flags & HURDMM_BIND_INLINE ||
+         !(bind->rights & HURDMM_WRITE)))
         return EINVAL;
     if (bind->advice != HURDMM_ADVICE_NORMAL &&
         bind->advice != HURDMM_ADVICE_SEQUENTIAL &&
@@ -147,12 +152,19 @@ static int check_store(const struct hurdmm *manager,
         (!(store->flags & HURDMM_STORE_SIGNAL_SAFE) ||
          !(manager->info.features & HURDMM_PORT_INLINE)))
         return ENOTSUP;
+    if (bind->flags & HURDMM_BIND_WIRED &&
+        (store->flags & HURDMM_STORE_SHARED ||
+         !(manager->info.features & HURDMM_PORT_TRACKS)))
+        return ENOTSUP;
     if (store->flags & HURDMM_STORE_READ_ONLY &&
         (bind->rights | bind->max_rights) & HURDMM_WRITE)
         return EROFS;
     if (!(store->flags & HURDMM_STORE_SHARED) &&
         hmm_span_first_overlap(&store->cache.mappings, bind->offset,
                                bind->offset + (bind->length - 1)))
+        return EBUSY;
+    /* Copies made before would be read from what nobody holds back. */
+    if (bind->flags & HURDMM_BIND_WIRED && store->cache.dependents.count > 0)
         return EBUSY;
     return 0;
 }
@@ -164,7 +176,8 @@ static unsigned way_of(const struct hurdmm *manager,
 {
     unsigned port = manager->info.features;
     bool better = port & HURDMM_PORT_INLINE && !(port & HURDMM_PORT_SYSCALLS) &&
-                  !hmm_frames_stay(manager);
+                  !hmm_frames_stay(manager) &&
+                  !(bind->flags & HURDMM_BIND_WIRED);
 
     if (better && bind->store && bind->store->flags & HURDMM_STORE_SIGNAL_SAFE)
         return bind->flags | HURDMM_BIND_INLINE;
@@ -217,6 +230,8 @@ static int bind_region(struct hurdmm *manager,
     region->rights = (uint8_t)bind->rights;
     region->max_rights = (uint8_t)max_rights(bind);
     region->advice = (uint8_t)bind->advice;
+    region->wired =
+        bind->flags & HURDMM_BIND_WIRED ? HMM_WIRING : HMM_NOT_WIRED;
     region->next_page = bind->offset >> manager->physmem.page_shift;
     region->by_address.first = hint;
     region->by_address.last = hint + (bind->length - 1);
@@ -312,9 +327,10 @@ static int take_all(struct hurdmm_space *space, uint64_t first, uint64_t last,
     return 0;
 }
 
-/* Is any page pinned that the range shows?  `writers`: pinned for writing. */
+/* Is any page pinned that the range shows?  `writers`: pinned for writing;
+ * `wired_too`: or by being in a region that is wired. */
 static bool pinned_in(struct hurdmm_space *space, uint64_t first, uint64_t last,
-                      bool writers)
+                      bool writers, bool wired_too)
 {
     unsigned shift = space->manager->physmem.page_shift;
     struct hmm_span *span =
@@ -327,7 +343,10 @@ static bool pinned_in(struct hurdmm_space *space, uint64_t first, uint64_t last,
         if (!region->store)
             continue;
         part_of(region, first, last, &from, &to);
-        if (hmm_pinned_for(region->store, from >> shift, to >> shift, writers))
+        if (region->wired == HMM_WIRED && !wired_too
+                ? hmm_wired_busy(region->store, from >> shift, to >> shift)
+                : hmm_pinned_for(region->store, from >> shift, to >> shift,
+                                 writers))
             return true;
     }
     return false;
@@ -442,8 +461,7 @@ static void split_at(struct hurdmm_space *space, uint64_t address)
                        space->token, (uintptr_t)address);
 }
 
-/* Makes regions begin and end at the ends of the range.  ENOMEM. */
-static int cut(struct hurdmm_space *space, uint64_t first, uint64_t last)
+int hmm_regions_cut(struct hurdmm_space *space, uint64_t first, uint64_t last)
 {
     int err = hmm_slab_reserve(&space->manager->region_slab, 2);
 
@@ -461,6 +479,8 @@ void hmm_region_remove(struct hmm_region *region)
     struct hurdmm *manager = region->space->manager;
 
     hmm_assert(hmm_entered(region->space->manager));
+    if (region->wired == HMM_WIRED)
+        hmm_unwire(region);
     if (region->store)
         hmm_mapping_detach(&region->mapping);
     remove_region(region->space, region);
@@ -474,7 +494,7 @@ static int unbind(struct hurdmm_space *space, uint64_t first, uint64_t last)
 
     int err = take_all(space, first, last, HURDMM_NONE);
     if (!err)
-        err = cut(space, first, last);
+        err = hmm_regions_cut(space, first, last);
     if (err)
         return err;
     span = hmm_span_first_overlap(&space->regions, first, last);
@@ -486,9 +506,8 @@ static int unbind(struct hurdmm_space *space, uint64_t first, uint64_t last)
     return 0;
 }
 
-/* Checks what every call by address checks, and enters. */
-static int enter_range(struct hurdmm_space *space, uintptr_t address,
-                       size_t length, uint64_t *last)
+int hmm_enter_range(struct hurdmm_space *space, uintptr_t address,
+                    size_t length, uint64_t *last)
 {
     int err = hmm_enter_space(space);
 
@@ -506,12 +525,13 @@ static int enter_range(struct hurdmm_space *space, uintptr_t address,
 int hurdmm_unbind(struct hurdmm_space *space, uintptr_t address, size_t length)
 {
     uint64_t last;
-    int err = enter_range(space, address, length, &last);
+    int err = hmm_enter_range(space, address, length, &last);
 
     if (err)
         return err;
-    err = pinned_in(space, address, last, false) ? EBUSY
-                                                 : unbind(space, address, last);
+    err = pinned_in(space, address, last, false, false)
+              ? EBUSY
+              : unbind(space, address, last);
     hmm_leave(space->manager);
     return err;
 }
@@ -542,7 +562,11 @@ int hurdmm_bind(const struct hurdmm_bind_options *bind, uintptr_t *address)
     if (!err)
         err = bind_region(manager, bind, &where);
     hmm_leave(manager);
-    if (!err && bind->flags & HURDMM_BIND_POPULATE) {
+    if (!err && bind->flags & HURDMM_BIND_WIRED) {
+        err = hmm_wire(bind->space, where, bind->length);
+        if (err)
+            undo_bind(bind->space, where, bind->length);
+    } else if (!err && bind->flags & HURDMM_BIND_POPULATE) {
         unsigned access = bind->rights & HURDMM_WRITE
                               ? HURDMM_READ | HURDMM_WRITE
                               : HURDMM_READ;
@@ -611,9 +635,8 @@ void hmm_space_unbind_all(struct hurdmm_space *space)
     }
 }
 
-/* Every byte of the range is bound, and to something that allows `rights`. */
-static int check_covered(struct hurdmm_space *space, uint64_t first,
-                         uint64_t last, unsigned rights)
+int hmm_check_covered(struct hurdmm_space *space, uint64_t first, uint64_t last,
+                      unsigned rights)
 {
     struct hmm_region *region = hmm_region_at(space, (uintptr_t)first);
 
@@ -634,12 +657,12 @@ static int protect(struct hurdmm_space *space, uint64_t first, uint64_t last,
                    unsigned rights)
 {
     struct hmm_span *span;
-    int err = check_covered(space, first, last, rights);
+    int err = hmm_check_covered(space, first, last, rights);
 
     if (err)
         return err;
     if (!(rights & HURDMM_WRITE) &&
-        pinned_in(space, first, last, rights & HURDMM_READ))
+        pinned_in(space, first, last, rights & HURDMM_READ, true))
         return EBUSY;
     /* Only the write right can be taken alone. */
     if ((rights & (HURDMM_READ | HURDMM_EXECUTE)) !=
@@ -652,7 +675,7 @@ static int protect(struct hurdmm_space *space, uint64_t first, uint64_t last,
     else if (!(rights & HURDMM_WRITE))
         err = take_all(space, first, last, HURDMM_READ | HURDMM_EXECUTE);
     if (!err)
-        err = cut(space, first, last);
+        err = hmm_regions_cut(space, first, last);
     if (err)
         return err;
     span = hmm_span_first_overlap(&space->regions, first, last);
@@ -668,7 +691,7 @@ int hurdmm_protect(struct hurdmm_space *space, uintptr_t address, size_t length,
 
     if (!rights_valid(rights))
         return EINVAL;
-    int err = enter_range(space, address, length, &last);
+    int err = hmm_enter_range(space, address, length, &last);
     if (err)
         return err;
     err = protect(space, address, last, rights);
@@ -681,10 +704,10 @@ static int set_advice(struct hurdmm_space *space, uint64_t first, uint64_t last,
                       enum hurdmm_advice advice)
 {
     struct hmm_span *span;
-    int err = check_covered(space, first, last, 0);
+    int err = hmm_check_covered(space, first, last, 0);
 
     if (!err)
-        err = cut(space, first, last);
+        err = hmm_regions_cut(space, first, last);
     if (err)
         return err;
     span = hmm_span_first_overlap(&space->regions, first, last);
@@ -730,11 +753,11 @@ int hurdmm_advise(struct hurdmm_space *space, uintptr_t address, size_t length,
 
     if ((unsigned)advice > HURDMM_ADVICE_READ_ONCE)
         return EINVAL;
-    int err = enter_range(space, address, length, &last);
+    int err = hmm_enter_range(space, address, length, &last);
     if (err)
         return err;
     if (advice == HURDMM_ADVICE_WILLNEED || advice == HURDMM_ADVICE_DONTNEED)
-        err = check_covered(space, address, last, 0);
+        err = hmm_check_covered(space, address, last, 0);
     else
         err = set_advice(space, address, last, advice);
     if (!err)

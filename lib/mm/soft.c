@@ -13,7 +13,7 @@ static bool may_write(const struct hurdmm_store *store, uint64_t slot)
 {
     const struct hurdmm *manager = store->manager;
 
-    if (hmm_must_unlock(store, slot))
+    if (hmm_must_note(store, slot))
         return false;
     if (slot & (HMM_DIRTY | HMM_WRITING))
         return slot & HMM_DIRTY;

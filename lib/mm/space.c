@@ -89,7 +89,7 @@ struct hurdmm_space *hmm_space_by_token(struct hurdmm *manager, void *token)
 
 /* Reserves a range, at this address if `exact`, else anywhere. */
 static int add_arena(struct hurdmm_space *space, uintptr_t address, size_t size,
-                     bool exact, bool in_place, struct hmm_arena **result)
+                     bool exact, unsigned way, struct hmm_arena **result)
 {
     struct hurdmm *manager = space->manager;
     struct hmm_arena *arena = hmm_slab_alloc(&manager->arena_slab);
@@ -98,8 +98,7 @@ static int add_arena(struct hurdmm_space *space, uintptr_t address, size_t size,
     if (!arena)
         return ENOMEM;
     int err = manager->ops->reserve(manager->port, space->token, &address, size,
-                                    (exact ? HURDMM_RESERVE_EXACT : 0) |
-                                        (in_place ? HURDMM_RESERVE_INLINE : 0));
+                                    (exact ? HURDMM_RESERVE_EXACT : 0) | way);
     if (err) {
         hmm_slab_free(&manager->arena_slab, arena);
         return err;
@@ -107,7 +106,7 @@ static int add_arena(struct hurdmm_space *space, uintptr_t address, size_t size,
     hmm_assert(!(address & (hmm_page_bytes(manager) - 1)));
     hmm_assert(size - 1 <= UINTPTR_MAX - address);
     arena->exact = exact;
-    arena->in_place = in_place;
+    arena->way = way;
     arena->span.first = address;
     arena->span.last = address + (size - 1);
     hmm_span_insert(&space->arenas, &arena->span);
@@ -115,15 +114,24 @@ static int add_arena(struct hurdmm_space *space, uintptr_t address, size_t size,
     return 0;
 }
 
-static bool in_place_of(const struct hmm_span *span)
+static unsigned way_of(const struct hmm_span *span)
 {
-    return HMM_CONTAINER_OF(span, struct hmm_arena, span)->in_place;
+    return HMM_CONTAINER_OF(span, struct hmm_arena, span)->way;
+}
+
+unsigned hmm_space_way(const struct hurdmm_space *space, uintptr_t address)
+{
+    struct hmm_span *span =
+        hmm_span_first_overlap(&space->arenas, address, address);
+
+    hmm_assert(hmm_entered(space->manager));
+    return span ? way_of(span) : 0;
 }
 
 /* Reserves what no arena has of the range, piece by piece.  EEXIST also where
  * one has it whose faults are answered in the other way. */
 static int room_exact(struct hurdmm_space *space, uintptr_t address,
-                      size_t length, bool in_place)
+                      size_t length, unsigned way)
 {
     struct hmm_arena *made[16];
     uint64_t first = address, last = address + (length - 1);
@@ -135,15 +143,15 @@ static int room_exact(struct hurdmm_space *space, uintptr_t address,
     for (;;) {
         struct hmm_span *span =
             hmm_span_first_overlap(&space->arenas, first, last);
-        if (span && in_place_of(span) != in_place) {
+        if (span && way_of(span) != way) {
             err = EEXIST;
             break;
         }
         if (!span || span->first > first) {
             uint64_t end = span ? span->first - 1 : last;
             err = count < 16 ? add_arena(space, (uintptr_t)first,
-                                         (size_t)(end - first + 1), true,
-                                         in_place, &made[count])
+                                         (size_t)(end - first + 1), true, way,
+                                         &made[count])
                              : ENOMEM;
             if (err)
                 break;
@@ -160,14 +168,13 @@ static int room_exact(struct hurdmm_space *space, uintptr_t address,
 
 /* The lowest room that an arena of this way of answering has. */
 static bool room_in_arenas(struct hurdmm_space *space, size_t length,
-                           size_t align, bool in_place, uintptr_t *found)
+                           size_t align, unsigned way, uintptr_t *found)
 {
     struct hmm_span *span = hmm_span_lowest(&space->arenas);
     uint64_t first;
 
     for (; span; span = hmm_span_next(span)) {
-        if (span->last - span->first < length - 1 ||
-            in_place_of(span) != in_place)
+        if (span->last - span->first < length - 1 || way_of(span) != way)
             continue;
         if (hmm_span_find_gap(&space->regions, span->first, span->last, length,
                               align, &first)) {
@@ -179,14 +186,14 @@ static bool room_in_arenas(struct hurdmm_space *space, size_t length,
 }
 
 /* A new arena, large enough for many such, or at least for this one. */
-static int room_new(struct hurdmm_space *space, size_t length, bool in_place)
+static int room_new(struct hurdmm_space *space, size_t length, unsigned way)
 {
     struct hmm_arena *arena;
     size_t size = space->arena_size > length ? space->arena_size : length;
-    int err = add_arena(space, 0, size, false, in_place, &arena);
+    int err = add_arena(space, 0, size, false, way, &arena);
 
     if (err && size > length)
-        err = add_arena(space, 0, length, false, in_place, &arena);
+        err = add_arena(space, 0, length, false, way, &arena);
     else if (!err && (uint64_t)space->arena_size * 2 <= ARENA_MAX &&
              space->arena_size < space->manager->info.high / 64)
         space->arena_size *= 2;
@@ -196,14 +203,15 @@ static int room_new(struct hurdmm_space *space, size_t length, bool in_place)
 int hmm_space_room(struct hurdmm_space *space, uintptr_t address, size_t length,
                    size_t align, unsigned flags, uintptr_t *found)
 {
-    bool in_place = flags & HURDMM_BIND_INLINE;
+    unsigned way = (flags & HURDMM_BIND_INLINE ? HURDMM_RESERVE_INLINE : 0) |
+                   (flags & HURDMM_BIND_WIRED ? HURDMM_RESERVE_TRACKED : 0);
     size_t slack = align - hmm_page_bytes(space->manager);
 
     hmm_assert(hmm_entered(space->manager));
     hmm_assert(hmm_is_pow2(align) && align <= length);
 
     if (flags & HURDMM_BIND_EXACT || address) {
-        int err = room_exact(space, address, length, in_place);
+        int err = room_exact(space, address, length, way);
         if (!err)
             *found = address;
         if (!err || flags & HURDMM_BIND_EXACT)
@@ -212,10 +220,10 @@ int hmm_space_room(struct hurdmm_space *space, uintptr_t address, size_t length,
     /* A new arena may lie over a reserved region and have less room than it
      * seems: ask for another then. */
     for (int tries = 0; tries < 8; tries++) {
-        if (room_in_arenas(space, length, align, in_place, found))
+        if (room_in_arenas(space, length, align, way, found))
             return 0;
         int err = length <= SIZE_MAX - slack
-                      ? room_new(space, length + slack, in_place)
+                      ? room_new(space, length + slack, way)
                       : ENOMEM;
         if (err)
             return err;

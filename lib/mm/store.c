@@ -76,6 +76,7 @@ int hurdmm_store_create(struct hurdmm *manager,
         store->id = ++manager->next_id;
         copy_name(store->name, sizeof store->name, options->name);
         hmm_span_tree_init(&store->grades);
+        hmm_index_init(&store->left, &manager->physmem.nodes);
         store->account = manager->account;
         hmm_container_init(&store->cache, &manager->physmem,
                            &manager->account->payer, false);
@@ -124,6 +125,7 @@ void hmm_store_end(struct hurdmm_store *store)
     hmm_assert(store->dirty == 0 && store->writing == 0);
     hmm_chore_forget(store);
     hmm_grades_drop(store);
+    hmm_index_clear(&store->left);
     hmm_list_remove(&store->link);
     store->magic = 0;
     void (*destroy)(void *) = store->ops.destroy;
@@ -390,6 +392,7 @@ static int hold_tail(struct hurdmm_store *store, uint64_t size)
         slot = hmm_container_slot(&store->cache, page);
         if (hmm_resident(slot)) {
             hmm_page_dirty(store, slot);
+            hmm_page_written(store, slot);
             return 0;
         }
         hmm_unhold(store); /* it left while the hold was waited for */
