@@ -218,6 +218,7 @@ static const unsigned lacks[] = {
     HURDMM_LINUX_NO_SCATTER,
     HURDMM_LINUX_NO_PROC,
     HURDMM_LINUX_NO_PAGERS,
+    HURDMM_LINUX_NO_ASYNC,
     HURDMM_LINUX_NO_POISON | HURDMM_LINUX_NO_SCATTER | HURDMM_LINUX_NO_PROC,
 };
 
@@ -287,6 +288,7 @@ START_TEST(what_is_lacking_is_said)
         {HURDMM_LINUX_NO_POISON, "failing pages by protection"},
         {HURDMM_LINUX_NO_SCATTER, "dropped one by one"},
         {HURDMM_LINUX_NO_PAGERS, "inline is the default"},
+        {HURDMM_LINUX_NO_ASYNC, "writes noted by faults"},
     };
     for (size_t i = 0; i < sizeof said / sizeof said[0]; i++) {
         struct rig rig;

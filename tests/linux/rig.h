@@ -68,5 +68,6 @@ int in_child(void (*body)(void *argument), void *argument);
 
 void paging_cases(Suite *suite);
 void strangers_cases(Suite *suite);
+void dirty_cases(Suite *suite);
 
 #endif

@@ -7,5 +7,6 @@ int main(void)
     Suite *suite = suite_create("linux");
     paging_cases(suite);
     strangers_cases(suite);
+    dirty_cases(suite);
     return run_suites("linux", &suite, 1);
 }
