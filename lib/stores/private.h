@@ -22,4 +22,18 @@ void *memset(void *to, int byte, size_t length);
 #define store_assert(cond) ((cond) ? (void)0 : __builtin_trap())
 #endif
 
+/* Conditions that look at whole structures, for --enable-slow-checks. */
+#ifdef HMM_SLOW_CHECKS
+#define store_assert_slow(cond) store_assert(cond)
+#else
+#define store_assert_slow(cond) ((void)(0 && (cond)))
+#endif
+
+/* Whether somebody holds a mutex of hurdmm_mutex_lock: what a function that is
+ * to be called with it asserts.  That it is the caller, nobody can tell. */
+static inline bool store_held(const uint32_t *mutex)
+{
+    return __atomic_load_n(mutex, __ATOMIC_RELAXED) != 0;
+}
+
 #endif /* HMM_STORES_PRIVATE_H */

@@ -60,7 +60,23 @@ static uint32_t group_slots(const struct hurdmm_swap *swap, uint32_t group)
 {
     uint32_t rest = swap->slots - group * GROUP;
 
+    store_assert(group < swap->group_count && rest > 0);
     return rest < GROUP ? rest : GROUP;
+}
+
+/* Slots of the opened groups: the last may be cut. */
+static uint64_t opened_slots(const struct hurdmm_swap *swap)
+{
+    uint64_t slots = (uint64_t)swap->opened * GROUP;
+
+    return slots < swap->slots ? slots : swap->slots;
+}
+
+/* Invariant 4. */
+static bool counts_sound(const struct hurdmm_swap *swap)
+{
+    return swap->opened <= swap->group_count &&
+           (uint64_t)swap->taken + swap->promised <= opened_slots(swap);
 }
 
 static size_t swap_bytes(uint32_t groups)
@@ -86,7 +102,7 @@ int hurdmm_swap_create_with(struct hurdmm *manager,
 {
     struct hurdmm_swap *new;
     uint64_t slots;
-    uint32_t groups;
+    uint32_t groups; /* they are opened as they are needed */
     size_t page_size;
     void *memory;
     int error;
@@ -146,7 +162,7 @@ int hurdmm_swap_destroy(struct hurdmm_swap *swap)
     unlock(swap);
     if (stores != 0)
         return EBUSY;
-    store_assert(swap->taken == 0 && swap->promised == 0);
+    store_assert(swap->taken == 0 && swap->promised == 0 && counts_sound(swap));
     for (uint32_t i = 0; i < swap->opened; i++) {
         hurdmm_deallocate(swap->manager, swap->groups[i].used,
                           WORDS * sizeof(uint64_t));
@@ -205,6 +221,7 @@ static uint32_t next_bit(const uint64_t *bits, uint32_t from, bool invert)
 {
     uint64_t flip = invert ? UINT64_MAX : 0;
 
+    store_assert(from <= GROUP);
     for (uint32_t word = from / 64; word < WORDS; word++) {
         uint64_t value = bits[word] ^ flip;
 
@@ -242,6 +259,7 @@ static struct run search_group(struct hurdmm_swap *swap, uint32_t index,
     struct run best = {0, 0};
     uint32_t start = next_bit(group->used, 0, true);
 
+    store_assert(store_held(&swap->mutex) && index < swap->opened && count > 0);
     while (start < end) {
         uint32_t stop = next_bit(group->used, start, false);
 
@@ -253,18 +271,19 @@ static struct run search_group(struct hurdmm_swap *swap, uint32_t index,
             return (struct run){best.start, count};
         start = next_bit(group->used, stop, true);
     }
+    store_assert(best.count < count && best.count <= group->longest);
     group->longest = best.count;
     return best;
 }
 
-/* Gives the next group its bitmap, and its checksums. */
+/* Gives the next group its bitmap, and its checksums.  ENOMEM.  Locked. */
 static int open_group(struct hurdmm_swap *swap)
 {
     struct group *group = &swap->groups[swap->opened];
     void *used, *sums = NULL;
     int error;
 
-    store_assert(swap->opened < swap->group_count);
+    store_assert(store_held(&swap->mutex) && swap->opened < swap->group_count);
     error = hurdmm_allocate(swap->manager, WORDS * sizeof(uint64_t), &used);
     if (error != 0)
         return error;
@@ -281,6 +300,17 @@ static int open_group(struct hurdmm_swap *swap)
     return 0;
 }
 
+/* Opens groups until they have so many slots.  ENOMEM.  Locked. */
+static int cover(struct hurdmm_swap *swap, uint64_t slots)
+{
+    int error = 0;
+
+    store_assert(slots <= swap->slots);
+    while (error == 0 && opened_slots(swap) < slots)
+        error = open_group(swap);
+    return error;
+}
+
 bool hmm_swap_reserves(const struct hurdmm_swap *swap)
 {
     return (swap->flags & HURDMM_SWAP_RESERVE) != 0;
@@ -295,11 +325,11 @@ int hmm_swap_promise(struct hurdmm_swap *swap, uint32_t count)
     need = (uint64_t)swap->taken + swap->promised + count;
     if (need > swap->slots)
         error = ENOSPC;
-    while (error == 0 && (uint64_t)swap->opened * GROUP < need &&
-           swap->opened < swap->group_count)
-        error = open_group(swap);
+    if (error == 0)
+        error = cover(swap, need);
     if (error == 0)
         swap->promised += count;
+    store_assert(counts_sound(swap));
     unlock(swap);
     return error;
 }
@@ -318,6 +348,7 @@ static struct run search(struct hurdmm_swap *swap, uint32_t count,
 {
     struct run best = {0, 0};
 
+    store_assert(store_held(&swap->mutex) && count > 0);
     *error = ENOSPC;
     for (uint32_t i = 0; i < swap->group_count; i++) {
         struct run run;
@@ -343,21 +374,40 @@ static struct run search(struct hurdmm_swap *swap, uint32_t count,
     return best;
 }
 
+/* How many of `count' slots may be taken: of those that are promised to nobody,
+ * or to whoever asks.  0: *error says why.  Locked. */
+static uint64_t takeable(struct hurdmm_swap *swap, uint64_t count,
+                         bool promised, int *error)
+{
+    uint64_t others = swap->taken + (uint64_t)swap->promised;
+    uint64_t free = swap->slots - others;
+
+    if (promised)
+        return count;
+    *error = ENOSPC;
+    if (count > free)
+        count = free;
+    if (count == 0 || cover(swap, others + count) == 0)
+        return count;
+    /* As far as that leaves the others their room in what is opened. */
+    *error = ENOMEM;
+    free = opened_slots(swap) - others;
+    return count < free ? count : free;
+}
+
 int hmm_swap_take(struct hurdmm_swap *swap, uint64_t count, bool promised,
                   uint32_t *slot, uint32_t *got)
 {
     struct run run = {0, 0};
-    uint32_t index = 0, free;
+    uint32_t index = 0;
     int error = ENOSPC;
 
     store_assert(count > 0);
     lock(swap);
-    free = swap->slots - swap->taken - (promised ? 0 : swap->promised);
-    if (count > free)
-        count = free;
+    store_assert(!promised || count <= swap->promised);
+    count = takeable(swap, count < GROUP ? count : GROUP, promised, &error);
     if (count > 0)
-        run = search(swap, count < GROUP ? (uint32_t)count : GROUP, &index,
-                     &error);
+        run = search(swap, (uint32_t)count, &index, &error);
     if (run.count > 0) {
         mark(swap->groups[index].used, run.start, run.count, true);
         swap->taken += run.count;
@@ -366,6 +416,7 @@ int hmm_swap_take(struct hurdmm_swap *swap, uint64_t count, bool promised,
             swap->promised -= run.count;
         }
     }
+    store_assert(run.count <= count && counts_sound(swap));
     unlock(swap);
     if (run.count == 0)
         return error;
@@ -381,9 +432,11 @@ void hmm_swap_free(struct hurdmm_swap *swap, uint32_t slot, uint32_t count,
     (void)hurdmm_block_discard(swap->block, (uint64_t)slot * swap->page_size,
                                (uint64_t)count * swap->page_size);
     lock(swap);
+    store_assert(swap->taken >= count);
     swap->taken -= count;
     if (promised)
         swap->promised += count;
+    store_assert(counts_sound(swap));
     /* Slots that follow each other may have been taken in several runs. */
     while (count > 0) {
         struct group *group = &swap->groups[slot / GROUP];
@@ -408,8 +461,10 @@ static uint32_t sum_of(const struct hurdmm_swap *swap, const void *bytes)
     return (uint32_t)(sum ^ sum >> 32);
 }
 
+/* The checksums are not locked: whoever has the slot has its sum. */
 static uint32_t *sum_at(struct hurdmm_swap *swap, uint32_t slot)
 {
+    store_assert(slot < swap->slots && swap->groups[slot / GROUP].sums);
     return &swap->groups[slot / GROUP].sums[slot % GROUP];
 }
 
@@ -441,8 +496,9 @@ int hmm_swap_read(struct hurdmm_swap *swap, uint32_t slot, uint32_t count,
 {
     int error;
 
-    store_assert((uint64_t)slot + count <= swap->slots);
+    store_assert(count > 0 && (uint64_t)slot + count <= swap->slots);
     error = read_slots(swap, slot, count, buffer, good);
+    store_assert(*good <= count && (error != 0) == (*good < count));
     if (!swap->checksum)
         return error;
     for (uint32_t i = 0; i < *good; i++) {
@@ -463,7 +519,7 @@ int hmm_swap_write(struct hurdmm_swap *swap, uint32_t slot, uint32_t count,
 {
     int error;
 
-    store_assert((uint64_t)slot + count <= swap->slots);
+    store_assert(count > 0 && (uint64_t)slot + count <= swap->slots);
     error = hurdmm_block_write(swap->block, (uint64_t)slot * swap->page_size,
                                buffer, count * swap->page_size);
     for (uint32_t i = 0; error == 0 && swap->checksum && i < count; i++)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/stores/swap.h"
 #include "tests/stores/rig.h"
 #include "tests/support/runner.h"
 
@@ -35,6 +36,12 @@ static void begin(void)
 static void begin_small(void)
 {
     begin_with(30, HURDMM_SWAP_RESERVE);
+}
+
+/* So many that their slots are kept in two parts. */
+static void begin_large(void)
+{
+    begin_with(8192, HURDMM_SWAP_RESERVE);
 }
 
 static void end(void)
@@ -340,6 +347,82 @@ START_TEST(bad_input_is_refused)
 }
 END_TEST
 
+/* Takes slots until there are so many; they go back at the end. */
+static void take(unsigned count, bool promised)
+{
+    static uint32_t slots[16], counts[16];
+    unsigned runs = 0, left = count;
+
+    for (; left > 0; left -= counts[runs++]) {
+        ck_assert_uint_lt(runs, 16);
+        ck_assert_int_eq(
+            hmm_swap_take(swap, left, promised, &slots[runs], &counts[runs]),
+            0);
+    }
+    while (runs-- > 0)
+        hmm_swap_free(swap, slots[runs], counts[runs], promised);
+}
+
+/* Memory of the library's own for whatever keeping a promise might want. */
+static void *take_all_memory(size_t size)
+{
+    void *all = NULL, *memory;
+
+    hurdmm_sim_fail(rig.port, HURDMM_SIM_CORE_MAP, 1, 0, true);
+    while (hurdmm_allocate(rig.manager, size, &memory) == 0) {
+        memcpy(memory, &all, sizeof all);
+        all = memory;
+    }
+    return all;
+}
+
+static void give_memory(void *all, size_t size)
+{
+    while (all) {
+        void *memory = all;
+
+        memcpy(&all, memory, sizeof all);
+        hurdmm_deallocate(rig.manager, memory, size);
+    }
+    hurdmm_sim_fail(rig.port, 0, 0, 0, 0);
+}
+
+START_TEST(a_promise_is_kept_without_memory)
+{
+    const size_t size = 512;
+    uint32_t slot, got;
+    void *all;
+
+    ck_assert_int_eq(hmm_swap_promise(swap, 4000), 0);
+    /* By who was promised nothing: more than fits beside. */
+    ck_assert_int_eq(hmm_swap_take(swap, 200, false, &slot, &got), 0);
+    ck_assert_uint_eq(got, 200);
+    all = take_all_memory(size);
+    take(4000, true);
+    give_memory(all, size);
+    hmm_swap_free(swap, slot, got, false);
+    hmm_swap_forgive(swap, 4000);
+}
+END_TEST
+
+START_TEST(without_memory_what_is_promised_is_left_alone)
+{
+    const size_t size = 512;
+    uint32_t slot, got;
+    void *all;
+
+    ck_assert_int_eq(hmm_swap_promise(swap, 4000), 0);
+    all = take_all_memory(size);
+    ck_assert_int_eq(hmm_swap_take(swap, 200, false, &slot, &got), 0);
+    ck_assert_uint_eq(got, 96);
+    ck_assert_int_eq(hmm_swap_promise(swap, 1), ENOMEM);
+    take(4000, true);
+    give_memory(all, size);
+    hmm_swap_free(swap, slot, got, false);
+    hmm_swap_forgive(swap, 4000);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("swap");
@@ -363,6 +446,11 @@ int main(void)
     tcase = tcase_create("small");
     tcase_add_checked_fixture(tcase, begin_small, end);
     tcase_add_test(tcase, copies_take_no_promised_place);
+    suite_add_tcase(suite, tcase);
+    tcase = tcase_create("large");
+    tcase_add_checked_fixture(tcase, begin_large, end);
+    tcase_add_test(tcase, a_promise_is_kept_without_memory);
+    tcase_add_test(tcase, without_memory_what_is_promised_is_left_alone);
     suite_add_tcase(suite, tcase);
     return run_suites("swap", &suite, 1);
 }
