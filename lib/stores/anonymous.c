@@ -68,6 +68,7 @@ static uint64_t run_at(struct anonymous *anonymous, uint64_t page,
     uint64_t run, more;
     uint32_t next;
 
+    store_assert(count > 0);
     lock(anonymous);
     run = hmm_slots_run(&anonymous->slots, page, count, slot);
     while (run < count) {
@@ -77,6 +78,7 @@ static uint64_t run_at(struct anonymous *anonymous, uint64_t page,
         run += more;
     }
     unlock(anonymous);
+    store_assert(run > 0 && run <= count);
     return run;
 }
 
@@ -90,7 +92,8 @@ static int transfer_tail(struct anonymous *anonymous, uint32_t slot, void *in,
     void *whole;
     int error;
 
-    store_assert(length < page);
+    store_assert(length > 0 && length < page);
+    store_assert(is_slot(slot) && !in != !out);
     error = hurdmm_allocate(anonymous->manager, page, &whole);
     if (error != 0)
         return error;
@@ -106,7 +109,8 @@ static int transfer_tail(struct anonymous *anonymous, uint32_t slot, void *in,
     return error;
 }
 
-/* *done says how much was read. */
+/* Reads slots that follow each other, the last one maybe in part; *done says how
+ * much was read, also on error. */
 static int read_slots(struct anonymous *anonymous, uint32_t slot, void *buffer,
                       size_t length, size_t *done)
 {
@@ -114,6 +118,7 @@ static int read_slots(struct anonymous *anonymous, uint32_t slot, void *buffer,
     size_t bytes = whole * anonymous->page_size;
     int error = 0;
 
+    store_assert(is_slot(slot) && length > 0);
     if (whole > 0)
         error = hmm_swap_read(anonymous->swap, slot, whole, buffer, &good);
     *done = good * anonymous->page_size;
@@ -125,6 +130,7 @@ static int read_slots(struct anonymous *anonymous, uint32_t slot, void *buffer,
     return error;
 }
 
+/* The same out; after an error nothing is known of the slots. */
 static int write_slots(struct anonymous *anonymous, uint32_t slot,
                        const void *buffer, size_t length)
 {
@@ -132,6 +138,7 @@ static int write_slots(struct anonymous *anonymous, uint32_t slot,
     size_t bytes = whole * anonymous->page_size;
     int error = 0;
 
+    store_assert(is_slot(slot) && length > 0);
     if (whole > 0)
         error = hmm_swap_write(anonymous->swap, slot, whole, buffer);
     if (error == 0 && bytes < length)
@@ -165,8 +172,10 @@ static int anonymous_page_in(struct hurdmm_store *store, void *hook,
             error = read_slots(anonymous, slot, to, bytes, &bytes);
         else
             memset(to, 0, bytes);
+        store_assert(error != 0 || bytes > 0); /* it comes to an end */
         finished += bytes;
     }
+    store_assert(finished <= length);
     *done = finished;
     return error;
 }
@@ -179,6 +188,7 @@ static uint32_t note_slots(struct anonymous *anonymous, uint64_t page,
 {
     uint32_t noted;
 
+    store_assert(is_slot(slot) && count > 0);
     for (noted = 0; noted < count; noted++) {
         uint32_t old;
         int error;
@@ -205,12 +215,15 @@ static int write_fresh(struct anonymous *anonymous, uint64_t page,
 {
     int error = write_slots(anonymous, slot, buffer, length);
 
+    /* Not before they are written does anybody look for the pages there. */
+    store_assert(pages_of(anonymous, length) == count);
     *wrote = 0;
     if (error == 0) {
         *wrote = note_slots(anonymous, page, slot, count, promised);
         if (*wrote < count)
             error = ENOMEM;
     }
+    store_assert(*wrote <= count && (error != 0) == (*wrote < count));
     if (*wrote < count)
         hmm_swap_free(anonymous->swap, slot + *wrote, count - *wrote, promised);
     return error;
@@ -223,6 +236,7 @@ static int write_fresh(struct anonymous *anonymous, uint64_t page,
 static uint64_t to_move(const struct anonymous *anonymous, uint32_t slot,
                         uint64_t run, uint64_t count)
 {
+    store_assert(run > 0 && run <= count);
     if (!is_slot(slot))
         return hmm_swap_reserves(anonymous->swap) ? run : count;
     if (run == count || hmm_swap_reserves(anonymous->swap))
@@ -247,6 +261,7 @@ static int write_some(struct anonymous *anonymous, uint64_t page,
     if (moving > 0) {
         error = hmm_swap_take(anonymous->swap, moving, promised, &fresh, &got);
         store_assert(!promised || error != ENOSPC);
+        store_assert(error != 0 || (got > 0 && got <= moving));
         if (error == 0) {
             if (got < count)
                 length = got * anonymous->page_size;
@@ -280,6 +295,7 @@ static int anonymous_page_out(struct hurdmm_store *store, void *hook,
         error = write_some(
             anonymous, (offset + finished) / anonymous->page_size,
             (const char *)buffer + finished, length - finished, &wrote);
+        store_assert(error != 0 || wrote > 0);
         finished += wrote * anonymous->page_size;
     }
     *done = finished < length ? finished : length;
@@ -297,6 +313,7 @@ static int anonymous_unlock(struct hurdmm_store *store, void *hook,
 
     (void)store;
     store_assert(length > 0 && length <= anonymous->page_size);
+    store_assert(hmm_swap_reserves(anonymous->swap));
     (void)length;
     lock(anonymous);
     if (hmm_slots_get(&anonymous->slots, page) == HMM_SLOT_NONE) {
@@ -330,12 +347,15 @@ static bool note_dropped(void *hook, uint32_t slot, uint32_t count)
     return ++dropped->count < DROPPED_MAX;
 }
 
+/* Takes what [first, last] has out of the map, and then gives it back to the swap
+ * space: who finds a slot in the map may use it. */
 static void drop_pages(struct anonymous *anonymous, uint64_t first,
                        uint64_t last)
 {
     struct dropped dropped;
     bool all;
 
+    store_assert(first <= last);
     do {
         dropped.count = 0;
         lock(anonymous);
@@ -375,6 +395,7 @@ void hmm_anonymous_forget(void *hook, uint64_t offset, size_t length)
     uint64_t end = page + pages_of(anonymous, length);
     uint32_t slot, old;
 
+    store_assert(offset % anonymous->page_size == 0 && page < end);
     if (!anonymous->swap)
         return;
     if (!hmm_swap_reserves(anonymous->swap)) {
@@ -420,6 +441,7 @@ static void anonymous_destroy(void *hook)
 
     if (anonymous->swap) {
         drop_pages(anonymous, 0, UINT64_MAX);
+        store_assert(!anonymous->slots.root);
         hmm_swap_close(anonymous->swap);
     }
     hurdmm_deallocate(anonymous->manager, anonymous, sizeof *anonymous);
@@ -471,6 +493,7 @@ int hmm_anonymous_make(struct hurdmm *manager, struct hurdmm_swap *swap,
     anonymous->manager = manager;
     anonymous->swap = swap;
     anonymous->page_size = hurdmm_page_size(manager);
+    store_assert(anonymous->page_size > 0); /* or there had been no memory */
     hmm_slots_init(&anonymous->slots, manager);
     error = swap ? hmm_swap_open(swap, manager) : 0;
     if (error != 0) {

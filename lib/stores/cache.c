@@ -18,6 +18,24 @@ static size_t sheet_bytes(const struct hurdmm_cache *cache)
 
 /* ---- Slabs ---- */
 
+/* Invariant 2 of slab.h, looked at object by object. */
+static bool sheet_sound(const struct hmm_sheet *sheet)
+{
+    uint32_t free = 0;
+
+    for (uint32_t i = 0; i < sheet->cache->per_slab; i++) {
+        if ((hmm_state_get(&sheet->state[i]) & HMM_OBJECT_WHERE) !=
+            HMM_OBJECT_FREE)
+            continue;
+        if (i < sheet->hint)
+            return false;
+        free++;
+    }
+    return free == sheet->free;
+}
+
+/* Makes a slab more, of objects about which nothing is known.  ENOMEM.
+ * Locked. */
 static int grow(struct hurdmm_cache *cache)
 {
     struct hurdmm_slab *slab = cache->slab;
@@ -25,12 +43,15 @@ static int grow(struct hurdmm_cache *cache)
     void *memory;
     int error = hurdmm_allocate(slab->manager, sheet_bytes(cache), &memory);
 
+    store_assert(store_held(&slab->mutex) && hmm_link_empty(&cache->partial));
     if (error != 0)
         return error;
     sheet = memory;
     sheet->cache = cache;
     sheet->free = cache->per_slab;
     sheet->first = cache->next_colour * cache->colour;
+    store_assert(sheet->first + (uint64_t)cache->per_slab * cache->stride <=
+                 (uint64_t)1 << slab->shift);
     error = hmm_slab_place(slab, sheet);
     if (error != 0) {
         hurdmm_deallocate(slab->manager, sheet, sheet_bytes(cache));
@@ -47,6 +68,9 @@ static void place(struct hmm_sheet *sheet)
 {
     struct hurdmm_cache *cache = sheet->cache;
 
+    store_assert(store_held(&cache->slab->mutex));
+    store_assert(sheet->free <= cache->per_slab);
+    store_assert_slow(sheet_sound(sheet));
     hmm_link_remove(&sheet->link);
     if (sheet->free == 0)
         hmm_link_after(&cache->full, &sheet->link);
@@ -56,12 +80,14 @@ static void place(struct hmm_sheet *sheet)
         hmm_link_after(&cache->partial, &sheet->link);
 }
 
-/* Takes objects off one sheet. */
+/* Takes objects off one sheet that has some, the lowest first.  Locked. */
 static uint32_t take_from(struct hmm_sheet *sheet, struct hmm_round *round,
                           uint32_t count)
 {
     uint32_t per_slab = sheet->cache->per_slab, got = 0, i = sheet->hint;
 
+    store_assert(store_held(&sheet->cache->slab->mutex));
+    store_assert(sheet->free > 0 && count > 0);
     for (; got < count && got < sheet->free; i++) {
         store_assert(i < per_slab);
         unsigned state = hmm_state_get(&sheet->state[i]);
@@ -72,6 +98,7 @@ static uint32_t take_from(struct hmm_sheet *sheet, struct hmm_round *round,
         round[got].object = hmm_object_at(sheet, i);
         round[got++].state = &sheet->state[i];
     }
+    store_assert(got > 0 && got <= sheet->free);
     sheet->hint = i < per_slab ? i : 0;
     sheet->free -= got;
     if (sheet->free == 0)
@@ -79,7 +106,8 @@ static uint32_t take_from(struct hmm_sheet *sheet, struct hmm_round *round,
     return got;
 }
 
-/* Locked.  `state' is the byte that is to be known of the object then. */
+/* Gives an object back; `made': HMM_OBJECT_MADE if it stays constructed.
+ * Locked. */
 static void give_one(struct hurdmm_cache *cache, const struct hmm_round *round,
                      unsigned made)
 {
@@ -87,11 +115,14 @@ static void give_one(struct hurdmm_cache *cache, const struct hmm_round *round,
         cache->slab, (uintptr_t)round->object - cache->slab->address);
     uint32_t i;
 
+    store_assert(store_held(&cache->slab->mutex));
     store_assert(sheet && sheet->cache == cache);
+    store_assert((made & ~HMM_OBJECT_MADE) == 0);
     store_assert((hmm_state_get(round->state) & HMM_OBJECT_WHERE) ==
                  HMM_OBJECT_STOCKED);
     hmm_state_set(round->state, HMM_OBJECT_FREE | made);
     i = hmm_object_number(sheet, round->state);
+    store_assert(i < cache->per_slab && sheet->free < cache->per_slab);
     if (sheet->free == 0 || i < sheet->hint)
         sheet->hint = i;
     sheet->free++;
@@ -131,6 +162,7 @@ static int construct(struct hurdmm_cache *cache, struct hmm_round *round,
     uint64_t made = 0;
     int first_error = 0;
 
+    store_assert(count > 0);
     *good = 0;
     for (uint32_t i = 0; i < count; i++) {
         unsigned state = hmm_state_get(round[i].state);
@@ -160,6 +192,7 @@ int hmm_cache_take(struct hurdmm_cache *cache, struct hmm_round *round,
     uint32_t taken = 0;
     int error = 0;
 
+    store_assert(count > 0 && count <= HMM_ROUNDS_MAX);
     hmm_slab_lock(cache->slab);
     while (taken < count && error == 0) {
         if (hmm_link_empty(&cache->partial)) {
@@ -173,6 +206,7 @@ int hmm_cache_take(struct hurdmm_cache *cache, struct hmm_round *round,
                            count - taken);
     }
     hmm_slab_unlock(cache->slab);
+    store_assert(taken <= count && (taken > 0 || error != 0));
     *got = 0;
     return taken > 0 ? construct(cache, round, taken, got) : error;
 }
@@ -187,9 +221,11 @@ static struct hmm_sheet *claim_empty(struct hurdmm_cache *cache)
     hmm_slab_lock(cache->slab);
     if (!hmm_link_empty(&cache->partial))
         sheet = hmm_sheet_of(cache->partial.prev);
+    /* Those without a used object are at the end: there is no other. */
     if (sheet && sheet->free < cache->per_slab)
         sheet = NULL;
     if (sheet) {
+        store_assert_slow(sheet_sound(sheet));
         hmm_link_remove(&sheet->link);
         sheet->free = 0;
         for (uint32_t i = 0; i < cache->per_slab; i++)
@@ -200,13 +236,16 @@ static struct hmm_sheet *claim_empty(struct hurdmm_cache *cache)
     return sheet;
 }
 
-/* Destructs what is constructed, as far as it can be. */
+/* Destructs what is constructed in a sheet that was claimed, as far as it can
+ * be; what is left stays MADE.  The first error.  Not locked: a destructor may
+ * call anything. */
 static int destruct(struct hmm_sheet *sheet)
 {
     struct hurdmm_cache *cache = sheet->cache;
     uint64_t gone = 0;
     int first_error = 0;
 
+    store_assert(sheet->free == 0 && hmm_link_empty(&sheet->link));
     for (uint32_t i = 0; i < cache->per_slab; i++) {
         int error = 0;
 
@@ -234,6 +273,7 @@ static void unclaim(struct hurdmm_cache *cache, struct hmm_link *failed)
     while (!hmm_link_empty(failed)) {
         struct hmm_sheet *sheet = hmm_sheet_of(failed->next);
 
+        store_assert(sheet->cache == cache && sheet->free == 0);
         for (uint32_t i = 0; i < cache->per_slab; i++)
             hmm_state_set(&sheet->state[i],
                           hmm_state_get(&sheet->state[i]) & HMM_OBJECT_MADE);
@@ -258,6 +298,7 @@ static int reap_one(struct hmm_sheet *sheet)
     if (error != 0)
         return error;
     hmm_slab_lock(slab);
+    store_assert(cache->slabs > 0);
     hmm_slab_unplace(slab, sheet);
     cache->slabs--;
     hmm_slab_unlock(slab);
@@ -315,6 +356,7 @@ int hurdmm_slab_reap(struct hurdmm_slab *slab, uint64_t *bytes)
         hmm_slab_unlock(slab);
         int error = hurdmm_cache_reap(cache, &some);
         hmm_slab_lock(slab);
+        store_assert(cache->magazines > 0 && slab->caches > 0);
         cache->magazines--;
         sum += some;
         first_error = first_error != 0 ? first_error : error;
@@ -334,6 +376,7 @@ static bool power_of_two(size_t value)
 
 static size_t round_up(size_t value, size_t to)
 {
+    store_assert(power_of_two(to) && value <= SIZE_MAX - to);
     return (value + to - 1) & ~(to - 1);
 }
 
@@ -370,13 +413,20 @@ static int lay_out(struct hurdmm_cache *cache,
         cache->room = 2;
     if (guard > 0)
         cache->room = 0;
+    store_assert(cache->per_slab > 0 && cache->colours > 0);
+    store_assert(cache->room % 2 == 0 && cache->room <= HMM_ROUNDS_MAX);
+    /* The reciprocal is right for the last object, and so for all. */
+    store_assert((cache->per_slab - 1) * stride * cache->reciprocal >> 32 ==
+                 cache->per_slab - 1);
     return 0;
 }
 
+/* As much of the name as has room, with its end. */
 static void copy_name(char *to, size_t room, const char *from)
 {
     size_t i = 0;
 
+    store_assert(room > 0);
     for (; from && from[i] && i + 1 < room; i++)
         to[i] = from[i];
     to[i] = '\0';
@@ -418,6 +468,7 @@ static int cache_new(struct hurdmm_slab *slab,
 /* Makes it one of the slab store's.  Locked. */
 static void attach(struct hurdmm_cache *cache)
 {
+    store_assert(store_held(&cache->slab->mutex));
     hmm_link_after(cache->slab->all.prev, &cache->link);
     cache->slab->caches++;
 }
@@ -445,6 +496,8 @@ static bool detach(struct hurdmm_cache *cache)
     hmm_slab_lock(slab);
     gone = cache->slabs == 0 && cache->magazines == 0;
     if (gone) {
+        store_assert(hmm_link_empty(&cache->partial) &&
+                     hmm_link_empty(&cache->full) && slab->caches > 0);
         hmm_link_remove(&cache->link);
         slab->caches--;
         if (cache->lazy)
@@ -502,6 +555,8 @@ int hurdmm_cache_get(struct hurdmm_cache_lazy *lazy,
 
 /* ---- Looking ---- */
 
+/* Adds what the sheets of a list say; objects that are handed out or put into a
+ * magazine meanwhile may be counted as either.  Locked. */
 static void count(const struct hmm_link *list, struct hurdmm_cache_info *info)
 {
     for (struct hmm_link *link = list->next; link != list; link = link->next) {

@@ -20,11 +20,13 @@ static size_t guard_length(const struct hurdmm_cache *cache)
     return length < 2 * HMM_GUARD ? length : 2 * HMM_GUARD;
 }
 
+/* An error is the library's: there was no memory for the page, or no space. */
 int hmm_guard_set(struct hurdmm_cache *cache, void *object)
 {
     uint8_t bytes[2 * HMM_GUARD];
     size_t done, length = guard_length(cache);
 
+    store_assert(length <= sizeof bytes);
     memset(bytes, PATTERN, sizeof bytes);
     return hurdmm_write(cache->slab->space, (uintptr_t)object + cache->size,
                         bytes, length, &done);

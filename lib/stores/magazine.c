@@ -24,6 +24,7 @@ static int fault(struct hurdmm_cache *cache, const uint8_t *state)
 
 /* ---- Without a magazine ---- */
 
+/* An object straight from the slabs. */
 static int alloc_one(struct hurdmm_cache *cache, void **object)
 {
     struct hmm_round round;
@@ -37,6 +38,8 @@ static int alloc_one(struct hurdmm_cache *cache, void **object)
     }
     if (error != 0)
         return error;
+    store_assert(got == 1 && hmm_state_get(round.state) ==
+                                 (HMM_OBJECT_STOCKED | HMM_OBJECT_MADE));
     hmm_state_set(round.state, HMM_OBJECT_USED | HMM_OBJECT_MADE);
     *object = round.object;
     return 0;
@@ -60,6 +63,7 @@ static int reclaim(struct hurdmm_cache *cache, void *object,
     return 0;
 }
 
+/* Straight back to its slab.  What fails leaves it in use. */
 static int free_one(struct hurdmm_cache *cache, void *object)
 {
     struct hmm_round round;
@@ -78,6 +82,7 @@ static int free_one(struct hurdmm_cache *cache, void *object)
 
 /* ---- With one ---- */
 
+/* An empty one that nobody knows of yet. */
 static int magazine_make(struct hurdmm_cache *cache,
                          struct hurdmm_magazine **result)
 {
@@ -96,11 +101,14 @@ static int magazine_make(struct hurdmm_cache *cache,
     return 0;
 }
 
+/* The magazine is empty: loads half of it, so that there is room for what is
+ * freed next. */
 static int alloc_slowly(struct hurdmm_magazine *magazine, void **object)
 {
     struct hurdmm_cache *cache = magazine->cache;
     int error;
 
+    store_assert(magazine->count == 0 && magazine->slab == cache->slab);
     hmm_slab_relieve(magazine->slab);
     /* The user's reap may have freed something through this magazine. */
     if (magazine->count == 0) {
@@ -111,6 +119,7 @@ static int alloc_slowly(struct hurdmm_magazine *magazine, void **object)
         if (error != 0)
             return error;
     }
+    store_assert(magazine->count > 0 && magazine->count <= magazine->room);
     return hurdmm_magazine_alloc(magazine, object);
 }
 
@@ -133,6 +142,7 @@ static void unload_half(struct hurdmm_magazine *magazine)
 {
     uint32_t half = magazine->room / 2;
 
+    store_assert(magazine->count == magazine->room && half > 0);
     hmm_cache_give(magazine->cache, magazine->round, half);
     magazine->count -= half;
     for (uint32_t i = 0; i < magazine->count; i++)
@@ -180,6 +190,7 @@ void hurdmm_magazine_destroy(struct hurdmm_magazine *magazine)
     if (!magazine)
         return;
     slab = magazine->slab;
+    store_assert(magazine->count <= magazine->room && magazine->busy == 0);
     hmm_cache_give(magazine->cache, magazine->round, magazine->count);
     hmm_slab_lock(slab);
     store_assert(magazine->cache->magazines > 0);
@@ -194,6 +205,8 @@ void hurdmm_magazine_destroy(struct hurdmm_magazine *magazine)
 static struct hurdmm_magazine *borrow(struct hurdmm_cache *cache)
 {
     uintptr_t here = (uintptr_t)&cache;
+
+    store_assert(cache->room > 0);
     unsigned start = (unsigned)((here >> 20) * 0x9e37u >> 4);
 
     for (unsigned i = 0; i < HMM_COMMON; i++) {
@@ -220,8 +233,11 @@ static struct hurdmm_magazine *borrow(struct hurdmm_cache *cache)
     return NULL;
 }
 
+/* Whoever borrows it next sees what was done to it. */
 static void put_back(struct hurdmm_magazine *magazine)
 {
+    store_assert(__atomic_load_n(&magazine->busy, __ATOMIC_RELAXED) == 1);
+    store_assert(magazine->count <= magazine->room);
     __atomic_store_n(&magazine->busy, 0, __ATOMIC_RELEASE);
 }
 
@@ -266,6 +282,7 @@ void hmm_cache_unstock(struct hurdmm_cache *cache)
         if (!magazine ||
             __atomic_exchange_n(&magazine->busy, 1, __ATOMIC_ACQUIRE))
             continue;
+        store_assert(magazine->cache == cache);
         hmm_cache_give(cache, magazine->round, magazine->count);
         magazine->count = 0;
         put_back(magazine);

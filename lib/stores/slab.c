@@ -26,13 +26,16 @@
 
 /* ---- What the pager calls ---- */
 
-/* The objects [*from, *to) of the sheet lie in the page at `at' of its slab. */
+/* The objects [*from, *to) of the sheet lie in the page at `at' of its slab,
+ * wholly or in part: with a larger object all its pages are kept or lost, as
+ * each that is asked about finds the same state. */
 static void objects_in(const struct hmm_sheet *sheet, size_t at, size_t length,
                        uint32_t *from, uint32_t *to)
 {
     const struct hurdmm_cache *cache = sheet->cache;
     size_t first = sheet->first, stride = cache->stride;
 
+    store_assert(length > 0 && at + length <= (size_t)1 << cache->slab->shift);
     *from = at > first ? (uint32_t)((at - first) / stride) : 0;
     *to = at + length > first
               ? (uint32_t)((at + length - first + stride - 1) / stride)
@@ -41,14 +44,18 @@ static void objects_in(const struct hmm_sheet *sheet, size_t at, size_t length,
         *to = cache->per_slab;
     if (*from > *to)
         *from = *to;
+    store_assert(*from == *to || (*from < *to && *to <= cache->per_slab));
 }
 
-/* May the objects be lost? */
+/* May the objects be lost?  Not if one is in use or on its way, nor if a
+ * destructor would wait for it in vain.  Locked, so that none of them is taken
+ * before lose has noted what is done. */
 static bool expendable(const struct hmm_sheet *sheet, uint32_t from,
                        uint32_t to)
 {
     bool keep = sheet->cache->destruct && !sheet->cache->lost;
 
+    store_assert(store_held(&sheet->cache->slab->mutex));
     for (uint32_t i = from; i < to; i++) {
         unsigned state = hmm_state_get(&sheet->state[i]);
 
@@ -59,10 +66,14 @@ static bool expendable(const struct hmm_sheet *sheet, uint32_t from,
     return true;
 }
 
+/* Notes that the objects, which are FREE, are not constructed any more.
+ * Locked. */
 static void lose(struct hmm_sheet *sheet, uint32_t from, uint32_t to)
 {
     struct hurdmm_cache *cache = sheet->cache;
 
+    store_assert(store_held(&cache->slab->mutex));
+    store_assert(from <= to && to <= cache->per_slab);
     for (uint32_t i = from; i < to; i++) {
         if (!(hmm_state_get(&sheet->state[i]) & HMM_OBJECT_MADE))
             continue;
@@ -81,9 +92,10 @@ static int slab_victim(struct hurdmm_store *store, void *hook, uint64_t offset,
     struct hurdmm_slab *slab = hook;
     struct hmm_sheet *sheet;
     uint32_t from = 0, to = 0;
-    bool drop = true;
+    bool drop = true; /* what is no slab is nobody's */
 
     (void)store;
+    store_assert(offset % slab->page_size == 0);
     __atomic_store_n(&slab->pressed, 1, __ATOMIC_RELAXED);
     hmm_slab_lock(slab);
     sheet = hmm_sheet_at(slab, (uintptr_t)offset);
@@ -101,6 +113,7 @@ static int slab_victim(struct hurdmm_store *store, void *hook, uint64_t offset,
     return HURDMM_VICTIM_DROP;
 }
 
+/* The rest is anonymous memory's, which cannot tell whose hook it gets. */
 static int slab_page_in(struct hurdmm_store *store, void *hook, uint64_t offset,
                         void *buffer, size_t length, size_t *done)
 {
@@ -116,6 +129,7 @@ static int slab_page_out(struct hurdmm_store *store, void *hook,
 {
     struct hurdmm_slab *slab = hook;
 
+    store_assert(slab->backing->page_out);
     return slab->backing->page_out(store, slab->backing_hook, offset, buffer,
                                    length, done);
 }
@@ -125,6 +139,7 @@ static int slab_unlock(struct hurdmm_store *store, void *hook, uint64_t offset,
 {
     struct hurdmm_slab *slab = hook;
 
+    store_assert(slab->backing->unlock && length == slab->page_size);
     return slab->backing->unlock(store, slab->backing_hook, offset, length);
 }
 
@@ -161,6 +176,7 @@ static void slab_store_destroyed(void *hook)
     slab->backing->destroy(slab->backing_hook);
     if (!slab->ending)
         return;
+    store_assert(slab->caches == 0 && hmm_link_empty(&slab->all));
     for (uint32_t i = 0; i * HMM_LEAF < slab->slabs; i++)
         hurdmm_deallocate(slab->manager, slab->leaves[i],
                           HMM_LEAF * sizeof slab->leaves[i][0]);
@@ -202,6 +218,7 @@ static uintptr_t *entry_of(struct hurdmm_slab *slab, uint32_t number)
 {
     uintptr_t **leaf = &slab->leaves[number >> HMM_LEAF_SHIFT];
 
+    store_assert(number < slab->slabs && store_held(&slab->mutex));
     if (!*leaf) {
         void *memory;
 
@@ -216,13 +233,17 @@ int hmm_slab_place(struct hurdmm_slab *slab, struct hmm_sheet *sheet)
 {
     uintptr_t *entry;
 
-    store_assert(sheet->cache->slab == slab);
+    store_assert(sheet->cache->slab == slab && store_held(&slab->mutex));
+    store_assert(slab->next <= slab->slabs && slab->spare <= slab->next);
     if (slab->spare == 0 && slab->next == slab->slabs)
         return ENOMEM;
     sheet->number = slab->spare != 0 ? slab->spare - 1 : slab->next;
     entry = entry_of(slab, sheet->number);
     if (!entry)
         return ENOMEM;
+    /* A number that was used before leads to the next of them; a fresh one has
+     * an empty entry. */
+    store_assert(slab->spare != 0 ? (*entry & 1) == 1 : *entry == 0);
     if (slab->spare != 0)
         slab->spare = (uint32_t)(*entry >> 1);
     else
@@ -238,6 +259,7 @@ void hmm_slab_unplace(struct hurdmm_slab *slab, struct hmm_sheet *sheet)
     store_assert(entry && *entry == (uintptr_t)sheet);
     __atomic_store_n(entry, (uintptr_t)slab->spare << 1 | 1, __ATOMIC_RELEASE);
     slab->spare = sheet->number + 1;
+    store_assert(slab->spare <= slab->next);
 }
 
 int hmm_slab_promise(struct hurdmm_slab *slab, const void *address,
@@ -260,9 +282,12 @@ int hmm_slab_promise(struct hurdmm_slab *slab, const void *address,
 
 void hmm_slab_relieve(struct hurdmm_slab *slab)
 {
+    /* A look that costs nothing first: this is on the way of each allocation
+     * that misses its magazine. */
     if (__atomic_load_n(&slab->pressed, __ATOMIC_RELAXED) == 0 ||
         __atomic_exchange_n(&slab->pressed, 0, __ATOMIC_RELAXED) == 0)
         return;
+    /* One at a time: the callback allocates, too. */
     if (!slab->reap ||
         __atomic_exchange_n(&slab->relieving, 1, __ATOMIC_ACQUIRE) != 0)
         return;
@@ -283,6 +308,7 @@ static int check_options(const struct hurdmm_slab_options *options,
 {
     size_t page = hurdmm_page_size(options->manager);
 
+    store_assert(page == 0 || power_of_two(page)); /* 0: a manager that died */
     *slab_size =
         options->slab_size != 0 ? options->slab_size : SLAB_PAGES * page;
     if (!power_of_two(*slab_size) || *slab_size < page ||
@@ -302,6 +328,7 @@ static const struct hurdmm_store_ops *ops_for(const struct hurdmm_slab *slab)
     return slab->backing->unlock ? &reserved_ops : &swapped_ops;
 }
 
+/* Makes the store and binds it.  On error there is neither. */
 static int make_store(struct hurdmm_slab *slab, struct hurdmm_swap *swap)
 {
     struct hurdmm_store_options options = {
@@ -319,6 +346,7 @@ static int make_store(struct hurdmm_slab *slab, struct hurdmm_swap *swap)
     };
     int error = hmm_anonymous_make(slab->manager, swap, &slab->backing_hook);
 
+    store_assert(slab->slabs > 0 && !slab->ending);
     if (error != 0)
         return error;
     slab->backing = hmm_anonymous_ops(swap);
@@ -418,6 +446,9 @@ int hurdmm_slab_find(struct hurdmm_slab *slab, const void *address,
     in = (size_t)(offset & (((uintptr_t)1 << slab->shift) - 1));
     if (sheet && in >= sheet->first) {
         const struct hurdmm_cache *owner = sheet->cache;
+
+        store_assert(owner->slab == slab && sheet->first < (size_t)1
+                                                               << slab->shift);
         size_t i = (in - sheet->first) / owner->stride;
 
         if (i < owner->per_slab &&

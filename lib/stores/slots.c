@@ -40,6 +40,7 @@ static size_t node_size(unsigned level)
 
 static unsigned entry_of(uint64_t page, unsigned level)
 {
+    store_assert(level < LEVELS_MAX);
     return (unsigned)(page >> (level * BITS)) & (FANOUT - 1);
 }
 
@@ -49,6 +50,7 @@ static bool covers(unsigned height, uint64_t page)
     return height >= LEVELS_MAX || (height > 0 && page >> (height * BITS) == 0);
 }
 
+/* An empty node, or NULL. */
 static struct hmm_slots_node *node_new(struct hmm_slots *slots, unsigned level)
 {
     void *memory;
@@ -91,6 +93,7 @@ void hmm_slots_init(struct hmm_slots *slots, struct hurdmm *manager)
     slots->height = 0;
 }
 
+/* The leaf of a page, NULL where there is none: then the page has no slot. */
 static const struct hmm_slots_node *leaf_of(const struct hmm_slots *slots,
                                             uint64_t page)
 {
@@ -125,6 +128,7 @@ static int grow(struct hmm_slots *slots, uint64_t page)
         node->u.children[0] = slots->root;
         slots->root = node;
     }
+    store_assert(slots->height <= LEVELS_MAX);
     return 0;
 }
 
@@ -174,6 +178,7 @@ int hmm_slots_set(struct hmm_slots *slots, uint64_t page, uint32_t slot,
     entry = &leaf->u.slots[entry_of(page, 0)];
     *old = *entry - 1;
     *entry = slot + 1;
+    store_assert(hmm_slots_get(slots, page) == slot);
     return 0;
 }
 
@@ -194,6 +199,7 @@ uint64_t hmm_slots_run(const struct hmm_slots *slots, uint64_t page,
     while (count < limit && follows(leaf->u.slots[first + count - 1],
                                     leaf->u.slots[first + count]))
         count++;
+    store_assert(count <= max && first + count <= FANOUT);
     return count;
 }
 
@@ -219,11 +225,13 @@ struct clearing {
     bool go_on;
 };
 
+/* Clears entries [from, to] of a leaf, run by run, until `drop' has enough. */
 static void clear_leaf(struct clearing *clearing, struct hmm_slots_node *leaf,
                        unsigned from, unsigned to)
 {
     unsigned i = from;
 
+    store_assert(to < FANOUT);
     while (i <= to && clearing->go_on) {
         unsigned start = i++;
 
@@ -279,5 +287,6 @@ bool hmm_slots_clear(struct hmm_slots *slots, uint64_t first, uint64_t last,
     if (slots->root && covers(slots->height, first))
         clear_node(&clearing, slots->root, slots->height - 1, 0);
     drop_root(slots);
+    store_assert(!slots->root == (slots->height == 0));
     return clearing.go_on;
 }
