@@ -25,6 +25,7 @@ static size_t search(const struct hmm_composed *composed, uint64_t offset)
         else
             high = middle;
     }
+    store_assert(composed->unit == 0 && composed->pieces[low].at <= offset);
     return low;
 }
 
@@ -60,6 +61,7 @@ uint64_t hmm_composed_before(const struct hmm_composed *composed, size_t piece,
     uint64_t unit = composed->unit;
     uint64_t start, rest;
 
+    store_assert(piece < composed->count && offset <= composed->size);
     if (unit == 0)
         return offset <= at->at ? 0 : at_most(offset - at->at, at->length);
     /* The whole rounds before it, and its share of the round that is cut. */
@@ -71,12 +73,14 @@ uint64_t hmm_composed_before(const struct hmm_composed *composed, size_t piece,
 
 /* ---- Pages --------------------------------------------------------------- */
 
+/* Reads or writes a part of one piece, which does not leave the piece. */
 static int transfer_piece(const struct hmm_composed_place *place, void *in,
                           const void *out, size_t length, size_t *done)
 {
     struct hurdmm_store *store = place->piece->store;
     uint64_t offset = place->piece->from + place->within;
 
+    store_assert(!in != !out && length > 0 && length <= place->run);
     if (out) /* `unlock' refuses holes before, but for who has no unlock */
         return store ? hurdmm_claimed_page_out(store, offset, out, length, done)
                      : ENOSPC;
@@ -87,6 +91,8 @@ static int transfer_piece(const struct hmm_composed_place *place, void *in,
     return 0;
 }
 
+/* The same of a part of the composition, piece by piece; *done says how far it
+ * got, also on error. */
 static int transfer(const struct hmm_composed *composed, uint64_t offset,
                     char *in, const char *out, size_t length, size_t *done)
 {
@@ -104,6 +110,7 @@ static int transfer(const struct hmm_composed *composed, uint64_t offset,
             rest = (size_t)place.run;
         error = transfer_piece(&place, in ? in + *done : NULL,
                                out ? out + *done : NULL, rest, &moved);
+        store_assert(moved <= rest && (error != 0 || moved > 0));
         *done += moved;
     }
     return error;
@@ -125,6 +132,7 @@ static int composed_page_out(struct hurdmm_store *store, void *hook,
     return transfer(hook, offset, NULL, buffer, length, done);
 }
 
+/* A block lies in one piece.  Nothing can be written to a hole. */
 static int composed_unlock(struct hurdmm_store *store, void *hook,
                            uint64_t offset, size_t length)
 {
@@ -132,6 +140,7 @@ static int composed_unlock(struct hurdmm_store *store, void *hook,
 
     (void)store;
     hmm_composed_locate(hook, offset, &place);
+    store_assert(place.within % ((struct hmm_composed *)hook)->block == 0);
     if (!place.piece->store)
         return ENOSPC;
     if (length > place.run) /* the last block is asked for as a whole */
@@ -148,10 +157,12 @@ struct ranged {
     enum hurdmm_advice advice;
 };
 
+/* Does it to a part of a piece's store. */
 static int ranged_piece(const struct ranged *ranged,
                         const struct hmm_piece *piece, uint64_t offset,
                         uint64_t length)
 {
+    store_assert(piece->store && length > 0);
     switch (ranged->what) {
     case SYNC:
         return hurdmm_claimed_sync(piece->store, offset, length);
@@ -189,6 +200,7 @@ static int for_range(const struct hmm_composed *composed, uint64_t offset,
             break;
         if (from == to || !piece->store)
             continue;
+        store_assert(from < to && to <= piece->length);
         failed = ranged_piece(ranged, piece, piece->from + from, to - from);
         if (error == 0)
             error = failed;
@@ -271,6 +283,7 @@ static int composed_extent(struct hurdmm_store *store, void *hook,
     } else {
         from = first;
     }
+    store_assert(from <= first + place.within && first + place.within < end);
     *start = place.piece->at + (from - first);
     *length = end - from;
     return 0;
@@ -350,6 +363,7 @@ int hmm_composed_new(struct hurdmm *manager, size_t count, unsigned flags,
     return 0;
 }
 
+/* Not before its store has ended: the claims are what keeps others out. */
 void hmm_composed_free(struct hmm_composed *composed)
 {
     for (size_t i = 0; i < composed->count; i++)
@@ -358,6 +372,7 @@ void hmm_composed_free(struct hmm_composed *composed)
     hurdmm_deallocate(composed->manager, composed, bytes_of(composed->count));
 }
 
+/* A store of another's may have been compiled with fewer operations. */
 static bool has_unlock(const struct hurdmm_store *store)
 {
     const struct hurdmm_store_ops *ops = hurdmm_store_operations(store);
@@ -372,6 +387,7 @@ static int summarise(struct hmm_composed *composed, bool *unlock)
     bool read_only = (composed->flags & HURDMM_STORE_READ_ONLY) != 0;
     bool signal_safe = true, writable = read_only;
 
+    store_assert(composed->depth == 0);
     *unlock = false;
     for (size_t i = 0; i < composed->count; i++) {
         const struct hurdmm_store *store = composed->pieces[i].store;
@@ -394,6 +410,7 @@ static int summarise(struct hmm_composed *composed, bool *unlock)
         composed->depth = 1;
     if (composed->depth > HURDMM_COMPOSE_DEPTH)
         return ELOOP;
+    store_assert(composed->depth > 0);
     if (signal_safe)
         composed->flags |= HURDMM_STORE_SIGNAL_SAFE;
     return writable ? 0 : EACCES;
@@ -408,6 +425,7 @@ static int claim(struct hmm_composed *composed, size_t index)
     unsigned access = HURDMM_READ;
     int error;
 
+    store_assert(piece->store && !piece->claimed);
     if (!(composed->flags & HURDMM_STORE_READ_ONLY) &&
         !(hurdmm_store_flags(piece->store) & HURDMM_STORE_READ_ONLY))
         access |= HURDMM_WRITE;
@@ -419,6 +437,7 @@ static int claim(struct hmm_composed *composed, size_t index)
     return error;
 }
 
+/* Those that were claimed before an error go back with hmm_composed_free. */
 static int claim_all(struct hmm_composed *composed)
 {
     bool done = false;

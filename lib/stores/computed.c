@@ -39,6 +39,7 @@ static int computed_page_in(struct hurdmm_store *store, void *hook,
         if (failed != 0)
             return failed;
         *done += page;
+        store_assert(*done < length);
     }
     return error;
 }
@@ -76,6 +77,8 @@ int hurdmm_computed_create(struct hurdmm *manager, uint64_t size,
 
     if (!manager || !fill || !store || (flags & ~known) != 0)
         return EINVAL;
+    /* What is written to a page is lost when it leaves: only for whom that is no
+     * surprise. */
     if ((flags & HURDMM_STORE_DISCARDABLE) == 0)
         options.flags |= HURDMM_STORE_READ_ONLY;
     error = hurdmm_allocate(manager, sizeof *computed, &memory);

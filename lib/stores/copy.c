@@ -67,6 +67,7 @@ static uint64_t group_blocks(size_t block)
     return (uint64_t)block * 8;
 }
 
+/* The last may be cut. */
 static uint64_t blocks_of(uint64_t size, size_t block)
 {
     return size / block + (size % block != 0 ? 1 : 0);
@@ -87,7 +88,9 @@ uint64_t hurdmm_copy_delta_size(uint64_t size, size_t block_size)
     if (size == 0 || block_size < HEADER_BYTES ||
         (block_size & (block_size - 1)) != 0 || group_blocks(block_size) == 0)
         return 0;
+    /* An eighth of the size in bits, and a block or two: no overflow. */
     head = (1 + map_blocks(size, block_size)) * block_size;
+    store_assert(head >= 2 * block_size && head % block_size == 0);
     return size > UINT64_MAX - block_size - head ? 0 : head + size;
 }
 
@@ -106,12 +109,14 @@ static bool plausible(const struct copy *copy, size_t index,
     uint64_t blocks = blocks_of(hurdmm_store_size(copy->base), copy->block);
     uint64_t rest = blocks - index * each;
 
+    store_assert(index < copy->group_count && rest > 0);
     for (uint64_t i = rest; i < each; i++)
         if (get_bit(bits, i))
             return false;
     return true;
 }
 
+/* What the delta says of a group.  EIO: nonsense. */
 static int read_group(struct copy *copy, size_t index, uint8_t *bits)
 {
     size_t done;
@@ -126,6 +131,7 @@ static int read_group(struct copy *copy, size_t index, uint8_t *bits)
     return error;
 }
 
+/* Whether memory of a group is there: once it is, it stays. */
 static bool is_there(struct copy *copy, uint8_t *const *bits)
 {
     bool there;
@@ -179,6 +185,7 @@ static int prepare(struct copy *copy, size_t index)
     void *safe;
     int error = load(copy, index);
 
+    store_assert(error != 0 || group->bits);
     if (error != 0 || is_there(copy, &group->safe))
         return error;
     error = hurdmm_allocate(copy->manager, copy->block, &safe);
@@ -197,6 +204,7 @@ static uint64_t run_at(struct copy *copy, uint64_t block, uint64_t count,
     const uint8_t *bits = copy->groups[block / each].bits;
     uint64_t start = block % each, run = 1;
 
+    store_assert(bits && count > 0 && block / each < copy->group_count);
     if (count > each - start)
         count = each - start;
     lock(copy);
@@ -204,9 +212,12 @@ static uint64_t run_at(struct copy *copy, uint64_t block, uint64_t count,
     while (run < count && get_bit(bits, start + run) == *in_delta)
         run++;
     unlock(copy);
+    store_assert(run <= count && start + run <= each);
     return run;
 }
 
+/* A read that fails in the middle says how far it got: what is there is not read
+ * again. */
 static int copy_page_in(struct hurdmm_store *store, void *hook, uint64_t offset,
                         void *buffer, size_t length, size_t *done)
 {
@@ -231,12 +242,14 @@ static int copy_page_in(struct hurdmm_store *store, void *hook, uint64_t offset,
         error = hurdmm_claimed_page_in(in_delta ? copy->delta : copy->base,
                                        in_delta ? copy->data + at : at, to,
                                        rest, &moved);
+        store_assert(moved <= rest && (error != 0 || moved > 0));
         *done += moved;
     }
     return error;
 }
 
-/* Notes that blocks are in the delta now. */
+/* Notes that blocks are in the delta now, whether they were before or not; their
+ * groups are prepared. */
 static void set_bits(struct copy *copy, uint64_t block, uint64_t count)
 {
     uint64_t each = group_blocks(copy->block);
@@ -255,6 +268,8 @@ static void set_bits(struct copy *copy, uint64_t block, uint64_t count)
     unlock(copy);
 }
 
+/* The memory for the map is there before anything is written: or the delta had
+ * blocks that nobody could be told of. */
 static int copy_page_out(struct hurdmm_store *store, void *hook,
                          uint64_t offset, const void *buffer, size_t length,
                          size_t *done)
@@ -273,6 +288,7 @@ static int copy_page_out(struct hurdmm_store *store, void *hook,
         return error;
     error = hurdmm_claimed_page_out(copy->delta, copy->data + offset, buffer,
                                     length, done);
+    store_assert(*done <= length && (error != 0 || *done == length));
     whole = *done / copy->block;
     if (offset + *done == hurdmm_store_size(store))
         whole = blocks_of(*done, copy->block);
@@ -289,6 +305,7 @@ static int copy_unlock(struct hurdmm_store *store, void *hook, uint64_t offset,
     bool unlocked;
     int error = 0;
 
+    store_assert(index < copy->group_count && offset % copy->block == 0);
     if (length > hurdmm_store_size(store) - offset) /* the last block */
         length = (size_t)(hurdmm_store_size(store) - offset);
     lock(copy);
@@ -309,16 +326,20 @@ static int copy_unlock(struct hurdmm_store *store, void *hook, uint64_t offset,
 
 /* ---- Ranges -------------------------------------------------------------- */
 
-/* What may be written of the map when all that was written is durable. */
+/* Takes down what may be written of the map when all that was written so far is
+ * durable; whether there is anything.  `sync_mutex' is held: nobody writes from
+ * what is changed here. */
 static bool take_safe(struct copy *copy)
 {
     bool any = false;
 
+    store_assert(store_held(&copy->sync_mutex));
     lock(copy);
     for (size_t i = 0; i < copy->group_count; i++) {
         struct group *group = &copy->groups[i];
 
         if (group->dirty) {
+            store_assert(group->bits && group->safe);
             memcpy(group->safe, group->bits, copy->block);
             group->pending = true;
             group->dirty = false;
@@ -329,7 +350,8 @@ static bool take_safe(struct copy *copy)
     return any;
 }
 
-/* `pending' and `safe' change only while `sync_mutex' is held. */
+/* Writes what was taken down, all that can be; the first error.  `pending' and
+ * `safe' change only while `sync_mutex' is held. */
 static int write_map(struct copy *copy)
 {
     int error = 0;
@@ -341,6 +363,7 @@ static int write_map(struct copy *copy)
 
         if (!group->pending)
             continue;
+        store_assert(group->safe && store_held(&copy->sync_mutex));
         failed = hurdmm_claimed_page_out(copy->delta, (1 + i) * copy->block,
                                          group->safe, copy->block, &done);
         if (failed == 0)
@@ -351,6 +374,7 @@ static int write_map(struct copy *copy)
     return error;
 }
 
+/* All of it: parts of the map lie anywhere, and who else has the delta? */
 static int sync_delta(struct copy *copy)
 {
     return hurdmm_claimed_sync(copy->delta, 0, hurdmm_store_size(copy->delta));
@@ -367,6 +391,7 @@ static void write_again(struct copy *copy)
     unlock(copy);
 }
 
+/* Blocks, then the map that speaks of them: see invariant 1. */
 static int copy_sync(struct hurdmm_store *store, void *hook, uint64_t offset,
                      uint64_t length)
 {
@@ -414,6 +439,7 @@ static void copy_destroy(void *hook)
 {
     struct copy *copy = hook;
 
+    store_assert(!copy->delta_claimed || copy->base_claimed);
     for (size_t i = 0; i < copy->group_count; i++) {
         hurdmm_deallocate(copy->manager, copy->groups[i].bits, copy->block);
         hurdmm_deallocate(copy->manager, copy->groups[i].safe, copy->block);
@@ -441,6 +467,7 @@ unsigned hmm_copy_depth(const struct hurdmm_store *store)
 {
     const struct copy *copy = hurdmm_store_hook(store);
 
+    store_assert(copy->depth > 0);
     return copy->depth;
 }
 
@@ -450,8 +477,10 @@ static void put_number(unsigned char *to, uint64_t number)
         to[i] = (unsigned char)(number >> i * 8);
 }
 
+/* The header that a delta of this copy begins with. */
 static void make_header(const struct copy *copy, unsigned char *header)
 {
+    store_assert(copy->block >= HEADER_BYTES);
     memset(header, 0, copy->block);
     memcpy(header, magic, sizeof magic);
     put_number(header + 8, hurdmm_store_size(copy->base));
@@ -475,7 +504,8 @@ static bool same(const unsigned char *a, const unsigned char *b, size_t length)
     return true;
 }
 
-/* Looks whose delta it is; a new one becomes ours. */
+/* Looks whose delta it is; a new one, all zeros, becomes ours, unless it is only
+ * to be read: then it says of no block that it is there.  EBADMSG: another's. */
 static int check_header(struct copy *copy, unsigned char *wanted,
                         unsigned char *found)
 {
@@ -498,6 +528,7 @@ static int check_header(struct copy *copy, unsigned char *wanted,
     return hurdmm_claimed_page_out(copy->delta, 0, wanted, copy->block, &done);
 }
 
+/* A volatile copy looks at nothing: its delta is scratch. */
 static int open_delta(struct copy *copy)
 {
     void *headers;
@@ -513,6 +544,7 @@ static int open_delta(struct copy *copy)
     return error;
 }
 
+/* Whether the two may be base and delta. */
 static int check(struct hurdmm *manager, const struct hurdmm_store *base,
                  const struct hurdmm_store *delta, unsigned flags)
 {
@@ -535,6 +567,7 @@ static int check(struct hurdmm *manager, const struct hurdmm_store *base,
     return 0;
 }
 
+/* Claims both, or notes which of them it has: copy_destroy gives that back. */
 static int claim(struct copy *copy)
 {
     unsigned access = HURDMM_READ;
@@ -549,6 +582,7 @@ static int claim(struct copy *copy)
     return error;
 }
 
+/* A copy that has claimed nothing yet. */
 static int copy_new(struct hurdmm *manager, struct hurdmm_store *base,
                     struct hurdmm_store *delta, unsigned flags,
                     struct copy **result)
@@ -572,6 +606,8 @@ static int copy_new(struct hurdmm *manager, struct hurdmm_store *base,
     copy->delta = delta;
     copy->block = block;
     copy->data = (1 + groups) * block;
+    store_assert(copy->data + hurdmm_store_size(base) ==
+                 hurdmm_store_size(delta));
     copy->group_count = (size_t)groups;
     copy->flags = flags;
     copy->depth = 1 + (below > beside ? below : beside);

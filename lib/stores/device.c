@@ -20,6 +20,7 @@ static int check(const struct hurdmm_block *block, uint64_t offset,
 {
     uint64_t mask = block->block_size - 1;
 
+    store_assert((block->block_size & mask) == 0 && block->ops);
     if ((offset & mask) != 0 || (length & mask) != 0)
         return EINVAL;
     return offset > block->size || length > block->size - offset ? ENXIO : 0;
@@ -54,6 +55,7 @@ static int device_write(struct hurdmm_block *block, uint64_t offset,
     return error;
 }
 
+/* What was answered is durable then: the claim leaves nobody else to write. */
 static int device_flush(struct hurdmm_block *block)
 {
     struct hurdmm_store *store = of(block)->store;
@@ -71,6 +73,7 @@ static int device_discard(struct hurdmm_block *block, uint64_t offset,
     return error;
 }
 
+/* The memory is the caller's, who ends it with hurdmm_store_device_end. */
 static void device_destroy(struct hurdmm_block *block)
 {
     (void)block;
@@ -111,6 +114,8 @@ int hurdmm_store_device_init(struct hurdmm_store_device *device,
     device->block.block_size = hurdmm_store_block_size(store);
     device->block.size = hurdmm_store_size(store);
     device->block.size -= device->block.size % device->block.block_size;
+    /* What a store that ends within a block has left is no part of it. */
+    store_assert(device->block.size % device->block.block_size == 0);
     device->store = store;
     device->flags = flags;
     return 0;

@@ -28,6 +28,8 @@ struct discardable {
     uint64_t *leaf[];
 };
 
+/* NULL: no note was ever made there, or the store has grown since it was made;
+ * what lies beyond is made as if for the first time, always. */
 static uint64_t *leaf_of(struct discardable *store, uint64_t block)
 {
     return block / LEAF_BITS < store->leaves
@@ -36,6 +38,7 @@ static uint64_t *leaf_of(struct discardable *store, uint64_t block)
                : NULL;
 }
 
+/* Whether the block was ever there, as far as that is known. */
 static bool noted(struct discardable *store, uint64_t block)
 {
     const uint64_t *leaf = leaf_of(store, block);
@@ -76,12 +79,14 @@ static int prepare(struct discardable *store, uint64_t first, uint64_t count)
     return error;
 }
 
+/* Notes that blocks are there now; prepare was there before. */
 static void note(struct discardable *store, uint64_t first, uint64_t count)
 {
     for (uint64_t i = first; i < first + count; i++) {
         uint64_t *leaf = leaf_of(store, i);
         uint64_t bit = i % LEAF_BITS;
 
+        store_assert(leaf || i / LEAF_BITS >= store->leaves);
         if (leaf)
             __atomic_fetch_or(&leaf[bit / 64], UINT64_C(1) << bit % 64,
                               __ATOMIC_RELAXED);
@@ -99,8 +104,10 @@ static uint64_t alike(struct discardable *store, uint64_t first, uint64_t count)
     bool before = noted(store, first);
     uint64_t run = 1;
 
+    store_assert(count > 0);
     while (run < count && noted(store, first + run) == before)
         run++;
+    store_assert(run <= count);
     return run;
 }
 
@@ -115,6 +122,7 @@ static int discardable_refill(struct hurdmm_store *handle, void *hook,
     int error = prepare(store, first, count);
 
     (void)handle;
+    store_assert(offset % store->block == 0 && length > 0);
     if (error == 0)
         error = store->fill(store->hook, offset, buffer, length, 1);
     if (error != 0)
@@ -147,6 +155,7 @@ static int discardable_page_in(struct hurdmm_store *handle, void *hook,
             break;
         note(store, at, run);
         *done += part;
+        store_assert(*done <= length);
     }
     return error;
 }
@@ -170,7 +179,7 @@ static void discardable_discarded(struct hurdmm_store *handle, void *hook,
             __atomic_fetch_and(&leaf[bit / 64], ~(UINT64_C(1) << bit % 64),
                                __ATOMIC_RELAXED);
         else
-            i |= LEAF_BITS - 1;
+            i |= LEAF_BITS - 1; /* nothing in all that the leaf would have */
     }
 }
 
@@ -203,7 +212,7 @@ static int check_options(const struct hurdmm_discardable_options *options,
                          uint64_t *leaves)
 {
     const unsigned known = HURDMM_STORE_SHARED | HURDMM_STORE_SIGNAL_SAFE;
-    uint64_t block, blocks;
+    uint64_t block, blocks; /* hurdmm_store_create knows what a block may be */
 
     if (!options || options->struct_size < sizeof *options ||
         !options->manager || !options->fill || (options->flags & ~known) != 0 ||
@@ -239,6 +248,7 @@ int hurdmm_discardable_create(const struct hurdmm_discardable_options *options,
                        : hurdmm_page_size(options->manager);
     store->fill = options->fill;
     store->hook = options->hook;
+    store_assert(store->block > 0 && store->leaves > 0);
     store_options.hook = store;
     store_options.size = options->size;
     store_options.block_size = options->block_size;

@@ -18,6 +18,8 @@ struct granted {
     uint64_t offset; /* in the grant */
 };
 
+/* Neither knows what else happens to the container: who shares it with others
+ * sees to it that they agree. */
 static int granted_page_in(struct hurdmm_store *store, void *hook,
                            uint64_t offset, void *buffer, size_t length,
                            size_t *done)
@@ -25,6 +27,7 @@ static int granted_page_in(struct hurdmm_store *store, void *hook,
     struct granted *granted = hook;
 
     (void)store;
+    store_assert(length > 0 && granted->offset <= UINT64_MAX - offset);
     return hurdmm_grant_read(granted->grant, granted->offset + offset, buffer,
                              length, done);
 }
@@ -36,6 +39,7 @@ static int granted_page_out(struct hurdmm_store *store, void *hook,
     struct granted *granted = hook;
 
     (void)store;
+    store_assert(length > 0 && granted->offset <= UINT64_MAX - offset);
     return hurdmm_grant_write(granted->grant, granted->offset + offset, buffer,
                               length, done);
 }

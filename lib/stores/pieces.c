@@ -33,6 +33,7 @@ static int check_run(const struct hurdmm_store *store,
 static int append(struct hmm_composed *composed, size_t index,
                   struct hurdmm_store *store, uint64_t from, uint64_t length)
 {
+    store_assert(index < composed->count && length > 0);
     if (length > UINT64_MAX - composed->block - composed->size)
         return EINVAL;
     composed->pieces[index] = (struct hmm_piece){
@@ -53,6 +54,8 @@ static void sort(struct hurdmm_run *runs, size_t count)
                 runs[j] = runs[j - gap];
             runs[j] = run;
         }
+    for (size_t i = 1; i < count; i++)
+        store_assert_slow(runs[i - 1].offset <= runs[i].offset);
 }
 
 /* The same bytes twice would be two pages that know nothing of each other. */
@@ -77,6 +80,7 @@ static int check_apart(struct hurdmm *manager, const struct hurdmm_run *runs,
     return error;
 }
 
+/* Makes the pieces, a hole being a piece of no store. */
 static int fill_runs(struct hmm_composed *composed, struct hurdmm_store *store,
                      const struct hurdmm_run *runs)
 {
@@ -86,6 +90,7 @@ static int fill_runs(struct hmm_composed *composed, struct hurdmm_store *store,
 
     composed->one = true;
     composed->block = hurdmm_store_block_size(store);
+    store_assert(composed->size == 0 && composed->count > 0);
     for (size_t i = 0; error == 0 && i < composed->count; i++) {
         bool hole = runs[i].offset == HURDMM_HOLE;
 
@@ -152,6 +157,7 @@ int hurdmm_concat_create(struct hurdmm *manager,
     if (error != 0)
         return error;
     composed->block = block;
+    /* All but the last end with a block, so that no block lies in two. */
     for (size_t i = 0; error == 0 && i < count; i++) {
         uint64_t size = hurdmm_store_size(stores[i]);
 
@@ -176,6 +182,7 @@ static uint64_t share(struct hurdmm_store *const *stores, size_t count,
     for (size_t i = 0; i < count; i++)
         if (hurdmm_store_size(stores[i]) < least)
             least = hurdmm_store_size(stores[i]);
+    store_assert(count > 0 && unit > 0);
     return least / unit * unit;
 }
 

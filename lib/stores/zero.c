@@ -10,6 +10,7 @@
 static int zero_page_in(struct hurdmm_store *store, void *hook, uint64_t offset,
                         void *buffer, size_t length, size_t *done)
 {
+    store_assert(offset + length <= hurdmm_store_size(store));
     (void)store, (void)hook, (void)offset;
     memset(buffer, 0, length);
     *done = length;
