@@ -12,12 +12,14 @@
 
 #include "bench/paging.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <hurdmm/file.h>
@@ -225,6 +227,28 @@ static void measure_disk(void)
             &random, false, 0.95);
 }
 
+/* A figure of a process of its own, which has nothing else in memory; 0: it
+ * failed. */
+static double in_child(double (*measure)(unsigned, unsigned), unsigned first,
+                       unsigned second)
+{
+    double value = 0;
+    int pipes[2];
+
+    need(pipe(pipes), "pipe");
+    pid_t child = fork();
+    if (child == 0) {
+        value = measure(first, second);
+        _exit(write(pipes[1], &value, sizeof value) != (ssize_t)sizeof value);
+    }
+    (void)close(pipes[1]);
+    if (read(pipes[0], &value, sizeof value) != (ssize_t)sizeof value)
+        value = 0;
+    (void)close(pipes[0]);
+    (void)waitpid(child, NULL, 0);
+    return value;
+}
+
 /* ---- A copy of an instant ---- */
 
 struct writer {
@@ -313,34 +337,19 @@ static double longest_pause(uintptr_t base, void (*copy)(void))
     return (double)atomic_load(&writer.longest) / 1e6;
 }
 
-/* In processes of their own: one that forks has nothing else resident. */
-static double pause_of(bool forks)
+static double pause_of(unsigned forks, unsigned ignored)
 {
-    double pause = 0;
-    int pipes[2];
-
-    need(pipe(pipes), "pipe");
-    pid_t child = fork();
-    if (child == 0) {
-        copied.bytes = rows.pages * PAGE;
-        if (forks) {
-            void *base = mmap(NULL, copied.bytes, PROT_READ | PROT_WRITE,
-                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-            need(base == MAP_FAILED, "mmap");
-            (void)madvise(base, copied.bytes, MADV_NOHUGEPAGE);
-            pause = longest_pause((uintptr_t)base, fork_all);
-        } else {
-            copy_open();
-            pause = longest_pause(copied.address, copy_all);
-        }
-        _exit(write(pipes[1], &pause, sizeof pause) != (ssize_t)sizeof pause);
+    (void)ignored;
+    copied.bytes = rows.pages * PAGE;
+    if (!forks) {
+        copy_open();
+        return longest_pause(copied.address, copy_all);
     }
-    (void)close(pipes[1]);
-    if (read(pipes[0], &pause, sizeof pause) != (ssize_t)sizeof pause)
-        pause = 0;
-    (void)close(pipes[0]);
-    (void)waitpid(child, NULL, 0);
-    return pause;
+    void *base = mmap(NULL, copied.bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    need(base == MAP_FAILED, "mmap");
+    (void)madvise(base, copied.bytes, MADV_NOHUGEPAGE);
+    return longest_pause((uintptr_t)base, fork_all);
 }
 
 static void measure_pause(void)
@@ -351,14 +360,130 @@ static void measure_pause(void)
     if (left_out(name))
         return;
     for (size_t i = 0; i < rows.rounds; i++) {
-        samples_add(&copies, pause_of(false));
-        samples_add(&forks, pause_of(true));
+        samples_add(&copies, in_child(pause_of, 0, 0));
+        samples_add(&forks, in_child(pause_of, 1, 0));
     }
     if (median(&copies) <= 0)
         not_run(name, "the copy failed");
     else
         row(name, median(&copies), "ms", median(&forks),
             median_ratio(&copies, &forks), -0.25);
+}
+
+/* ---- What was written ---- */
+
+static int zeros(struct hurdmm_store *store, void *hook, uint64_t offset,
+                 void *buffer, size_t length, size_t *done)
+{
+    (void)store;
+    (void)hook;
+    (void)offset;
+    (void)done;
+    memset(buffer, 0, length);
+    return 0;
+}
+
+/* All of it is in memory. */
+static bool written_open(unsigned flags, struct hurdmm_space **space,
+                         uintptr_t *address)
+{
+    static const struct hurdmm_store_ops ops = {.struct_size = sizeof ops,
+                                                .page_in = zeros};
+    size_t bytes = rows.pages * PAGE;
+    struct hurdmm_options options = {.struct_size = sizeof options,
+                                     .budget = bytes + bytes / 4,
+                                     .pin_limit = bytes};
+    struct hurdmm_store_options store = {.struct_size = sizeof store,
+                                         .size = bytes,
+                                         .flags = HURDMM_STORE_VOLATILE};
+    struct hurdmm_bind_options bind = {.struct_size = sizeof bind,
+                                       .length = bytes,
+                                       .rights = HURDMM_READ | HURDMM_WRITE,
+                                       .flags = flags};
+    struct hurdmm *manager;
+
+    need(hurdmm_linux_create(NULL, &options.port), "port");
+    need(hurdmm_create(&options, &manager), "manager");
+    need(hurdmm_store_create(manager, &ops, &store, &bind.store), "store");
+    bind.space = *space = hurdmm_space_own(manager);
+    int error = hurdmm_bind(&bind, address);
+    need(error == ENOTSUP ? 0 : error, "bind");
+    return !error;
+}
+
+static size_t scan_all(struct hurdmm_space *space, uintptr_t address,
+                       unsigned flags)
+{
+    static struct hurdmm_dirty found[1024];
+    size_t bytes = rows.pages * PAGE, count, done, pages = 0;
+
+    for (size_t at = 0; at < bytes; at += done) {
+        need(hurdmm_region_scan_dirty(space, address + at, bytes - at, flags,
+                                      found, 1024, &count, &done),
+             "scan");
+        for (size_t i = 0; i < count; i++)
+            pages += found[i].length / PAGE;
+    }
+    return pages;
+}
+
+/* Of this thread: a scan is so short that what else runs would rule it. */
+static uint64_t processor_ns(void)
+{
+    struct timespec time;
+
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/* ns a page, of which one in a hundred is dirty; 0: cannot be had. */
+static double scan_time(unsigned bind_flags, unsigned scan_flags)
+{
+    struct samples times = {.count = 0};
+    struct hurdmm_space *space;
+    uintptr_t address;
+    uint64_t state = 1;
+
+    if (!written_open(bind_flags, &space, &address))
+        return 0;
+    for (size_t i = 0; i < rows.pages; i++)
+        *(volatile char *)(address + i * PAGE) = 1;
+    (void)scan_all(space, address, HURDMM_SCAN_CLEAR);
+    for (size_t round = 0; round < rows.rounds; round++) {
+        for (size_t i = 0; i < rows.pages; i += 100)
+            *(volatile char *)(address + (i + (size_t)(draw(&state) % 100)) %
+                                             rows.pages * PAGE) = 2;
+        uint64_t start = processor_ns();
+        size_t found = scan_all(space, address, scan_flags);
+        samples_add(&times,
+                    (double)(processor_ns() - start) / (double)rows.pages);
+        need(found * 110 < rows.pages, "too few were found");
+        (void)scan_all(space, address, HURDMM_SCAN_CLEAR);
+    }
+    return median(&times);
+}
+
+static void measure_scan(const char *name, unsigned bind_flags,
+                         unsigned scan_flags, double most)
+{
+    if (left_out(name))
+        return;
+    double time = in_child(scan_time, bind_flags, scan_flags);
+    if (time <= 0)
+        not_run(name, "the kernel does not note writes");
+    else if (most > 0)
+        limit(name, time, "ns/page", most);
+    else
+        row(name, time, "ns/page", 0, 0, 0);
+}
+
+static void measure_scans(void)
+{
+    measure_scan("dirty scan, 1 % dirty", 0, 0, 10);
+    measure_scan("dirty scan, 1 % dirty, wired", HURDMM_BIND_WIRED, 0, 10);
+    measure_scan("dirty scan, 1 % dirty, clearing", 0, HURDMM_SCAN_CLEAR, 0);
+    measure_scan("dirty scan, 1 % dirty, clearing, wired", HURDMM_BIND_WIRED,
+                 HURDMM_SCAN_CLEAR, 0);
 }
 
 /* ---- Counts ---- */
@@ -394,5 +519,6 @@ void rows_measure(const char *path, const char *only, bool quick, size_t rounds)
     measure_sums();
     measure_disk();
     measure_pause();
+    measure_scans();
     measure_counts();
 }

@@ -37,6 +37,8 @@ expect 'resident memory' row 'sequential, resident, against kernel mmap'
 expect 'straight past the cache' row 'sequential, O_DIRECT, against'
 expect 'prefetch lists' row 'prefetch lists of 32, O_DIRECT'
 expect 'the pause of a copy' row 'longest pause in a copy'
+expect 'scans' row 'dirty scan, 1 % dirty '
+expect 'scans of what the kernel notes' row 'dirty scan, 1 % dirty, wired'
 expect 'memory of the library' row 'library memory for a resident page'
 expect 'no threads inline' row 'threads started for an inline binding'
 [ "$failed" -eq 0 ] || cat "$out"
