@@ -381,6 +381,130 @@ END_TEST
 
 /* Features. */
 
+/* Faults in tracked ranges would be answered here. */
+static int answer_nothing(void *client, const struct hurdmm_fault *fault)
+{
+    (void)client;
+    (void)fault;
+    return EFAULT;
+}
+
+/* Opens a port that tracks, with `pages` pages at *at that are lent to write. */
+static bool open_tracked(struct rig *rig, int i, uint32_t pages, uintptr_t *at)
+{
+    if (!rig_open(rig, i, answer_nothing, NULL) ||
+        !rig_has(rig, HURDMM_PORT_TRACKS))
+        return false;
+    ck_assert_ptr_nonnull(rig->ops->scan);
+    rig->reserve_flags = HURDMM_RESERVE_TRACKED;
+    *at = rig_reserve(rig, pages);
+    rig_fill(rig, 0, pages, 1);
+    rig_lend(rig, *at, 0, pages, READ_WRITE);
+    return true;
+}
+
+static int scan(struct rig *rig, uintptr_t at, uint32_t pages, unsigned flags,
+                struct hurdmm_dirty *rows, size_t max, size_t *count,
+                uintptr_t *end)
+{
+    uintptr_t cookie = rig_enter(rig);
+    int error = rig->ops->scan(rig->port, NULL, at, pages * rig->page, flags,
+                               rows, max, count, end);
+    rig_leave(rig, cookie);
+    return error;
+}
+
+/* The written pages of 8, as bits, by scans that may find one row each. */
+static unsigned written(struct rig *rig, uintptr_t at, unsigned flags)
+{
+    unsigned bits = 0;
+    uintptr_t next = at, last = at + 8 * rig->page;
+    while (next < last) {
+        struct hurdmm_dirty row;
+        size_t count;
+        uintptr_t from = next;
+        ck_assert_int_eq(scan(rig, from, (uint32_t)((last - from) / rig->page),
+                              flags, &row, 1, &count, &next),
+                         0);
+        ck_assert_uint_gt(next, from);
+        ck_assert_uint_le(next, last);
+        for (uintptr_t a = row.address;
+             count > 0 && a < row.address + row.length; a += rig->page)
+            bits |= 1u << (a - at) / rig->page;
+    }
+    return bits;
+}
+
+START_TEST(a_tracked_range_says_what_was_written)
+{
+    struct rig rig;
+    struct hurdmm_dirty rows[4];
+    uintptr_t at, end;
+    size_t count;
+    if (!open_tracked(&rig, _i, 8, &at))
+        return;
+    ck_assert_uint_eq(written(&rig, at, 0), 0);
+    EXPECT_LOAD(&rig, at + rig.page, 2);
+    EXPECT_STORE(&rig, at + 2 * rig.page, 7);
+    EXPECT_STORE(&rig, at + 4 * rig.page - 1, 7);
+    EXPECT_STORE(&rig, at + 6 * rig.page, 7);
+    ck_assert_int_eq(scan(&rig, at, 8, 0, rows, 4, &count, &end), 0);
+    ck_assert_uint_eq(count, 2);
+    ck_assert_uint_eq(end, at + 8 * rig.page);
+    ck_assert_uint_eq(rows[0].address, at + 2 * rig.page);
+    ck_assert_uint_eq(rows[0].length, 2 * rig.page);
+    ck_assert_uint_eq(rows[1].address, at + 6 * rig.page);
+    ck_assert_uint_eq(written(&rig, at, HURDMM_TRACK_CLEAR), 0x4c);
+    ck_assert_uint_eq(written(&rig, at, 0), 0);
+    EXPECT_STORE(&rig, at + 3 * rig.page, 8);
+    rig_lend(&rig, at + 5 * rig.page, 5, 1, READ_WRITE); /* it is lent again */
+    ck_assert_uint_eq(written(&rig, at, 0), 0x28);
+    rig_drop(&rig, at, 0, 8);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(what_is_cleared_is_only_what_is_said)
+{
+    struct rig rig;
+    struct hurdmm_dirty row;
+    uintptr_t at, end;
+    size_t count;
+    if (!open_tracked(&rig, _i, 8, &at))
+        return;
+    for (unsigned i = 1; i < 8; i += 2)
+        EXPECT_STORE(&rig, at + i * rig.page, 7);
+    ck_assert_int_eq(
+        scan(&rig, at, 8, HURDMM_TRACK_CLEAR, &row, 1, &count, &end), 0);
+    ck_assert_uint_eq(count, 1);
+    ck_assert_uint_eq(row.address, at + rig.page);
+    ck_assert_uint_gt(end, at + rig.page);
+    ck_assert_uint_le(end, at + 3 * rig.page);
+    ck_assert_uint_eq(written(&rig, at, 0), 0xa8);
+    rig_drop(&rig, at, 0, 8);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(tracked_pages_are_taken_with_what_was_written)
+{
+    struct rig rig;
+    uintptr_t at;
+    if (!open_tracked(&rig, _i, 8, &at))
+        return;
+    EXPECT_STORE(&rig, at + rig.page, 99);
+    rig_reclaim(&rig, at, 0, 8, HURDMM_NONE);
+    ck_assert_uint_eq(rig_window(&rig, 1, 1)[0], 99);
+    ck_assert_uint_eq(rig_window(&rig, 2, 1)[0], 3);
+    rig_lend(&rig, at, 0, 8, READ_WRITE);
+    ck_assert_uint_eq(written(&rig, at, 0), 0);
+    EXPECT_STORE(&rig, at + 7 * rig.page, 98);
+    ck_assert_uint_eq(written(&rig, at, 0), 0x80);
+    rig_drop(&rig, at, 0, 8);
+    rig_close(&rig);
+}
+END_TEST
+
 START_TEST(an_alias_port_lends_one_frame_twice)
 {
     struct rig rig;
@@ -550,6 +674,10 @@ TCase *lending_case(int count)
     tcase_add_loop_test(tcase, several_rows_go_in_one_call, 0, count);
     tcase_add_loop_test(tcase, referenced_pages_are_reported_once, 0, count);
     tcase_add_loop_test(tcase, dirty_pages_are_reported_exactly_and_once, 0,
+                        count);
+    tcase_add_loop_test(tcase, a_tracked_range_says_what_was_written, 0, count);
+    tcase_add_loop_test(tcase, what_is_cleared_is_only_what_is_said, 0, count);
+    tcase_add_loop_test(tcase, tracked_pages_are_taken_with_what_was_written, 0,
                         count);
     tcase_add_loop_test(tcase, an_alias_port_lends_one_frame_twice, 0, count);
     tcase_add_loop_test(tcase, execute_is_a_right_of_its_own, 0, count);

@@ -16,7 +16,9 @@ static int make(struct hurdmm_port **port, uint64_t frames,
 
 static int plain(struct hurdmm_port **port, uint64_t frames)
 {
-    return make(port, frames, (struct hurdmm_sim_options){.seed = 1});
+    return make(
+        port, frames,
+        (struct hurdmm_sim_options){.seed = 1, .offer = HURDMM_PORT_TRACKS});
 }
 
 static int shuffled(struct hurdmm_port **port, uint64_t frames)
@@ -41,6 +43,7 @@ static int moving(struct hurdmm_port **port, uint64_t frames)
     return make(port, frames,
                 (struct hurdmm_sim_options){
                     .page_size = 256,
+                    .offer = HURDMM_PORT_TRACKS,
                     .hide = HURDMM_PORT_ALIAS | HURDMM_PORT_REFERENCED |
                             HURDMM_PORT_DIRTY | HURDMM_PORT_THREADS |
                             HURDMM_PORT_EXECUTE});
