@@ -33,6 +33,11 @@ struct hmm_uffdio_continue {
     int64_t mapped;
 };
 
+#define HMM_UFFD_MINOR_SHMEM (UINT64_C(1) << 10)
+#define HMM_UFFD_WP_SHMEM (UINT64_C(1) << 12)
+#define HMM_UFFDIO_REGISTER_MINOR (UINT64_C(1) << 2)
+#define HMM_UFFDIO_CONTINUE_WP (UINT64_C(1) << 1)
+
 #define HMM_UFFDIO_CONTINUE _IOWR(0xAA, 0x07, struct hmm_uffdio_continue)
 
 #define HMM_UFFD_WP_ASYNC (UINT64_C(1) << 15)

@@ -23,11 +23,13 @@
 #include "backends/linux/abi.h"
 #include "lib/base/assert.h"
 
-bool hmm_linux_ours(const struct hmm_linux_port *port, uintptr_t address,
-                    size_t size)
+bool hmm_linux_ours(struct hmm_linux_port *port, uintptr_t address, size_t size)
 {
     struct hmm_uffdio_continue range = {.start = address, .length = size};
     hmm_assert(size > 0 && size % port->page == 0);
+    /* There the call would do what it says. */
+    if (hmm_linux_shown(port, address))
+        return hmm_linux_shown(port, address + (size - 1));
     while (ioctl(port->uffd.fd[HMM_LINUX_PAGER], HMM_UFFDIO_CONTINUE, &range)) {
         if (errno != EAGAIN)
             return errno != ENOENT;

@@ -53,6 +53,7 @@ struct hmm_linux_uffd {
     const char *way;         /* how the descriptors were come by */
     bool user_only;          /* faults of the kernel are not reported */
     bool poison;
+    bool minor; /* shared memory may be watched, write-protected too */
 };
 
 /* Opens the descriptors, `without' of HURDMM_LINUX_NO_...  ENOTSUP, and `why'
@@ -143,7 +144,7 @@ typedef void hmm_linux_piece(struct hmm_linux_port *port, uintptr_t address,
                              size_t size);
 
 /* Is the range what we reserved still, in one piece?  Signal-safe. */
-bool hmm_linux_ours(const struct hmm_linux_port *port, uintptr_t address,
+bool hmm_linux_ours(struct hmm_linux_port *port, uintptr_t address,
                     size_t size);
 /* Names the pieces of a range that are ours still, and those that are not;
  * either function may be NULL. */
@@ -163,7 +164,17 @@ void hmm_linux_detach(struct hmm_linux_port *port, uintptr_t address,
 struct hmm_linux_frame {
     uintptr_t at;  /* where it is lent, 0: nowhere; bit 0: to write */
     uint32_t slot; /* where its bytes are otherwise */
+    uint32_t next; /* share.c: in a place */
 };
+
+/* Instead of an address `at' may say: in a place, four times its number, and
+ * these bits. */
+#define HMM_LINUX_LENT ((uintptr_t)1)
+#define HMM_LINUX_PLACED ((uintptr_t)2)
+static inline bool hmm_linux_placed(const struct hmm_linux_frame *frame)
+{
+    return frame->at & HMM_LINUX_PLACED;
+}
 
 int hmm_linux_window(struct hurdmm_port *base, uint32_t frame, uint32_t count,
                      void **address);
@@ -179,6 +190,9 @@ int hmm_linux_lend(struct hurdmm_port *base, void *space, uintptr_t address,
 int hmm_linux_reclaim(struct hurdmm_port *base,
                       const struct hurdmm_reclaim *rows, size_t count,
                       size_t *done);
+/* The frame's bytes are in a slot then, wherever they were.  ENOMEM; EFAULT:
+ * they are gone. */
+int hmm_linux_rest(struct hmm_linux_port *port, uint32_t frame);
 /* Makes every range inaccessible for good, and ends the faults in it that
  * nobody has taken. */
 void hmm_linux_space_stop(struct hmm_linux_port *port);
@@ -190,6 +204,46 @@ bool hmm_linux_track_works(struct hmm_linux_port *port);
 int hmm_linux_scan(struct hurdmm_port *base, void *space, uintptr_t address,
                    size_t size, unsigned flags, struct hurdmm_dirty *rows,
                    size_t max, size_t *count, uintptr_t *end);
+
+/* ---- share.c ---- */
+
+#define HMM_LINUX_PEEPS 16u
+
+struct hmm_linux_shares {
+    int fd; /* of the object, -1: there is none */
+    struct hmm_linux_object *objects;
+    struct hmm_linux_shown *shown; /* ranges, sorted; under the core's lock */
+    size_t count, capacity;
+    struct hmm_posix_ranges ranges; /* the same, for all */
+    atomic_flag lock;               /* of the chains: heads, and frames' next */
+    uint32_t *heads;
+    unsigned head_shift;
+    char *peeps; /* windows to frames that are lent */
+    unsigned peep;
+};
+
+/* Whether it works here is in `fd'. */
+void hmm_linux_shares_open(struct hmm_linux_port *port);
+void hmm_linux_shares_close(struct hmm_linux_port *port);
+/* A range in which nothing is lent shows an object from now on, or none any
+ * more.  ENOMEM. */
+int hmm_linux_share(struct hmm_linux_port *port,
+                    const struct hurdmm_share *share, size_t size);
+/* Does the address show an object? */
+bool hmm_linux_shown(struct hmm_linux_port *port, uintptr_t address);
+/* Like lend and reclaim of the port, for one row of such addresses. */
+int hmm_linux_share_lend(struct hmm_linux_port *port, uintptr_t address,
+                         uint32_t frame, uint32_t count, bool write,
+                         uint32_t *done);
+int hmm_linux_share_reclaim(struct hmm_linux_port *port,
+                            const struct hurdmm_reclaim *row);
+/* Of a frame in a place: takes it to a slot; copies its bytes; shows where the
+ * library may write to them.  ENOMEM, EFAULT. */
+int hmm_linux_share_fetch(struct hmm_linux_port *port, uint32_t frame);
+int hmm_linux_share_read(struct hmm_linux_port *port, uint32_t frame,
+                         void *buffer);
+int hmm_linux_share_window(struct hmm_linux_port *port, uint32_t frame,
+                           void **address);
 
 /* ---- fault.c ---- */
 
@@ -271,6 +325,7 @@ struct hmm_linux_port {
     struct hmm_linux_blocks blocks;
     struct hmm_posix_ranges inlines; /* those that are tracked, too */
     struct hmm_posix_ranges tracked;
+    struct hmm_linux_shares shares;
     int (*fault)(void *client, const struct hurdmm_fault *fault);
     void *client;
 

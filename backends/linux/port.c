@@ -31,7 +31,7 @@
     (HURDMM_LINUX_HOST_SIGNALS | HURDMM_LINUX_NO_DEVICE |                      \
      HURDMM_LINUX_NO_CALL | HURDMM_LINUX_NO_USER | HURDMM_LINUX_NO_INLINE |    \
      HURDMM_LINUX_NO_POISON | HURDMM_LINUX_NO_SCATTER | HURDMM_LINUX_NO_PROC | \
-     HURDMM_LINUX_NO_PAGERS | HURDMM_LINUX_NO_ASYNC)
+     HURDMM_LINUX_NO_PAGERS | HURDMM_LINUX_NO_ASYNC | HURDMM_LINUX_NO_SHARED)
 
 static const struct hmm_posix_hooks hooks;
 
@@ -197,6 +197,7 @@ static void close_layers(struct hmm_linux_port *port)
     if (port->parent)
         (void)munmap((void *)port->parent, port->page);
     core_close(port);
+    hmm_linux_shares_close(port);
     hmm_posix_ranges_free(&port->inlines);
     hmm_posix_ranges_free(&port->tracked);
     hmm_posix_ranges_free(&port->posix.ranges);
@@ -221,6 +222,8 @@ static int open_layers(struct hmm_linux_port *port, uint64_t frames)
     if (!error)
         error = hmm_linux_faults_open(port);
     if (!error)
+        hmm_linux_shares_open(port);
+    if (!error)
         error = hmm_posix_signal_attach(
             &port->posix, !(port->posix.flags & HURDMM_POSIX_HOST_SIGNALS));
     return error;
@@ -237,6 +240,8 @@ static void describe_machine(struct hmm_linux_port *port,
         HURDMM_PORT_THREADS | HURDMM_PORT_NO_TRIALS | HURDMM_PORT_LENDS_APART;
     if (!port->uffd.user_only && !(port->without & HURDMM_LINUX_NO_PAGERS))
         info->features |= HURDMM_PORT_SYSCALLS;
+    if (port->shares.fd >= 0)
+        info->features |= HURDMM_PORT_SHARES;
     if (port->fault && port->uffd.fd[HMM_LINUX_INLINE] >= 0)
         info->features |= HURDMM_PORT_INLINE;
     if (port->fault && hmm_linux_track_works(port))
@@ -260,6 +265,8 @@ static void begin(struct hmm_linux_port *port,
     port->frames = NULL;
     port->parent = NULL;
     port->staging.base = NULL;
+    memset(&port->shares, 0, sizeof(port->shares));
+    port->shares.fd = -1;
     memset(port->blocks.entry, 0, sizeof(port->blocks.entry));
     atomic_flag_clear(&port->blocks.lock);
     atomic_store(&port->blocks.armed, 0);
@@ -320,6 +327,7 @@ static void forked(struct hmm_posix_port *posix)
     struct hmm_linux_port *port = (struct hmm_linux_port *)posix;
     hmm_linux_uffd_close(&port->uffd);
     close_fd(&port->memory_fd);
+    close_fd(&port->shares.fd);
     close_fd(&port->pagemap_fd);
     close_fd(&port->pid_fd);
     close_fd(&port->stop_fd);
@@ -487,13 +495,16 @@ void hmm_linux_describe(struct hurdmm_port *base, char *buffer, size_t size)
         buffer, size,
         "linux: userfaultfd by %s%s%s%s; system calls on absent pages %s; "
         "inline faults %s; failing pages by %s; scattered pages dropped %s; "
-        "writes noted by %s",
+        "writes noted by %s; shared pages at %s",
         uffd.way, why[0] ? " (" : "", why, why[0] ? ")" : "",
         faults ? "work" : "give EFAULT, so inline is the default",
         uffd.fd[HMM_LINUX_INLINE] >= 0 ? "possible" : "not possible",
         uffd.poison ? "poison" : "protection",
         port->posix.opened && !port->scattered ? "one by one" : "together",
-        uffd.fd[HMM_LINUX_TRACKED] >= 0 ? "faults or the kernel" : "faults");
+        uffd.fd[HMM_LINUX_TRACKED] >= 0 ? "faults or the kernel" : "faults",
+        (port->posix.opened ? port->shares.fd >= 0 : uffd.minor)
+            ? "all addresses at once"
+            : "one address at a time");
     if (!port->posix.opened)
         hmm_linux_uffd_close(&uffd);
 }

@@ -84,6 +84,10 @@ static int gather(struct hmm_linux_port *port, uint32_t frame, uint32_t count)
         return error;
     for (uint32_t i = 0; i < count; i++) {
         struct hmm_linux_frame *f = frame_at(port, frame + i);
+        if (hmm_linux_placed(f) && hmm_linux_share_fetch(port, frame + i)) {
+            hmm_linux_slots_give(&port->staging, row + i, count - i);
+            return ENOMEM;
+        }
         if (has_slot(f))
             memcpy(hmm_linux_slot(&port->staging, row + i),
                    hmm_linux_slot(&port->staging, f->slot), port->page);
@@ -101,7 +105,9 @@ int hmm_linux_window(struct hurdmm_port *base, uint32_t frame, uint32_t count,
     if (hmm_linux_stale(port))
         return ESTALE;
     uintptr_t at = frame_at(port, frame)->at;
-    if (at) {
+    if (at & HMM_LINUX_PLACED && at & HMM_LINUX_LENT)
+        return hmm_linux_share_window(port, frame, address);
+    if (at && !(at & HMM_LINUX_PLACED)) {
         /* Pinned for writing: it is there, and the only place to write to. */
         hmm_assert(count == 1);
         *address = (void *)(at & ~WRITABLE);
@@ -142,6 +148,8 @@ int hmm_linux_frame_read(struct hurdmm_port *base, uint32_t frame, void *space,
     (void)address;
     if (hmm_linux_stale(port))
         return ESTALE;
+    if (hmm_linux_placed(f))
+        return hmm_linux_share_read(port, frame, buffer);
     if (f->at) {
         region_read(port, f->at & ~WRITABLE, buffer, port->page, &done);
         return done == port->page ? 0 : EFAULT;
@@ -228,6 +236,9 @@ int hmm_linux_reserve(struct hurdmm_port *base, void *space, uintptr_t *address,
     hmm_assert(size > 0 && size % port->page == 0);
     if (hmm_linux_stale(port))
         return ESTALE;
+    if (flags & HURDMM_RESERVE_SHARED)
+        return hmm_linux_share(
+            port, (const struct hurdmm_share *)(void *)address, size);
     bool pager = mode == HMM_LINUX_PAGER;
     if (space || (!pager && (!port->fault || port->uffd.fd[mode] < 0)))
         return ENOTSUP;
@@ -432,24 +443,37 @@ static int lend_row(struct hmm_linux_port *port, int fd, uintptr_t address,
     return error;
 }
 
+int hmm_linux_rest(struct hmm_linux_port *port, uint32_t frame)
+{
+    struct hmm_linux_frame *f = frame_at(port, frame);
+    int error = 0;
+    if (hmm_linux_placed(f))
+        error = hmm_linux_share_fetch(port, frame);
+    else if (f->at)
+        error = fetch(port, frame);
+    if (error)
+        return error;
+    if (f->slot == HMM_LINUX_GONE)
+        return EFAULT;
+    if (f->slot == HMM_LINUX_NO_SLOT) {
+        /* Whatever the slot had: nobody wrote this frame, so zeros will do. */
+        error = gather(port, frame, 1);
+        if (error)
+            return error;
+        memset(hmm_linux_slot(&port->staging, f->slot), 0, port->page);
+    }
+    hmm_assert(!f->at && has_slot(f));
+    return 0;
+}
+
 static int lend_some(struct hmm_linux_port *port, int fd, uintptr_t address,
                      uint32_t frame, uint32_t count, bool write, uint32_t *done)
 {
-    struct hmm_linux_frame *first = frame_at(port, frame);
     *done = 0;
-    if (first->at && !lent_at(first, address)) {
-        int error = fetch(port, frame);
+    if (!lent_at(frame_at(port, frame), address)) {
+        int error = hmm_linux_rest(port, frame);
         if (error)
             return error;
-    }
-    if (!first->at && first->slot == HMM_LINUX_GONE)
-        return EFAULT;
-    if (!first->at && first->slot == HMM_LINUX_NO_SLOT) {
-        /* Whatever the slot had: nobody wrote this frame, so zeros will do. */
-        int error = gather(port, frame, 1);
-        if (error)
-            return error;
-        memset(hmm_linux_slot(&port->staging, first->slot), 0, port->page);
     }
     uint32_t n = alike(port, address, frame, count);
     int error = lend_row(port, fd, address, frame, n, write, done);
@@ -470,6 +494,8 @@ int hmm_linux_lend(struct hurdmm_port *base, void *space, uintptr_t address,
     *done = 0;
     if (hmm_linux_stale(port))
         return ESTALE;
+    if (hmm_linux_shown(port, address))
+        return hmm_linux_share_lend(port, address, frame, count, write, done);
     int fd = hmm_linux_fd_for(port, address), error = 0;
     while (!error && *done < count) {
         uint32_t some;
@@ -507,7 +533,7 @@ static void look_for_gone(struct hmm_linux_port *port,
         uintptr_t address = row->address + i * port->page;
         if (!lent_at(f, address) || hmm_linux_ours(port, address, port->page))
             continue;
-        *f = (struct hmm_linux_frame){0, HMM_LINUX_GONE};
+        *f = (struct hmm_linux_frame){0, HMM_LINUX_GONE, 0};
         if (row->status)
             row->status[i] |= HURDMM_GONE;
         atomic_fetch_add(&port->pages_gone, 1);
@@ -732,7 +758,7 @@ static int keep_part(struct hmm_linux_port *port,
     }
     for (uint32_t i = 0; i < count; i++)
         *frame_at(port, row->frame + first + i) =
-            (struct hmm_linux_frame){0, slot + i};
+            (struct hmm_linux_frame){0, slot + i, 0};
     /* Makes mappings one again, and so cannot fail for want of them. */
     if (hmm_linux_is_tracked(port, hmm_linux_fd_for(port, row->address)))
         (void)mprotect((void *)(row->address + first * port->page),
@@ -792,7 +818,9 @@ int hmm_linux_reclaim(struct hurdmm_port *base,
         const struct hurdmm_reclaim *row = &rows[*done];
         size_t some = 1;
         hmm_assert(!row->space && row->count > 0);
-        if (drops(row))
+        if (hmm_linux_shown(port, row->address))
+            error = hmm_linux_share_reclaim(port, row);
+        else if (drops(row))
             error = drop_rows(port, row, count - *done, &some);
         else if (row->flags & HURDMM_RECLAIM_AROUND &&
                  !protect_around(port, row, count - *done, &some))

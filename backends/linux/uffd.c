@@ -102,6 +102,10 @@ static int open_way(struct hmm_linux_uffd *uffd, const struct way *way,
     uffd->poison =
         supported & HMM_UFFD_POISON && !(without & HURDMM_LINUX_NO_POISON);
     uint64_t features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_THREAD_ID;
+    const uint64_t shared = HMM_UFFD_MINOR_SHMEM | HMM_UFFD_WP_SHMEM;
+    uffd->minor =
+        (supported & shared) == shared && !(without & HURDMM_LINUX_NO_SHARED);
+    features |= uffd->minor ? shared : 0;
     features |= uffd->poison ? HMM_UFFD_POISON : 0;
     uffd->fd[HMM_LINUX_PAGER] = open_with(way, features, &ignored);
     if (uffd->fd[HMM_LINUX_PAGER] < 0)

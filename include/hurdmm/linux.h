@@ -19,6 +19,11 @@
  * hurdmm_port_describe says whether.  Elsewhere they are ENOTSUP, and the same
  * scans work on ordinary regions.
  *
+ * Stores that are HURDMM_STORE_SHARED, and containers, are in shared memory where
+ * the system can watch it: so a page is at all its addresses at once, and a lock
+ * in it that threads wait for works at each of them.  Elsewhere a page is at the
+ * address that was used last.
+ *
  * What a program should know:
  *
  * - What hurdmm/posix.h says of signals, of handlers that were there before, of
@@ -57,6 +62,7 @@ extern "C" {
 #define HURDMM_LINUX_NO_POISON 0x1000u  /* UFFDIO_POISON */
 #define HURDMM_LINUX_NO_SCATTER 0x2000u /* process_madvise */
 #define HURDMM_LINUX_NO_PROC 0x4000u    /* /proc */
+#define HURDMM_LINUX_NO_SHARED 0x8000u  /* UFFDIO_CONTINUE in shared memory */
 
 #define HURDMM_LINUX_NO_ASYNC 0x80000u /* UFFD_FEATURE_WP_ASYNC, PAGEMAP_SCAN */
 

@@ -55,6 +55,9 @@ extern "C" {
  * section), for frames that nobody lends, takes back or frees until they have
  * returned. */
 #define HURDMM_PORT_LENDS_APART 1024u
+/* Without HURDMM_PORT_ALIAS: ranges may show an object, HURDMM_RESERVE_SHARED.
+ * A frame may then be lent at all addresses that show the same page of one. */
+#define HURDMM_PORT_SHARES 4096u
 
 /* Ranges can be reserved with HURDMM_RESERVE_TRACKED, and there is `scan'. */
 #define HURDMM_PORT_TRACKS 2048u
@@ -155,6 +158,17 @@ struct hurdmm_reclaim {
 
 /* A flag of scan: what is found counts as not written from then on. */
 #define HURDMM_TRACK_CLEAR 1u
+/* The range lies in reserved ones, and nothing in it is lent: from now on it
+ * shows an object, or none again.  `address' is of the first member of a struct
+ * hurdmm_share.  Only for ports with HURDMM_PORT_SHARES.  ENOMEM: nothing has
+ * changed. */
+#define HURDMM_RESERVE_SHARED 8u
+
+struct hurdmm_share {
+    uintptr_t address;
+    uint64_t object; /* any number but 0; 0: none */
+    uint64_t offset; /* of the byte of it that is at the address */
+};
 
 /* Every member is needed unless it says otherwise. */
 struct hurdmm_port_ops {

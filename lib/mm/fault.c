@@ -324,7 +324,9 @@ int hmm_lend_around(struct hmm_want *want, uint64_t *slot)
     hmm_assert(!write || *slot & HMM_DIRTY || want->store->container); /* M2 */
     /* Where a frame can be at one address only, it comes from the other. */
     if (!hmm_frames_stay(want->store->manager) && *slot & HMM_LENT &&
-        want->store->flags & HURDMM_STORE_SHARED) {
+        want->store->flags & HURDMM_STORE_SHARED &&
+        (region->store != want->store ||
+         !hmm_page_shares(want->store, want->page))) {
         int taken =
             hmm_take_back(&want->store->cache, want->page, slot, HURDMM_NONE);
         if (taken)
@@ -355,7 +357,8 @@ static int lend_apart(struct hmm_want *want, uint64_t *slot)
     /* The laundry may be reading them where they are. */
     if (*slot & HMM_WRITING || (count > 1 && store->writing > 0))
         hmm_lends_wait(&manager->physmem);
-    if ((*slot & HMM_LENT && store->flags & HURDMM_STORE_SHARED) ||
+    if (hmm_store_shares(region->store) ||
+        (*slot & HMM_LENT && store->flags & HURDMM_STORE_SHARED) ||
         !hmm_lend_begin(&lend, &region->mapping, want->view, &home, slot, count,
                         lend_rights(region, write)))
         return hmm_lend_around(want, slot);

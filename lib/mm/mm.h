@@ -392,6 +392,13 @@ static inline bool hmm_frames_stay(const struct hurdmm *manager)
     return manager->info.features & HURDMM_PORT_ALIAS;
 }
 
+/* Where frames move: may the store's pages be at all its addresses at once? */
+static inline bool hmm_store_shares(const struct hurdmm_store *store)
+{
+    return store->flags & HURDMM_STORE_SHARED &&
+           store->manager->info.features & HURDMM_PORT_SHARES;
+}
+
 static inline size_t hmm_page_bytes(const struct hurdmm *manager)
 {
     return (size_t)1 << manager->physmem.page_shift;
@@ -629,6 +636,9 @@ int hmm_store_settle(struct hurdmm_store *store, uint64_t offset,
 
 /* region.c, space.c */
 struct hmm_region *hmm_region_at(struct hurdmm_space *space, uintptr_t address);
+/* Is a page that is lent through one of the store's regions at the others' too?
+ * Not where it is read through a bond: that is another object's address. */
+bool hmm_page_shares(const struct hurdmm_store *store, uint64_t page);
 struct hmm_region *hmm_region_next(struct hmm_region *region);
 uint64_t hmm_region_page(const struct hmm_region *region, uintptr_t address);
 /* Checks what every call by address checks, and enters.  *last is the range's

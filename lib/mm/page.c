@@ -80,7 +80,8 @@ int hmm_frame_bytes(struct hurdmm_store *store, uint64_t page, uint64_t slot,
         return EFAULT;
     hmm_lends_wait(&manager->physmem);
     if (slot & HMM_LENT && !hmm_frames_stay(manager) &&
-        !hmm_page_pinned(manager, slot) && several_views(store, page, span)) {
+        !hmm_page_pinned(manager, slot) && !hmm_page_shares(store, page) &&
+        several_views(store, page, span)) {
         int busy =
             hmm_take_back(&store->cache, page,
                           hmm_container_slot(&store->cache, page), HURDMM_NONE);

@@ -67,6 +67,7 @@ int try_write(volatile uint8_t *address, uint8_t value);
 int in_child(void (*body)(void *argument), void *argument);
 
 void paging_cases(Suite *suite);
+void shared_cases(Suite *suite);
 void strangers_cases(Suite *suite);
 void dirty_cases(Suite *suite);
 
