@@ -11,14 +11,15 @@ expect 'make bench ends well' \
     sh -c 'cd "$0" && timeout 300 "$1" -s bench BENCH_FLAGS=--quick > "$2"' \
     "$top_builddir" "${MAKE:-make}" "$out"
 
-# figure NAME: its line is there and well-formed. Names may have blanks.
+# figure NAME [LEAST]: its line is there and well-formed; usually 0 will not do.
+# Names may have blanks.
 figure()
 {
-    awk -v name="$1 " '
+    awk -v name="$1 " -v least="${2:-0.01}" '
         index($0, name) == 1 {
             value = substr($0, length(name))
             sub(/^ +/, "", value)
-            if (value ~ /^[0-9]+[.][0-9]+ / && value + 0 > 0 &&
+            if (value ~ /^[0-9]+[.][0-9]+ / && value + 0 >= least + 0 &&
                 ($NF == "holds" || $NF == "SHORT" || $NF == "-"))
                 found++
         }
@@ -36,10 +37,13 @@ for machine in sim.inline sim.pager posix; do
     expect "faults among many regions, $machine" figure "regions.$machine"
 done
 for figure in 'copy of 1 GiB, 1 % writable' 'copy of 1 GiB, all pages writable' \
-    'longest pause, 1 % writable' 'longest pause, all pages writable' \
     'break of a copied page' 'release of 1 GiB of all kinds, per page' \
     'copy of 1 TiB of absent pages' 'allocate or free a run, 10^6 frames'; do
     expect "a copy: $figure" figure "$figure"
+done
+# A writer who was not on a processor meanwhile has seen no pause.
+for pages in '1 %' 'all pages'; do
+    expect "the pause of a copy, $pages" figure "longest pause, $pages writable" 0
 done
 expect 'sorting in little memory' figure sort.128K
 for figure in pair.1 pair.2 churn.1 common.1 memory; do
