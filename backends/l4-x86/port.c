@@ -357,8 +357,10 @@ static int port_lend(struct hurdmm_port *base, void *token, uintptr_t address,
     if (port->large != 0)
         hmm_l4_leaves_break(space, (uint32_t)address, count);
     for (; i < count; i++) {
-        uint32_t *entry =
-            hmm_l4_entry_make(space, (uint32_t)address + i * L4_PAGE_SIZE);
+        uint32_t at = (uint32_t)address + i * L4_PAGE_SIZE;
+        uint32_t *entry = hmm_l4_entry(space, at);
+        if (entry == NULL)
+            entry = hmm_l4_entry_make(space, at);
         if (entry == NULL)
             break;
         replace(&batch, entry, L4_ENTRY(frame + i, l4_rights(rights)));

@@ -103,6 +103,21 @@ static void donate(struct hmm_core *core, uintptr_t from, uintptr_t to)
     }
 }
 
+/* How much more is asked for at a time: a chunk at first, then a part of
+   what there is, so that a small core has little in store. */
+static size_t step(const struct hmm_core *core)
+{
+    size_t least = core->chunk / 8;
+    size_t part = core->chunk;
+
+    hmm_assert(hmm_is_pow2(core->chunk));
+    if (core->bytes_total == 0 || least < HMM_CORE_PAGE_MIN)
+        return core->chunk;
+    while (part > least && part > core->bytes_total / 32)
+        part /= 2;
+    return part;
+}
+
 /* Makes [cursor, end) at least `size' bytes. */
 static int extend(struct hmm_core *core, size_t size)
 {
@@ -112,7 +127,7 @@ static int extend(struct hmm_core *core, size_t size)
 
     if (size > SIZE_MAX - (core->chunk - 1))
         return ENOMEM;
-    size = (size_t)hmm_align_up(size, core->chunk);
+    size = (size_t)hmm_align_up(size, step(core));
     error = core->extend(core->ctx, size, &memory);
     if (error != 0)
         return error;

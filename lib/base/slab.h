@@ -35,7 +35,7 @@
 struct hmm_core {
     int (*extend)(void *ctx, size_t size, void **address);
     void *ctx;
-    size_t chunk;       /* extend is asked for multiples of this */
+    size_t chunk; /* extend is asked for multiples of this, or of an eighth */
     size_t bytes_total; /* obtained by extend */
     size_t bytes_used;  /* of those, in slab pages in use and in tables */
     uintptr_t cursor;   /* [cursor, end): obtained, never used yet */

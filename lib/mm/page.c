@@ -208,9 +208,10 @@ void hmm_page_touched(struct hurdmm_store *store, uint64_t *slot)
     struct hurdmm *manager = store->manager;
 
     hmm_assert(hmm_entered(store->manager));
-    if (*slot & HMM_ON_TRIAL)
+    if (*slot & HMM_ON_TRIAL) {
         manager->stats.trials_saved++;
-    end_trial(manager, slot);
+        end_trial(manager, slot);
+    }
     *slot &= ~(HMM_AHEAD | HMM_REFERENCED);
     if (*slot & HMM_RANKED)
         manager->policy->touched(manager->policy_state, HMM_SLOT_FRAME(*slot));

@@ -89,7 +89,8 @@ int hmm_lend_page(const struct hmm_mapping *mapping, uintptr_t address,
     uint32_t done;
 
     hmm_assert(HMM_SLOT_FRAME(*slot) != HURDMM_FRAME_NONE);
-    hmm_lends_wait(physmem);
+    if (hmm_lends_apart(physmem))
+        hmm_lends_wait(physmem);
     int err = physmem->port->ops->lend(physmem->port, mapping->space, address,
                                        HMM_SLOT_FRAME(*slot), 1, rights, &done);
 

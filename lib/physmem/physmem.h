@@ -222,6 +222,10 @@ void hmm_apart_end(struct hmm_physmem *physmem);
 /* Waits for what goes on without the lock; before anything is done with the
  * bytes of a page that is lent. */
 void hmm_lends_wait(struct hmm_physmem *physmem);
+static inline bool hmm_lends_apart(const struct hmm_physmem *physmem)
+{
+    return __atomic_load_n(&physmem->apart, __ATOMIC_ACQUIRE) > 0;
+}
 
 /* Takes rights back from pages, any number, in few calls of the port. */
 #define HMM_BATCH_ROWS 64u
