@@ -3,6 +3,11 @@
 #include "tests/physmem/rig.h"
 #include "tests/support/runner.h"
 
+/* Of a machine that decides by a seed who runs, and at every step (tests/l4). */
+#ifndef tcase_add_scheduled_test
+#define tcase_add_scheduled_test tcase_add_loop_test
+#endif
+
 static struct world world;
 
 static void begin(void)
@@ -1355,8 +1360,8 @@ int main(void)
     tcase_set_timeout(instant, 60);
     tcase_add_loop_test(instant, a_copy_is_of_one_instant, 0,
                         (int)test_scaled(60));
-    tcase_add_loop_test(instant, writers_go_on_while_a_copy_takes_rights_back,
-                        0, 8);
+    tcase_add_scheduled_test(
+        instant, writers_go_on_while_a_copy_takes_rights_back, 0, 8);
     suite_add_tcase(suite, kinds);
     suite_add_tcase(suite, promises);
     suite_add_tcase(suite, memory);
