@@ -555,25 +555,48 @@ static int drop_range(uintptr_t address, size_t size)
     return madvise(start, size, MADV_DONTNEED_LOCKED) ? ENOMEM : 0;
 }
 
+/* Do all ranges lie in one piece that is ours?  One call for them all. */
+static bool all_ours(const struct scatter *scatter)
+{
+    uintptr_t low = UINTPTR_MAX, high = 0;
+    for (unsigned i = 0; i < scatter->count; i++) {
+        uintptr_t start = (uintptr_t)scatter->range[i].iov_base;
+        uintptr_t end = start + scatter->range[i].iov_len;
+        low = start < low ? start : low;
+        high = end > high ? end : high;
+    }
+    return scatter->count > 0 && hmm_linux_ours(scatter->port, low, high - low);
+}
+
+/* Leaves the ranges that are ours; of the others, what is ours is dropped here. */
+static void leave_ours(struct scatter *scatter)
+{
+    unsigned kept = 0;
+    for (unsigned i = 0; i < scatter->count; i++) {
+        struct iovec range = scatter->range[i];
+        uintptr_t start = (uintptr_t)range.iov_base;
+        if (hmm_linux_ours(scatter->port, start, range.iov_len)) {
+            scatter->range[kept++] = range;
+            continue;
+        }
+        hmm_linux_detach(scatter->port, start, range.iov_len);
+        hmm_linux_sort_out(scatter->port, start, range.iov_len, drop_piece,
+                           NULL);
+    }
+    scatter->count = kept;
+}
+
 static int scatter_flush(struct scatter *scatter)
 {
     struct hmm_linux_port *port = scatter->port;
-    unsigned count = scatter->count, kept = 0;
     size_t size = 0;
     int error = 0;
+    if (!all_ours(scatter))
+        leave_ours(scatter);
+    unsigned count = scatter->count;
     scatter->count = 0;
-    for (unsigned i = 0; i < count; i++) {
-        struct iovec *range = &scatter->range[i];
-        if (hmm_linux_ours(port, (uintptr_t)range->iov_base, range->iov_len)) {
-            scatter->range[kept++] = *range;
-            size += range->iov_len;
-        } else {
-            hmm_linux_detach(port, (uintptr_t)range->iov_base, range->iov_len);
-            hmm_linux_sort_out(port, (uintptr_t)range->iov_base, range->iov_len,
-                               drop_piece, NULL);
-        }
-    }
-    count = kept;
+    for (unsigned i = 0; i < count; i++)
+        size += scatter->range[i].iov_len;
     if (count > 1 && port->scattered &&
         syscall(SYS_process_madvise, port->pid_fd, scatter->range, count,
                 MADV_DONTNEED, 0) == (long)size)
