@@ -83,25 +83,19 @@ void model_config_print(const struct model_config *config, FILE *file)
         config->policy->name, (unsigned long)config->base);
 }
 
+static unsigned weight_of(unsigned kind)
+{
+    return weights[kind];
+}
+
 unsigned model_ops_make(struct model_op *ops, uint64_t seed, unsigned steps)
 {
     struct hmm_rand rand;
-    unsigned sum = 0;
     hmm_rand_init(&rand, seed);
-    for (unsigned i = 0; i < OP_KINDS; i++)
-        sum += weights[i];
     unsigned count = steps / 2 + (unsigned)hmm_rand_below(&rand, steps);
     if (count > MODEL_OPS)
         count = MODEL_OPS;
-    for (unsigned i = 0; i < count; i++) {
-        unsigned number = (unsigned)hmm_rand_below(&rand, sum);
-        uint16_t kind = 0;
-        while (number >= weights[kind])
-            number -= weights[kind++];
-        ops[i].kind = kind;
-        for (unsigned j = 0; j < 6; j++)
-            ops[i].arg[j] = (uint16_t)hmm_rand_next(&rand);
-    }
+    model_ops_draw(ops, count, &rand, OP_KINDS, weight_of);
     return count;
 }
 

@@ -51,6 +51,23 @@ struct settings {
 
 static struct report *reports;
 
+void model_ops_draw(struct model_op *ops, unsigned count, struct hmm_rand *rand,
+                    unsigned kinds, unsigned (*weight)(unsigned kind))
+{
+    unsigned sum = 0;
+    for (unsigned i = 0; i < kinds; i++)
+        sum += weight(i);
+    for (unsigned i = 0; i < count; i++) {
+        unsigned number = (unsigned)hmm_rand_below(rand, sum);
+        uint16_t kind = 0;
+        while (number >= weight(kind))
+            number -= weight(kind++);
+        ops[i].kind = kind;
+        for (unsigned j = 0; j < 6; j++)
+            ops[i].arg[j] = (uint16_t)hmm_rand_next(rand);
+    }
+}
+
 /* ---- One sequence in a process of its own ------------------------------- */
 
 static void run_child(const struct model_config *config,

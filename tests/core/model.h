@@ -280,4 +280,8 @@ const char *model_run(const struct model_config *config,
                       const struct model_op *ops, unsigned count, bool verbose);
 const char *model_kind_name(unsigned kind);
 
+/* model.c: draws operations, each kind as often as its weight says. */
+void model_ops_draw(struct model_op *ops, unsigned count, struct hmm_rand *rand,
+                    unsigned kinds, unsigned (*weight)(unsigned kind));
+
 #endif

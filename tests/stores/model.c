@@ -669,22 +669,16 @@ void model_config_print(const struct model_config *config, FILE *file)
             config->random_schedule, config->policy->name);
 }
 
+static unsigned weight_of(unsigned kind)
+{
+    return kinds[kind].weight;
+}
+
 unsigned model_ops_make(struct model_op *ops, uint64_t seed, unsigned steps)
 {
     struct hmm_rand rand;
-    unsigned sum = 0;
     hmm_rand_init(&rand, seed);
-    for (unsigned i = 0; i < KINDS; i++)
-        sum += kinds[i].weight;
-    for (unsigned i = 0; i < steps; i++) {
-        unsigned number = (unsigned)hmm_rand_below(&rand, sum);
-        uint16_t kind = 0;
-        while (number >= kinds[kind].weight)
-            number -= kinds[kind++].weight;
-        ops[i].kind = kind;
-        for (unsigned j = 0; j < 6; j++)
-            ops[i].arg[j] = (uint16_t)hmm_rand_next(&rand);
-    }
+    model_ops_draw(ops, steps, &rand, KINDS, weight_of);
     return steps;
 }
 
