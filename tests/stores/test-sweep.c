@@ -28,6 +28,7 @@ struct sweep {
     struct hurdmm_swap *swap;
     struct hurdmm_container *container;
     struct hurdmm_grant *grant;
+    uintptr_t at;          /* where it is bound; 0: nowhere */
     unsigned truth[PAGES]; /* versions; 0: never written */
     bool failing;
 };
@@ -165,10 +166,22 @@ static const struct kind kinds[] = {
 
 /* ---- The use of them ----------------------------------------------------- */
 
+static uint8_t byte_of(unsigned page, unsigned version, unsigned i)
+{
+    return (uint8_t)(page * 7 + version * 31 + i * 3 + 1); /* as in rig.c */
+}
+
 static void put(struct sweep *sweep, unsigned page, unsigned version)
 {
     if (good(sweep, put_page(sweep->store, page, version), "a write"))
         sweep->truth[page] = version;
+}
+
+static void check(const struct sweep *sweep, unsigned page,
+                  const uint8_t *bytes)
+{
+    for (unsigned i = 0; sweep->truth[page] != 0 && i < PAGE; i++)
+        ck_assert_uint_eq(bytes[i], byte_of(page, sweep->truth[page], i));
 }
 
 static void get(struct sweep *sweep, unsigned page)
@@ -178,29 +191,71 @@ static void get(struct sweep *sweep, unsigned page)
     int error =
         hurdmm_store_read(sweep->store, page * PAGE, bytes, PAGE, &done);
 
-    if (good(sweep, error, "a read") && sweep->truth[page] != 0)
-        for (unsigned i = 0; i < PAGE; i++)
-            ck_assert_uint_eq(
-                bytes[i],
-                (uint8_t)(page * 7 + sweep->truth[page] * 31 + i * 3 + 1));
+    if (good(sweep, error, "a read"))
+        check(sweep, page, bytes);
+}
+
+/* The same through memory. */
+static void store(struct sweep *sweep, unsigned page, unsigned version)
+{
+    uint8_t bytes[PAGE];
+
+    for (unsigned i = 0; i < PAGE; i++)
+        bytes[i] = byte_of(page, version, i);
+    if (good(sweep,
+             hurdmm_sim_write(sweep->rig.port, NULL, sweep->at + page * PAGE,
+                              bytes, PAGE),
+             "a store"))
+        sweep->truth[page] = version;
+}
+
+static void load(struct sweep *sweep, unsigned page)
+{
+    uint8_t bytes[PAGE];
+
+    if (good(sweep,
+             hurdmm_sim_read(sweep->rig.port, NULL, sweep->at + page * PAGE,
+                             bytes, PAGE),
+             "a load"))
+        check(sweep, page, bytes);
+}
+
+static void bind(struct sweep *sweep)
+{
+    const struct hurdmm_bind_options options = {
+        .struct_size = sizeof options,
+        .space = sweep->rig.space,
+        .store = sweep->store,
+        .length = PAGES * PAGE,
+        .rights = HURDMM_READ | HURDMM_WRITE,
+    };
+    uintptr_t at = 0;
+
+    if (good(sweep, hurdmm_bind(&options, &at), "a bind"))
+        sweep->at = at;
 }
 
 static void use(struct sweep *sweep)
 {
-    struct hurdmm_store *store = sweep->store;
+    struct hurdmm_store *used = sweep->store;
 
     for (unsigned i = 0; i < PAGES; i += 2)
         put(sweep, i, 1);
-    (void)good(sweep, hurdmm_store_sync(store, 0, HURDMM_WHOLE, HURDMM_WAIT),
+    (void)good(sweep, hurdmm_store_sync(used, 0, HURDMM_WHOLE, HURDMM_WAIT),
                "sync");
     for (unsigned i = 0; i < PAGES; i++)
         put(sweep, i * 5 % PAGES, 2);
-    (void)good(sweep, hurdmm_store_return(store, 0, HURDMM_WHOLE, HURDMM_WAIT),
+    (void)good(sweep, hurdmm_store_return(used, 0, HURDMM_WHOLE, HURDMM_WAIT),
                "return");
     for (unsigned i = 0; i < PAGES; i++)
         get(sweep, i);
-    (void)good(sweep, hurdmm_store_sync(store, 4 * PAGE, 9 * PAGE, HURDMM_WAIT),
+    (void)good(sweep, hurdmm_store_sync(used, 4 * PAGE, 9 * PAGE, HURDMM_WAIT),
                "sync");
+    bind(sweep);
+    for (unsigned i = 0; sweep->at != 0 && i < PAGES; i += 3)
+        store(sweep, i, 3);
+    for (unsigned i = 0; sweep->at != 0 && i < PAGES; i += 2)
+        load(sweep, i);
 }
 
 /* What was written is there, but for pages whose reading failed for good. */
@@ -233,6 +288,9 @@ static void recover(struct sweep *sweep, const struct kind *kind)
     rig_check(&sweep->rig);
     if (!sweep->store)
         return;
+    if (sweep->at != 0)
+        ck_assert_int_eq(
+            hurdmm_unbind(sweep->rig.space, sweep->at, PAGES * PAGE), 0);
     expect_truth(sweep, kind->forgets);
     (void)hurdmm_sync_all(sweep->rig.manager); /* tells of what failed */
     ck_assert_int_eq(hurdmm_sync_all(sweep->rig.manager), 0);
