@@ -1006,6 +1006,7 @@ static void do_resize(struct model *model, const struct model_op *op)
     if (op->arg[2] % 2 == 0)
         size = model_round(model, size);
     uint64_t old = store->size;
+    memset(store->is_cleared, 0, sizeof store->is_cleared);
     hurdmm_sim_settle(model->port);
     unsigned calls = store->disk.outs + store->disk.ins;
     bool busy = store->disk.in_flight > 0;
@@ -1246,6 +1247,7 @@ int model_create_store(struct model *model, int index, unsigned number)
     struct model_store *store = &model->stores[index];
     size_t room = MODEL_PAGES * model->page;
     unsigned made = store->made;
+    memset(store->is_cleared, 0, sizeof store->is_cleared);
     disk_init(&store->disk, model->port, model->page, store->bytes, room);
     if (made == 0)
         fill_bytes(store->bytes, room, number);
@@ -1597,6 +1599,69 @@ static void do_store(struct model *model, const struct model_op *op)
     do_access(model, op, true);
 }
 
+/* ---- Scans --------------------------------------------------------------- */
+
+/* One page that a scan has looked at. */
+static void check_scanned(struct model *model, uintptr_t address, bool found,
+                          bool clears)
+{
+    const struct model_region *region = model_find(model, address);
+    if (region == NULL || region->store < 0)
+        return;
+    struct model_store *store = &model->stores[region->store];
+    uint64_t offset = region->offset + (address - region->address);
+    uint64_t page = offset / model->page;
+    if (offset >= store->size)
+        return;
+    /* What may be lost may come to be what it was before. */
+    if (!found && store->is_cleared[page] && !model_loses(store, offset) &&
+        memcmp(store->cleared + offset, store->truth + offset, model->page) !=
+            0)
+        model_fail(model, "no scan has found a write to store %d at %#llx",
+                   region->store, (unsigned long long)offset);
+    if (!clears)
+        return;
+    memcpy(store->cleared + offset, store->truth + offset, model->page);
+    store->is_cleared[page] = true;
+}
+
+static void do_scan(struct model *model, const struct model_op *op)
+{
+    struct range range = pick_range(model, op);
+    struct hurdmm_dirty rows[4];
+    unsigned flags = op->arg[3] % 4 ? HURDMM_SCAN_CLEAR : 0;
+    size_t max = 1 + op->arg[4] % 4, count = SIZE_MAX, done = SIZE_MAX, row = 0;
+    int result =
+        hurdmm_region_scan_dirty(model->space, range.address, range.length,
+                                 flags, rows, max, &count, &done);
+    model_say(model, "%#lx length %#zx flags %u: %d, %zu rows, %zu",
+              (unsigned long)range.address, range.length, flags, result, count,
+              done);
+    struct model_allow allow = {0};
+    bool reserved, hole = has_hole(model, range, &reserved);
+    allow.ok = !hole && !reserved;
+    if (!allow.ok)
+        model_permit(&allow, ENOENT);
+    else
+        model_excuse(model, &allow, -1, 0);
+    model_expect(model, &allow, result, "scan");
+    if (count > max || done > range.length || done % model->page != 0 ||
+        (result == 0 && done < range.length && count < max)) {
+        model_fail(model, "%zu rows, %zu bytes done of %zu", count, done,
+                   range.length);
+        return;
+    }
+    for (uintptr_t at = range.address; at < range.address + done;
+         at += model->page) {
+        while (row < count && rows[row].address + rows[row].length <= at)
+            row++;
+        check_scanned(model, at, row < count && rows[row].address <= at,
+                      flags != 0);
+    }
+    if (row + 1 < count)
+        model_fail(model, "a row lies past what was done");
+}
+
 static void (*const operations[OP_KINDS])(struct model *,
                                           const struct model_op *) = {
     [OP_BIND] = do_bind,
@@ -1633,6 +1698,7 @@ static void (*const operations[OP_KINDS])(struct model *,
     [OP_SETTLE] = do_settle,
     [OP_INSPECT] = do_inspect,
     [OP_VERIFY] = do_verify,
+    [OP_SCAN] = do_scan,
 };
 
 static const char *const kind_names[OP_KINDS] = {
@@ -1641,7 +1707,7 @@ static const char *const kind_names[OP_KINDS] = {
     "discard", "sync_all",  "populate",  "pin",     "unpin",    "resize",
     "budget",  "supply",    "cache",     "contain", "s_advise", "destroy",
     "create",  "fail_disk", "fail_port", "calm",    "catch",    "uncatch",
-    "burst",   "settle",    "inspect",   "verify",
+    "burst",   "settle",    "inspect",   "verify",  "scan",
 };
 
 const char *model_kind_name(unsigned kind)

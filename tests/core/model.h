@@ -17,6 +17,8 @@
  *   - An operation ends as the model says, or with an error that a scripted
  *     failure excuses, or with ENOMEM where something keeps memory from being
  *     freed; then it changed nothing beyond what it says was done.
+ *   - A scan for written pages names each page whose truth is not what it was
+ *     when the last scan cleared it.
  *   - After each operation hurdmm_check and the simulated machine are content.
  */
 #ifndef HMM_TESTS_CORE_MODEL_H
@@ -79,6 +81,7 @@ enum model_kind {
     OP_SETTLE,
     OP_INSPECT,
     OP_VERIFY,
+    OP_SCAN,
     OP_KINDS
 };
 
@@ -118,6 +121,9 @@ struct model_store {
     unsigned made;
     uint8_t bytes[MODEL_PAGES * MODEL_PAGE_MAX];
     uint8_t truth[MODEL_PAGES * MODEL_PAGE_MAX];
+    /* Of pages whose marks a scan has cleared: the truth at that time. */
+    uint8_t cleared[MODEL_PAGES * MODEL_PAGE_MAX];
+    bool is_cleared[MODEL_PAGES];
 };
 
 struct model_region {
