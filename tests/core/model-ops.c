@@ -1628,9 +1628,15 @@ static void check_scanned(struct model *model, uintptr_t address, bool found,
 static void do_scan(struct model *model, const struct model_op *op)
 {
     struct range range = pick_range(model, op);
-    struct hurdmm_dirty rows[4];
+    const struct model_region *region = model_find(model, range.address);
+    struct hurdmm_dirty rows[16];
+    if (region != NULL && op->arg[5] % 4) {
+        range.address = region->address;
+        range.length = region->length;
+    }
     unsigned flags = op->arg[3] % 4 ? HURDMM_SCAN_CLEAR : 0;
-    size_t max = 1 + op->arg[4] % 4, count = SIZE_MAX, done = SIZE_MAX, row = 0;
+    size_t max = 1 + op->arg[4] % 16, count = SIZE_MAX, done = SIZE_MAX,
+           row = 0;
     int result =
         hurdmm_region_scan_dirty(model->space, range.address, range.length,
                                  flags, rows, max, &count, &done);

@@ -18,7 +18,7 @@ static const unsigned char weights[OP_KINDS] = {
     [OP_CREATE] = 3,     [OP_FAIL_DISK] = 3,    [OP_FAIL_PORT] = 2,
     [OP_CALM] = 4,       [OP_CATCH] = 2,        [OP_UNCATCH] = 1,
     [OP_BURST] = 5,      [OP_SETTLE] = 2,       [OP_INSPECT] = 2,
-    [OP_VERIFY] = 1,     [OP_SCAN] = 5,
+    [OP_VERIFY] = 1,     [OP_SCAN] = 12,
 };
 
 void model_config_make(struct model_config *config, uint64_t seed)
