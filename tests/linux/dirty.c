@@ -318,9 +318,10 @@ static int tell(void *hook, struct hurdmm_space *space, uintptr_t address)
 {
     size_t done;
     (void)hook;
+    int error = hurdmm_read(space, address,
+                            &before[(address - rig.region) / PAGE], 1, &done);
     atomic_fetch_add(&calls, 1);
-    return hurdmm_read(space, address, &before[(address - rig.region) / PAGE],
-                       1, &done);
+    return error;
 }
 
 static void *write_all(void *argument)
