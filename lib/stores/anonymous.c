@@ -14,6 +14,16 @@
  *     marked as promised one, and the swap space has as many promises out as
  *     there are such marks.
  *
+ * What the slot map says of a page, and who changes it:
+ *
+ *     none     -> promised  anonymous_unlock, where the swap space reserves
+ *     promised -> a slot    note_slots, when the page has been written there
+ *     none     -> a slot    the same, where nothing is reserved, or where a copy
+ *                           gave the store a page that nobody asked for
+ *     a slot   -> another   the same, where pages that leave together were apart
+ *     a slot   -> promised  hmm_anonymous_forget: nobody needs what it has
+ *     any      -> none      drop_pages: the page is discarded, or the store ends
+ *
  * Pages that are written together get slots that follow each other, so that
  * they are read together again.  Lock order: mutex, then the swap space's.  None
  * is held while the device works.
@@ -147,6 +157,7 @@ static int write_slots(struct anonymous *anonymous, uint32_t slot,
     return error;
 }
 
+/* Zeros, or what the slots have, run by run. */
 static int anonymous_page_in(struct hurdmm_store *store, void *hook,
                              uint64_t offset, void *buffer, size_t length,
                              size_t *done)
@@ -279,6 +290,8 @@ static int write_some(struct anonymous *anonymous, uint64_t page,
     return error;
 }
 
+/* As many pages at once as get slots in a row; *done counts those before the
+ * first that could not be written. */
 static int anonymous_page_out(struct hurdmm_store *store, void *hook,
                               uint64_t offset, const void *buffer,
                               size_t length, size_t *done)
@@ -388,6 +401,10 @@ static void anonymous_discarded(struct hurdmm_store *store, void *hook,
                last / anonymous->page_size);
 }
 
+/* The mark comes before the slot is free: who finds a slot in the map may use it.
+ * In between the swap space has a promise less out than there are marks, which
+ * only this very page could miss, and the library asks nothing else of a page
+ * while it asks this. */
 void hmm_anonymous_forget(void *hook, uint64_t offset, size_t length)
 {
     struct anonymous *anonymous = hook;
@@ -430,6 +447,7 @@ static int anonymous_extent(struct hurdmm_store *store, void *hook,
     after = hmm_slots_run(&anonymous->slots, page, HMM_SLOTS_LEAF, &slot);
     unlock(anonymous);
     store_assert(before <= page && after > 0);
+    store_assert(before + after <= HMM_SLOTS_LEAF);
     *start = (page - before) * anonymous->page_size;
     *length = (before + after) * anonymous->page_size;
     return 0;

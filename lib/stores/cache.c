@@ -130,6 +130,7 @@ static void give_one(struct hurdmm_cache *cache, const struct hmm_round *round,
         place(sheet);
 }
 
+/* What was constructed stays so. */
 void hmm_cache_give(struct hurdmm_cache *cache, const struct hmm_round *round,
                     uint32_t count)
 {
@@ -186,6 +187,8 @@ static int construct(struct hurdmm_cache *cache, struct hmm_round *round,
     return *good > 0 ? 0 : first_error;
 }
 
+/* Takes what partial slabs have first, so that empty ones stay so, and can be
+ * reaped; and constructs when all is taken, without the mutex. */
 int hmm_cache_take(struct hurdmm_cache *cache, struct hmm_round *round,
                    uint32_t count, uint32_t *got)
 {
@@ -316,7 +319,7 @@ int hurdmm_cache_reap(struct hurdmm_cache *cache, uint64_t *bytes)
     if (!cache)
         return EINVAL;
     hmm_link_init(&failed);
-    hmm_cache_unstock(cache);
+    hmm_cache_unstock(cache); /* objects in magazines keep slabs */
     while ((sheet = claim_empty(cache)) != NULL) {
         int error = reap_one(sheet);
 

@@ -29,6 +29,7 @@ static size_t search(const struct hmm_composed *composed, uint64_t offset)
     return low;
 }
 
+/* Sequential pieces are searched; of a stripe it is arithmetic. */
 void hmm_composed_locate(const struct hmm_composed *composed, uint64_t offset,
                          struct hmm_composed_place *place)
 {
@@ -323,6 +324,7 @@ static const struct hurdmm_store_ops unlocked_ops = {
 
 /* ---- Making -------------------------------------------------------------- */
 
+/* What a store's own functions are tells what it is. */
 unsigned hmm_composed_depth(const struct hurdmm_store *store)
 {
     const struct hurdmm_store_ops *ops = hurdmm_store_operations(store);
@@ -452,6 +454,8 @@ static int claim_all(struct hmm_composed *composed)
     return error;
 }
 
+/* The claims come last, but for the store: they write back what the parts have in
+ * memory, and keep everybody out. */
 int hmm_composed_finish(struct hmm_composed *composed, const char *name,
                         struct hurdmm_store **result)
 {

@@ -17,6 +17,19 @@
  *  3. A group is the part of the map that lies in one block.  It is read when it
  *     is first needed; a group without `bits' has not been.
  *
+ * The way of a block that is written:
+ *
+ *     of the base
+ *       |  copy_page_out writes it to its place in the delta; if that fails it is
+ *       |  the base's still
+ *     in the delta: set_bits, from now on it is read from there
+ *       |  take_safe, of copy_sync, takes its bit down; sync_delta makes all that
+ *       |  was written before durable
+ *     known to the map: write_map
+ *       |  sync_delta again; if that fails write_again begins anew, as what the
+ *       |  delta has of the map is not known then
+ *     in the delta for ever
+ *
  * `mutex' protects the groups, and is not held over I/O; `sync_mutex' lets one
  * sync at a time write the map, and `load_mutex' one thread at a time read it, as
  * the delta must not be asked for one block twice at once.  Both are taken before

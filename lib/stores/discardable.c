@@ -3,6 +3,13 @@
  * The discardable store: pages that may vanish, and a note for each that was
  * ever there, so that who makes them again is told, however they left.
  *
+ * How a block's note changes:
+ *
+ *     none  -> there  page_in, refill: it has been made
+ *     there -> there  it left memory, however that was, and is made again: `fill'
+ *                     is told that it was discarded
+ *     there -> none   hurdmm_store_discard, by hand: the next time is the first
+ *
  * The notes are bits in leaves that are made when they are needed and live as
  * long as the store.  They are set and cleared without a lock, since a fill may
  * run in a signal handler: the library sees to it that no page is filled twice at
@@ -132,6 +139,8 @@ static int discardable_refill(struct hurdmm_store *handle, void *hook,
     return error;
 }
 
+/* Blocks of which some were there and some were not are made in pieces, as `fill'
+ * is told the same of all that it makes at once. */
 static int discardable_page_in(struct hurdmm_store *handle, void *hook,
                                uint64_t offset, void *buffer, size_t length,
                                size_t *done)

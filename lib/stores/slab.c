@@ -86,6 +86,9 @@ static void lose(struct hmm_sheet *sheet, uint32_t from, uint32_t to)
     }
 }
 
+/* The states are looked at and changed in one go under the mutex: who takes one
+ * of these objects comes before, and the page is kept, or after, and constructs
+ * it. */
 static int slab_victim(struct hurdmm_store *store, void *hook, uint64_t offset,
                        size_t length)
 {

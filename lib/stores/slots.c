@@ -86,6 +86,7 @@ static void drop_root(struct hmm_slots *slots)
         slots->height = 0;
 }
 
+/* Memory is taken with the first page that is set. */
 void hmm_slots_init(struct hmm_slots *slots, struct hurdmm *manager)
 {
     slots->manager = manager;
@@ -203,6 +204,7 @@ uint64_t hmm_slots_run(const struct hmm_slots *slots, uint64_t page,
     return count;
 }
 
+/* It stops at the leaf's beginning: a hint, which says where to begin to read. */
 uint64_t hmm_slots_run_before(const struct hmm_slots *slots, uint64_t page)
 {
     const struct hmm_slots_node *leaf = leaf_of(slots, page);
@@ -214,6 +216,7 @@ uint64_t hmm_slots_run_before(const struct hmm_slots *slots, uint64_t page)
     while (count < first && follows(leaf->u.slots[first - count - 1],
                                     leaf->u.slots[first - count]))
         count++;
+    store_assert(count <= first);
     return count;
 }
 

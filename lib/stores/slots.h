@@ -40,8 +40,8 @@ int hmm_slots_set(struct hmm_slots *slots, uint64_t page, uint32_t slot,
 
 /* Of the pages from `page' on, at most `max', how many are in slots that follow
  * each other; or, where `page' has no slot, how many have none, or are promised
- * one.  *slot gets the first one's.  At least 1; it may stop early, but only at a multiple of
- * HMM_SLOTS_LEAF. */
+ * one.  *slot gets the first one's.  At least 1; it may stop early, but only at
+ * a multiple of HMM_SLOTS_LEAF. */
 uint64_t hmm_slots_run(const struct hmm_slots *slots, uint64_t page,
                        uint64_t max, uint32_t *slot);
 

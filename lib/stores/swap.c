@@ -16,6 +16,14 @@
  *     are, and no more than the opened groups have: a promise needs neither room
  *     nor memory to be kept.
  *
+ * A slot is free (its bit is clear), or taken.  Of the free ones some are
+ * promised, which is a number and not said of any one:
+ *
+ *     free     -> promised  hmm_swap_promise, back: hmm_swap_forgive
+ *     promised -> taken     hmm_swap_take with `promised', back: hmm_swap_free
+ *     free     -> taken     the same without, as far as that leaves every promise
+ *                           its slot
+ *
  * The device is called without the mutex.  A slot belongs to whoever took it, so
  * nobody else reads or writes it, or its checksum, meanwhile.
  */
@@ -197,6 +205,7 @@ void hurdmm_swap_usage(struct hurdmm_swap *swap, uint64_t *size, uint64_t *used)
     unlock(swap);
 }
 
+/* A swap space has its memory from one manager, and lives no longer. */
 int hmm_swap_open(struct hurdmm_swap *swap, struct hurdmm *manager)
 {
     if (swap->manager != manager)
@@ -428,7 +437,8 @@ int hmm_swap_take(struct hurdmm_swap *swap, uint64_t count, bool promised,
 void hmm_swap_free(struct hurdmm_swap *swap, uint32_t slot, uint32_t count,
                    bool promised)
 {
-    store_assert((uint64_t)slot + count <= swap->slots);
+    store_assert(count > 0 && (uint64_t)slot + count <= swap->slots);
+    /* Before the slots are free: or it would be another's that is discarded. */
     (void)hurdmm_block_discard(swap->block, (uint64_t)slot * swap->page_size,
                                (uint64_t)count * swap->page_size);
     lock(swap);
@@ -468,6 +478,7 @@ static uint32_t *sum_at(struct hurdmm_swap *swap, uint32_t slot)
     return &swap->groups[slot / GROUP].sums[slot % GROUP];
 }
 
+/* Slots that follow each other in one go. */
 static int read_device(struct hurdmm_swap *swap, uint32_t slot, uint32_t count,
                        void *buffer)
 {
