@@ -327,7 +327,8 @@ static int tell(void *hook, struct hurdmm_space *space, uintptr_t address)
 static void *write_all(void *argument)
 {
     for (unsigned i = 0; i < PAGES; i++)
-        *rig_at(&rig, i) = (uint8_t)(uintptr_t)argument;
+        __atomic_store_n(rig_at(&rig, i), (uint8_t)(uintptr_t)argument,
+                         __ATOMIC_RELAXED); /* others do so too */
     return NULL;
 }
 
