@@ -773,7 +773,7 @@ static void take_ahead(struct hurdmm_store *store, uint64_t first,
                        uint64_t last)
 {
     struct hurdmm *manager = store->manager;
-    uint64_t page = first, piece;
+    uint64_t page = first, piece = first;
     int err = 0, rounds = 0;
 
     hmm_assert(hmm_entered(manager) && store->users > 0);
