@@ -11,9 +11,11 @@
 # and every line of l4/IMAGE.expected if there is one, and nothing panicked: "L4
 # PANIC", the kernel's debugger, or silence.  `l4/drives' makes the drives of an
 # image that has some, before each run, and says afterwards whether the image
-# left on them what it should (tests/l4/drives.c).
+# left on them what it should (tests/l4/drives.c).  L4_JOBS machines run at a
+# time, usually one for each processor.
 . "$(dirname "$0")/machine.sh"
 silence=60
+jobs=${L4_JOBS:-$(nproc)}
 kernel=
 while :; do
     case $1 in
@@ -141,8 +143,37 @@ if ! [ -f "$kernel/kernel" ]; then
     echo 'l4: 0 passed, 1 failed, 0 skipped'
     exit 1
 fi
-for image in "$@"; do
-    run $image
+
+# some JOB IMAGE...: every jobs-th image.
+some()
+{
+    turn=$1
+    shift
+    for spec in "$@"; do
+        # shellcheck disable=SC2086
+        [ $((turn % jobs)) -ne 0 ] || run $spec
+        turn=$((turn + 1))
+    done
+}
+
+work=$(mktemp -d) || exit 99
+trap 'rm -rf "$work"' EXIT
+job=0
+while [ $job -lt "$jobs" ]; do
+    (
+        some $job "$@"
+        echo "$passed $failed $skipped" > "$work/$job"
+    ) &
+    job=$((job + 1))
+done
+wait
+while [ $job -gt 0 ]; do
+    job=$((job - 1))
+    # One that left nothing did not end.
+    set -- $(cat "$work/$job") 0 1 0
+    passed=$((passed + $1))
+    failed=$((failed + $2))
+    skipped=$((skipped + $3))
 done
 echo "l4: $passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ] && [ $passed -gt 0 ]
