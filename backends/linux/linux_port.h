@@ -225,10 +225,8 @@ struct hmm_linux_shares {
 /* Whether it works here is in `fd'. */
 void hmm_linux_shares_open(struct hmm_linux_port *port);
 void hmm_linux_shares_close(struct hmm_linux_port *port);
-/* A range in which nothing is lent shows an object from now on, or none any
- * more.  ENOMEM. */
-int hmm_linux_share(struct hmm_linux_port *port,
-                    const struct hurdmm_share *share, size_t size);
+int hmm_linux_share(struct hurdmm_port *base, void *space, uintptr_t address,
+                    size_t size, uint64_t object, uint64_t offset);
 /* Does the address show an object? */
 bool hmm_linux_shown(struct hmm_linux_port *port, uintptr_t address);
 /* Like lend and reclaim of the port, for one row of such addresses. */

@@ -369,6 +369,7 @@ static const struct hurdmm_port_ops ops = {
     .critical_leave = hmm_linux_critical_leave,
     .clock = port_clock,
     .scan = hmm_linux_scan,
+    .share = hmm_linux_share,
 };
 
 /* ---- Public functions ---- */

@@ -332,6 +332,9 @@ static void cut(struct hmm_linux_port *port, uintptr_t address)
 static int hide(struct hmm_linux_port *port, uintptr_t address, size_t size)
 {
     struct hmm_linux_shares *shares = &port->shares;
+    size_t some = search(shares, address);
+    if (some == shares->count || shares->shown[some].start >= address + size)
+        return 0;
     int error = shown_room(shares, 2);
     if (!error)
         error = map_watched(port, address, size, MAP_PRIVATE | MAP_ANONYMOUS,
@@ -353,25 +356,27 @@ static int hide(struct hmm_linux_port *port, uintptr_t address, size_t size)
     return 0;
 }
 
-int hmm_linux_share(struct hmm_linux_port *port,
-                    const struct hurdmm_share *share, size_t size)
+int hmm_linux_share(struct hurdmm_port *base, void *space, uintptr_t address,
+                    size_t size, uint64_t object, uint64_t offset)
 {
-    uint64_t page = share->offset / port->page;
+    struct hmm_linux_port *port = hmm_linux_from(base);
+    uint64_t page = offset / port->page;
     uint64_t count = size / port->page, done = 0;
-    int error = 0;
-    hmm_assert(port->shares.fd >= 0);
-    if (!share->object)
-        return hide(port, share->address, size);
-    while (!error && done < count) {
+    hmm_assert(!space && port->shares.fd >= 0 && count > 0);
+    (void)space;
+    if (hmm_linux_stale(port))
+        return ESTALE;
+    int error = hide(port, address, size);
+    while (!error && object && done < count) {
         uint64_t left = (UINT64_C(1) << OBJECT_SHIFT) -
                         ((page + done) & (uint64_t)UINT32_MAX);
         uint64_t some = count - done < left ? count - done : left;
-        error = show(port, share->address + (size_t)done * port->page,
-                     (size_t)some * port->page, share->object, page + done);
+        error = show(port, address + (size_t)done * port->page,
+                     (size_t)some * port->page, object, page + done);
         done += some;
     }
-    if (error)
-        (void)hide(port, share->address, size);
+    if (error && done > 0)
+        (void)hide(port, address, size);
     return error ? ENOMEM : 0;
 }
 

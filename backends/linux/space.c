@@ -236,9 +236,6 @@ int hmm_linux_reserve(struct hurdmm_port *base, void *space, uintptr_t *address,
     hmm_assert(size > 0 && size % port->page == 0);
     if (hmm_linux_stale(port))
         return ESTALE;
-    if (flags & HURDMM_RESERVE_SHARED)
-        return hmm_linux_share(
-            port, (const struct hurdmm_share *)(void *)address, size);
     bool pager = mode == HMM_LINUX_PAGER;
     if (space || (!pager && (!port->fault || port->uffd.fd[mode] < 0)))
         return ENOTSUP;

@@ -55,8 +55,8 @@ extern "C" {
  * section), for frames that nobody lends, takes back or frees until they have
  * returned. */
 #define HURDMM_PORT_LENDS_APART 1024u
-/* Without HURDMM_PORT_ALIAS: ranges may show an object, HURDMM_RESERVE_SHARED.
- * A frame may then be lent at all addresses that show the same page of one. */
+/* Without HURDMM_PORT_ALIAS: ranges may show an object, and there is `share'.  A
+ * frame may then be lent at all addresses that show the same page of one. */
 #define HURDMM_PORT_SHARES 4096u
 
 /* Ranges can be reserved with HURDMM_RESERVE_TRACKED, and there is `scan'. */
@@ -158,17 +158,6 @@ struct hurdmm_reclaim {
 
 /* A flag of scan: what is found counts as not written from then on. */
 #define HURDMM_TRACK_CLEAR 1u
-/* The range lies in reserved ones, and nothing in it is lent: from now on it
- * shows an object, or none again.  `address' is of the first member of a struct
- * hurdmm_share.  Only for ports with HURDMM_PORT_SHARES.  ENOMEM: nothing has
- * changed. */
-#define HURDMM_RESERVE_SHARED 8u
-
-struct hurdmm_share {
-    uintptr_t address;
-    uint64_t object; /* any number but 0; 0: none */
-    uint64_t offset; /* of the byte of it that is at the address */
-};
 
 /* Every member is needed unless it says otherwise. */
 struct hurdmm_port_ops {
@@ -276,6 +265,15 @@ struct hurdmm_port_ops {
     int (*scan)(struct hurdmm_port *port, void *space, uintptr_t address,
                 size_t size, unsigned flags, struct hurdmm_dirty *rows,
                 size_t max, size_t *count, uintptr_t *end);
+
+    /* With HURDMM_PORT_SHARES; else it is not called and may be NULL. */
+
+    /* From now on a range, which lies in reserved ones and in which nothing is
+     * lent, shows the bytes from `offset` on of an object, whatever it showed
+     * before; object 0: it shows none.  ENOMEM: it shows what it did, or, where
+     * it showed an object, none. */
+    int (*share)(struct hurdmm_port *port, void *space, uintptr_t address,
+                 size_t size, uint64_t object, uint64_t offset);
 };
 
 /* What every port begins with; a backend embeds it in a structure of its own

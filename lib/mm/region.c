@@ -195,29 +195,29 @@ static unsigned max_rights(const struct hurdmm_bind_options *bind)
                : HURDMM_RIGHTS;
 }
 
-/* Tells a port that has objects which one a range shows; NULL: none any more.
- * Nothing in it is lent.  ENOMEM. */
+/* Tells a port that has objects which one a range, of which nothing is lent, is
+ * to show.  Each range that is bound says so, also that it shows none: what was
+ * there before may be shown still, if there was no memory to end that.  ENOMEM. */
 static int share(struct hurdmm_space *space, uint64_t first, uint64_t last,
                  const struct hurdmm_store *store, uint64_t offset)
 {
     struct hurdmm *manager = space->manager;
-    struct hurdmm_share share = {.address = (uintptr_t)first,
-                                 .object = store ? store->id : 0,
-                                 .offset = offset};
+    uint64_t object = store && hmm_store_shares(store) ? store->id : 0;
 
-    hmm_assert(!store || store->id != 0);
-    return manager->ops->reserve(manager->port, space->token, &share.address,
-                                 (size_t)(last - first + 1),
-                                 HURDMM_RESERVE_SHARED);
+    hmm_assert(first <= last);
+    if (!(manager->info.features & HURDMM_PORT_SHARES))
+        return 0;
+    return manager->ops->share(manager->port, space->token, (uintptr_t)first,
+                               (size_t)(last - first + 1), object, offset);
 }
 
-/* Before the region, of which nothing is lent, is removed.  ENOMEM. */
-static int unshare(const struct hmm_region *region)
+/* Before the region, of which nothing is lent, is removed.  That it fails does
+ * not matter: see above. */
+static void unshare(const struct hmm_region *region)
 {
-    if (!region->store || !hmm_store_shares(region->store))
-        return 0;
-    return share(region->space, region->by_address.first,
-                 region->by_address.last, NULL, 0);
+    if (region->store && hmm_store_shares(region->store))
+        (void)share(region->space, region->by_address.first,
+                    region->by_address.last, NULL, 0);
 }
 
 bool hmm_page_shares(const struct hurdmm_store *store, uint64_t page)
@@ -259,7 +259,7 @@ static int bind_region(struct hurdmm *manager,
             hmm_space_room(space, hint, bind->length,
                            hmm_large_page(manager, bind->offset, bind->length),
                            way_of(manager, bind), &hint);
-    if (!err && store_of(bind) && hmm_store_shares(store_of(bind))) {
+    if (!err && store_of(bind)) {
         err = share(space, hint, hint + (bind->length - 1), store_of(bind),
                     bind->offset);
         if (err)
@@ -526,6 +526,7 @@ void hmm_region_remove(struct hmm_region *region)
     hmm_assert(hmm_entered(region->space->manager));
     if (region->wired == HMM_WIRED)
         hmm_unwire(region);
+    unshare(region);
     if (region->store)
         hmm_mapping_detach(&region->mapping);
     remove_region(region->space, region);
@@ -540,9 +541,6 @@ static int unbind(struct hurdmm_space *space, uint64_t first, uint64_t last)
     int err = take_all(space, first, last, HURDMM_NONE);
     if (!err)
         err = hmm_regions_cut(space, first, last);
-    span = err ? NULL : hmm_span_first_overlap(&space->regions, first, last);
-    for (; span && !err; span = hmm_span_next_overlap(span, first, last))
-        err = unshare(region_of(span));
     if (err)
         return err;
     span = hmm_span_first_overlap(&space->regions, first, last);
@@ -649,8 +647,6 @@ int hmm_store_detach(struct hurdmm_store *store)
         mapping = HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
         region = HMM_CONTAINER_OF(mapping, struct hmm_region, mapping);
         int err = take_range(region, span->first, span->last, HURDMM_NONE);
-        if (!err)
-            err = unshare(region);
         if (err)
             return err;
     }
@@ -680,7 +676,6 @@ void hmm_space_unbind_all(struct hurdmm_space *space)
                take_range(region, region->mapping.by_offset.first,
                           region->mapping.by_offset.last, HURDMM_NONE))
             continue;
-        (void)unshare(region); /* the whole room goes */
         hmm_region_remove(region);
         hmm_space_shrink(space, (uintptr_t)first, (size_t)(last - first + 1));
     }

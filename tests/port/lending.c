@@ -527,6 +527,79 @@ START_TEST(an_alias_port_lends_one_frame_twice)
 }
 END_TEST
 
+static int share(struct rig *rig, uintptr_t at, uint32_t pages, uint64_t object,
+                 uint32_t page)
+{
+    uintptr_t cookie = rig_enter(rig);
+    int error = rig->ops->share(rig->port, NULL, at, pages * rig->page, object,
+                                page * rig->page);
+    rig_leave(rig, cookie);
+    return error;
+}
+
+/* Opens a port that shares, with 8 pages at *at, which show nothing yet. */
+static bool open_sharing(struct rig *rig, int i, uintptr_t *at)
+{
+    if (!rig_open(rig, i, NULL, NULL) || !rig_has(rig, HURDMM_PORT_SHARES))
+        return false;
+    ck_assert_ptr_nonnull(rig->ops->share);
+    *at = rig_reserve(rig, 8);
+    rig_fill(rig, 0, 8, 1);
+    return true;
+}
+
+START_TEST(a_frame_is_at_all_addresses_that_show_its_page)
+{
+    struct rig rig;
+    uintptr_t at;
+    if (!open_sharing(&rig, _i, &at))
+        return;
+    ck_assert_int_eq(share(&rig, at, 4, 9, 2), 0);
+    ck_assert_int_eq(share(&rig, at + 4 * rig.page, 4, 9, 2), 0);
+    rig_lend(&rig, at + rig.page, 3, 1, READ_WRITE);
+    rig_lend(&rig, at + 5 * rig.page, 3, 1, HURDMM_READ);
+    EXPECT_STORE(&rig, at + rig.page, 77);
+    EXPECT_LOAD(&rig, at + 5 * rig.page, 77);
+    EXPECT_FAULT(&rig, at + 5 * rig.page, HURDMM_WRITE);
+    rig_reclaim(&rig, at + rig.page, 3, 1, HURDMM_NONE);
+    EXPECT_FAULT(&rig, at + rig.page, HURDMM_READ);
+    EXPECT_LOAD(&rig, at + 5 * rig.page, 77);
+    rig_reclaim(&rig, at + 5 * rig.page, 3, 1, HURDMM_NONE);
+    ck_assert_uint_eq(rig_window(&rig, 3, 1)[0], 77);
+    rig_release(&rig, NULL, at, 8);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_range_shows_what_was_said_last)
+{
+    struct rig rig;
+    uintptr_t at;
+    if (!open_sharing(&rig, _i, &at))
+        return;
+    ck_assert_int_eq(share(&rig, at, 8, 1, 0), 0);
+    rig_lend(&rig, at, 0, 8, READ_WRITE);
+    rig_reclaim(&rig, at, 0, 8, HURDMM_NONE);
+    /* Another object in the middle, over what was not ended. */
+    ck_assert_int_eq(share(&rig, at + 2 * rig.page, 3, 2, 0), 0);
+    rig_lend(&rig, at + 2 * rig.page, 7, 1, READ_WRITE); /* page 0 of 2 */
+    rig_lend(&rig, at + 5 * rig.page, 5, 1, READ_WRITE); /* page 5 of 1 */
+    EXPECT_LOAD(&rig, at + 2 * rig.page, 8);
+    EXPECT_LOAD(&rig, at + 5 * rig.page, 6);
+    rig_reclaim(&rig, at + 2 * rig.page, 7, 1, HURDMM_NONE);
+    /* Nothing, twice, where there are two objects and where there is none. */
+    ck_assert_int_eq(share(&rig, at + rig.page, 3, 0, 0), 0);
+    ck_assert_int_eq(share(&rig, at + rig.page, 3, 0, 0), 0);
+    rig_lend(&rig, at + 2 * rig.page, 7, 1, READ_WRITE);
+    EXPECT_LOAD(&rig, at + 2 * rig.page, 8);
+    EXPECT_LOAD(&rig, at + 5 * rig.page, 6);
+    rig_reclaim(&rig, at + 2 * rig.page, 7, 1, HURDMM_NONE);
+    rig_reclaim(&rig, at + 5 * rig.page, 5, 1, HURDMM_NONE);
+    rig_release(&rig, NULL, at, 8);
+    rig_close(&rig);
+}
+END_TEST
+
 START_TEST(execute_is_a_right_of_its_own)
 {
     struct rig rig;
@@ -680,6 +753,9 @@ TCase *lending_case(int count)
     tcase_add_loop_test(tcase, tracked_pages_are_taken_with_what_was_written, 0,
                         count);
     tcase_add_loop_test(tcase, an_alias_port_lends_one_frame_twice, 0, count);
+    tcase_add_loop_test(tcase, a_frame_is_at_all_addresses_that_show_its_page,
+                        0, count);
+    tcase_add_loop_test(tcase, a_range_shows_what_was_said_last, 0, count);
     tcase_add_loop_test(tcase, execute_is_a_right_of_its_own, 0, count);
     tcase_add_loop_test(tcase, spaces_have_the_same_address_apart, 0, count);
     tcase_add_loop_test(tcase, the_last_page_of_the_space_can_be_lent, 0,
