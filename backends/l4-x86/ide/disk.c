@@ -319,6 +319,19 @@ int hmm_ide_flush(struct hmm_ide_disk *disk)
 
 /* ---- Opening ---- */
 
+/* Whoever was here before may have left a slave selected that is not there: what
+ * is read of one says nothing of how long a reset takes.  A drive that is busy is
+ * there, and nothing must be written to it. */
+static void select_master(struct hmm_ide_channel *channel)
+{
+    uint8_t status = hmm_ide_alternate(channel);
+
+    if (status & IDE_STATUS_BSY && !hmm_ide_floating(status))
+        return;
+    hmm_ide_out(channel, IDE_DEVICE, IDE_DEVICE_BASE);
+    hmm_ide_settle(channel);
+}
+
 static int prepare_channel(struct hmm_ide_channel *channel)
 {
     int error;
@@ -327,10 +340,7 @@ static int prepare_channel(struct hmm_ide_channel *channel)
         return 0;
     if (channel->polled)
         hmm_ide_control(channel, IDE_CONTROL_NIEN);
-    /* Whoever was here before may have left a slave selected that is not there:
-     * what is read of one says nothing of how long a reset takes. */
-    hmm_ide_out(channel, IDE_DEVICE, IDE_DEVICE_BASE);
-    hmm_ide_settle(channel);
+    select_master(channel);
     if (hmm_ide_floating(hmm_ide_alternate(channel))) {
         /* Nobody, unless only a slave is there. */
         hmm_ide_out(channel, IDE_DEVICE, IDE_DEVICE_BASE | IDE_DEVICE_SLAVE);
