@@ -244,6 +244,100 @@ START_TEST(objects_are_one_threads_each)
 }
 END_TEST
 
+/* ---- The last place ---- */
+
+#define PLACES 100u /* of the swap space, more than there are frames */
+
+struct taker {
+    pthread_t thread;
+    struct hurdmm_cache *cache;
+    uint64_t *object[PLACES];
+    unsigned count;
+    int error; /* that ended it */
+};
+
+/* Takes pages until there is no place for one more, and writes to each. */
+static void *take_pages(void *argument)
+{
+    struct taker *taker = argument;
+    void *object;
+    while ((taker->error = hurdmm_cache_alloc(taker->cache, &object)) == 0 &&
+           taker->count < PLACES) {
+        taker->object[taker->count++] = object;
+        *(uint64_t *)object = (uint64_t)(uintptr_t)object;
+    }
+    return NULL;
+}
+
+static struct hurdmm_swap *make_reserving(const struct real *real,
+                                          struct hurdmm_ramdisk *disk)
+{
+    struct hurdmm_swap_options options = {.struct_size = sizeof options,
+                                          .block = &disk->block,
+                                          .flags = HURDMM_SWAP_RESERVE};
+    struct hurdmm_swap *swap;
+    void *memory = malloc(PLACES * real->page);
+    ck_assert_ptr_nonnull(memory);
+    ck_assert_int_eq(
+        hurdmm_ramdisk_init(disk, memory, PLACES * real->page, real->page, 0),
+        0);
+    ck_assert_int_eq(hurdmm_swap_create_with(real->manager, &options, &swap),
+                     0);
+    return swap;
+}
+
+static void give_pages(struct taker *taker)
+{
+    for (unsigned i = 0; i < taker->count; i++) {
+        ck_assert_uint_eq(*taker->object[i],
+                          (uint64_t)(uintptr_t)taker->object[i]);
+        ck_assert_int_eq(hurdmm_cache_free(taker->cache, taker->object[i]), 0);
+    }
+}
+
+/* Whoever gets an object can write to it, and it can leave. */
+START_TEST(the_last_place_is_one_threads)
+{
+    static struct taker taker[REAL_THREADS];
+    struct real real;
+    struct hurdmm_ramdisk disk;
+    struct hurdmm_slab_options options = {.struct_size = sizeof options,
+                                          .size = SLAB_BYTES};
+    struct hurdmm_cache_options kind = {.struct_size = sizeof kind};
+    struct hurdmm_cache_info info = {.struct_size = sizeof info};
+    struct hurdmm_slab *slab;
+    struct hurdmm_cache *cache;
+    if (!real_begin_with(&real, _i, FRAMES))
+        return;
+    options.manager = real.manager;
+    options.swap = make_reserving(&real, &disk);
+    kind.size = real.page;
+    ck_assert_int_eq(hurdmm_slab_create(&options, &slab), 0);
+    ck_assert_int_eq(hurdmm_cache_create(slab, &kind, &cache), 0);
+    for (unsigned i = 0; i < REAL_THREADS; i++) {
+        taker[i] = (struct taker){.cache = cache};
+        ck_assert_int_eq(
+            pthread_create(&taker[i].thread, NULL, take_pages, &taker[i]), 0);
+    }
+    for (unsigned i = 0; i < REAL_THREADS; i++) {
+        ck_assert_int_eq(pthread_join(taker[i].thread, NULL), 0);
+        ck_assert_int_eq(taker[i].error, ENOSPC);
+    }
+    ck_assert_int_eq(hurdmm_cache_get_info(cache, &info), 0);
+    ck_assert_uint_eq(info.used + info.stocked, PLACES);
+    ck_assert_int_eq(hurdmm_store_return(hurdmm_slab_store(slab), 0,
+                                         HURDMM_WHOLE, HURDMM_WAIT),
+                     0);
+    for (unsigned i = 0; i < REAL_THREADS; i++)
+        give_pages(&taker[i]);
+    ck_assert_int_eq(hurdmm_cache_destroy(cache), 0);
+    ck_assert_int_eq(hurdmm_slab_destroy(slab), 0);
+    ck_assert_int_eq(hurdmm_swap_destroy(options.swap), 0);
+    free(disk.memory);
+    real_end(&real);
+}
+END_TEST
+
 /* ---- Discardable memory ---- */
 
 #define DISCARDABLE 512u /* pages */
@@ -332,6 +426,7 @@ int main(void)
     TCase *tcase = tcase_create("threads");
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, objects_are_one_threads_each, 0, 2);
+    tcase_add_loop_test(tcase, the_last_place_is_one_threads, 0, 2);
     tcase_add_loop_test(tcase, what_is_made_again_reads_right, 0, REAL_WAYS);
     suite_add_tcase(suite, tcase);
     return run_suites("slab-threads", &suite, 1);
