@@ -97,10 +97,11 @@ static int copy_in(struct hmm_want *want, uint64_t *slot, size_t start,
     if (!err)
         err =
             hmm_frames_window(&manager->physmem, HMM_SLOT_FRAME(*slot), 1, &to);
-    if (err)
-        return err;
-    memcpy((char *)to + start, bytes, length);
-    return hmm_note_copied(want->store, want->page, slot);
+    if (!err)
+        err = hmm_note_write(want->store, want->page, slot);
+    if (!err)
+        memcpy((char *)to + start, bytes, length);
+    return err;
 }
 
 /* One page's worth of a read: `length` bytes from `start` in the page, which

@@ -35,7 +35,12 @@
  */
 #include "lib/mm/mm.h"
 
-/* ---- Marks of pages that are not there ---- */
+/* ---- Marks of pages that are not there ----
+ *
+ * An entry of `left' has a bit for each of 64 pages, and is there only if one of
+ * them is set.  Taking marks needs no memory, so nothing that clears can fail for
+ * want of it.  Leaving one may need some, and must not fail, since a page that
+ * leaves cannot be kept: then all pages of the store count as written. */
 
 #define LEFT_SHIFT 6u
 #define LEFT_MASK 63u
@@ -47,6 +52,7 @@ void hmm_page_left(struct hurdmm_store *store, uint64_t page)
 
     hmm_assert(hmm_entered(store->manager));
     hmm_assert(store->tracked);
+    hmm_assert(page <= hmm_last_page(store));
     if (bits)
         *bits |= bit;
     else if (hmm_index_insert(&store->left, page >> LEFT_SHIFT, bit))
@@ -58,10 +64,13 @@ static void take_left(struct hurdmm_store *store, uint64_t first, uint64_t last)
 {
     uint64_t key = first >> LEFT_SHIFT, *bits;
 
+    hmm_assert(first <= last);
+    hmm_assert(hmm_entered(store->manager));
     while ((bits = hmm_index_next(&store->left, key, &key)) != NULL &&
            key <= last >> LEFT_SHIFT) {
         uint64_t low = key << LEFT_SHIFT, gone = UINT64_MAX;
 
+        hmm_assert(*bits != 0);
         if (first > low)
             gone &= UINT64_MAX << (first - low);
         if (last - low < LEFT_MASK)
@@ -73,18 +82,21 @@ static void take_left(struct hurdmm_store *store, uint64_t first, uint64_t last)
     }
 }
 
-/* The first page from `page` on that has left with a mark, or UINT64_MAX. */
+/* The first page from `page` on that has left with a mark, or UINT64_MAX.  Where
+ * marks were lost that is any page, also one that is there. */
 static uint64_t next_left(const struct hurdmm_store *store, uint64_t page)
 {
     uint64_t key = page >> LEFT_SHIFT;
     const uint64_t *bits;
 
+    hmm_assert(store->tracked);
     if (store->left_all)
         return page;
     while ((bits = hmm_index_next(&store->left, key, &key)) != NULL) {
         uint64_t low = key << LEFT_SHIFT;
         uint64_t here = page > low ? *bits & UINT64_MAX << (page - low) : *bits;
 
+        hmm_assert(*bits != 0);
         if (here)
             return low + (uint64_t)__builtin_ctzll(here);
         key++;
@@ -97,6 +109,8 @@ void hmm_page_back(struct hurdmm_store *store, uint64_t page, uint64_t *slot)
     const uint64_t *bits = hmm_index_find(&store->left, page >> LEFT_SHIFT);
 
     hmm_assert(hmm_entered(store->manager));
+    hmm_assert(store->tracked && hmm_resident(slot));
+    hmm_assert(!(*slot & HMM_LENT)); /* M8 holds from the first lend on */
     if (!bits || !(*bits >> (page & LEFT_MASK) & 1))
         return;
     *slot |= HMM_WRITTEN;
@@ -105,13 +119,18 @@ void hmm_page_back(struct hurdmm_store *store, uint64_t page, uint64_t *slot)
 
 /* ---- Marks of pages that are there ---- */
 
-/* What is lent to write may have been written. */
+/* From here on marks are kept.  What is lent to write may have been written, and
+ * what is dirty was, at some time that nobody has asked about yet.  Containers
+ * have nothing that says so: there it is all that is present.  Bits that slots
+ * brought along from other stores mean nothing here. */
 static void begin_tracking(struct hurdmm_store *store)
 {
     struct hmm_index_cursor cursor;
 
+    hmm_assert(hmm_entered(store->manager));
     if (store->tracked)
         return;
+    hmm_assert(store->left.count == 0 && !store->left_all);
     store->tracked = true;
     bool more = hmm_index_seek(&store->cache.index, &cursor, 0);
     for (; more; more = hmm_index_step(&cursor)) {
@@ -122,8 +141,11 @@ static void begin_tracking(struct hurdmm_store *store)
     }
 }
 
-/* Forgets the marks of [first, last], as the head of this file says.  What is
- * pinned for writing keeps right and mark. */
+/* Forgets the marks of [first, last], as the head of this file says: rights
+ * first.  The order matters although the lock is held over both: a processor that
+ * has the right needs no lock to write.  What is pinned for writing keeps right
+ * and mark, so it is found each time.  ENOMEM: no mark is forgotten; rights that
+ * are gone come back by soft faults. */
 static int forget(struct hurdmm_store *store, uint64_t first, uint64_t last)
 {
     const struct hmm_frame *table = store->manager->physmem.table;
@@ -131,6 +153,7 @@ static int forget(struct hurdmm_store *store, uint64_t first, uint64_t last)
     int err = hmm_take_back_range(&store->cache, first, last,
                                   HURDMM_READ | HURDMM_EXECUTE, false);
 
+    hmm_assert(store->tracked && first <= last);
     if (err)
         return err;
     take_left(store, first, last);
@@ -144,6 +167,7 @@ static int forget(struct hurdmm_store *store, uint64_t first, uint64_t last)
          more = hmm_index_step_marked(&cursor, HMM_WRITTEN)) {
         uint32_t frame = HMM_SLOT_FRAME(*cursor.value);
 
+        hmm_assert(*cursor.value & HMM_WRITTEN);
         if (frame == HURDMM_FRAME_NONE || !table[frame].pins_write)
             *cursor.value &= ~HMM_WRITTEN;
     }
@@ -165,11 +189,14 @@ struct scan {
     struct hurdmm_dirty row[PIECE_ROWS];
 };
 
-/* False: there is no room. */
+/* Adds a row, or makes the last one longer.  False: there is no room. */
 static bool add_row(struct scan *scan, uintptr_t address, size_t length)
 {
     struct hurdmm_dirty *before = scan->row + scan->count - 1;
 
+    hmm_assert(length > 0);
+    hmm_assert(scan->count <= scan->max && scan->max <= PIECE_ROWS);
+    hmm_assert(scan->count == 0 || before->address + before->length <= address);
     if (scan->count > 0 && before->address + before->length == address) {
         before->length += length;
         return true;
@@ -180,8 +207,9 @@ static bool add_row(struct scan *scan, uintptr_t address, size_t length)
     return true;
 }
 
-/* Finds the written pages of [first, last]; *end is the first that there was no
- * room to say. */
+/* Finds the written pages of [first, last]: those with a mark in their slot and
+ * those in `left', in one order.  *end is the first that there was no room to
+ * say, or the one after the last. */
 static void find_written(struct scan *scan, const struct hmm_region *region,
                          uint64_t first, uint64_t last, uint64_t *end)
 {
@@ -193,10 +221,12 @@ static void find_written(struct scan *scan, const struct hmm_region *region,
     uint64_t left = next_left(store, first);
 
     hmm_assert(store->tracked);
+    hmm_assert(first <= last && scan->count == 0);
     *end = last + 1;
     for (;;) {
         uint64_t page = hmm_min(left, more ? cursor.key : UINT64_MAX);
 
+        hmm_assert(page >= first);
         if (page > last)
             return;
         if (!add_row(scan, hmm_mapping_address(&region->mapping, page),
@@ -217,13 +247,15 @@ static bool elsewhere(const struct hurdmm_store *store, uint64_t first,
 {
     const struct hmm_bond *bond = hmm_bond_in(&store->cache, first, last);
 
+    hmm_assert(hmm_entered(store->manager));
     for (; bond; bond = hmm_bond_next(bond, first, last))
         if (bond->shared)
             return true;
     return false;
 }
 
-/* The pages [first, last] of an ordinary region. */
+/* The pages [first, last] of an ordinary region.  What cannot be cleared is not
+ * said either, or it would be said twice. */
 static int scan_marks(struct scan *scan, struct hmm_region *region,
                       uint64_t first, uint64_t last)
 {
@@ -231,6 +263,7 @@ static int scan_marks(struct scan *scan, struct hmm_region *region,
     uint64_t end;
     int err = 0;
 
+    hmm_assert(region->wired != HMM_WIRED);
     if (elsewhere(store, first, last))
         return ENOTSUP;
     begin_tracking(store);
@@ -245,33 +278,42 @@ static int scan_marks(struct scan *scan, struct hmm_region *region,
     return 0;
 }
 
+/* The addresses [scan->at, last] of a wired region.  Lends that go on are waited
+ * for: what they bring would else come after the port has looked. */
 static int scan_port(struct scan *scan, uint64_t last)
 {
     struct hurdmm *manager = scan->space->manager;
     uintptr_t end = (uintptr_t)scan->at;
 
+    hmm_assert(hmm_entered(manager));
+    hmm_assert(manager->info.features & HURDMM_PORT_TRACKS);
+    hmm_assert(scan->at <= last && scan->max > 0);
     hmm_lends_wait(&manager->physmem);
     int err = manager->ops->scan(
         manager->port, scan->space->token, (uintptr_t)scan->at,
         (size_t)(last - scan->at + 1),
         scan->flags & HURDMM_SCAN_CLEAR ? HURDMM_TRACK_CLEAR : 0, scan->row,
         scan->max, &scan->count, &end);
-    hmm_assert(scan->count <= scan->max && end - 1 <= last);
+    hmm_assert(scan->count <= scan->max);
+    hmm_assert(end >= scan->at && end - 1 <= last);
     scan->at = end;
     return err;
 }
 
-/* Looks at the next piece of the range, which lies in one region. */
+/* Looks at the next piece of the range, which lies in one region.  The region is
+ * looked up each time, because the lock was dropped since. */
 static int scan_piece(struct scan *scan)
 {
     struct hmm_region *region = hmm_region_at(scan->space, (uintptr_t)scan->at);
     unsigned shift = scan->space->manager->physmem.page_shift;
 
+    hmm_assert(scan->at <= scan->last && scan->count == 0);
     if (!region || !region->store)
         return ENOENT;
     uint64_t last = hmm_min(scan->last, region->by_address.last);
     if ((last - scan->at) >> shift >= PIECE_PAGES)
         last = scan->at + (((uint64_t)PIECE_PAGES << shift) - 1);
+    hmm_assert(last >= scan->at);
     if (region->wired == HMM_WIRED)
         return scan_port(scan, last);
     return scan_marks(scan, region,
@@ -286,6 +328,8 @@ static int check_stores(struct hurdmm_space *space, uint64_t first,
     struct hmm_region *region = hmm_region_at(space, (uintptr_t)first);
     int err = hmm_check_covered(space, first, last, 0);
 
+    hmm_assert(first <= last);
+    hmm_assert(err || region);
     for (; !err && region && region->by_address.first <= last;
          region = hmm_region_next(region))
         err = region->store ? 0 : ENOENT;
@@ -313,6 +357,7 @@ int hurdmm_region_scan_dirty(struct hurdmm_space *space, uintptr_t address,
         scan.count = 0;
         scan.max = (size_t)hmm_min(PIECE_ROWS, max - *count);
         err = scan_piece(&scan);
+        hmm_assert(scan.count <= scan.max && scan.at >= address);
         hmm_leave(manager);
         memcpy(rows + *count, scan.row, scan.count * sizeof *rows);
         *count += scan.count;
@@ -325,12 +370,17 @@ int hurdmm_region_scan_dirty(struct hurdmm_space *space, uintptr_t address,
     return err;
 }
 
-/* ---- First writes ---- */
+/* ---- First writes ----
+ *
+ * A page of another store, reached through a shared bond, has its mark there, if
+ * any: the region's callback is not told of it, or it might be without end. */
 
 bool hmm_first_write(const struct hmm_want *want, uint64_t slot)
 {
     const struct hmm_region *region = want->region;
 
+    hmm_assert(hmm_entered(want->store->manager));
+    hmm_assert(want->access & HURDMM_WRITE);
     return region && region->first_write && region->store == want->store &&
            !(slot & HMM_WRITTEN);
 }
@@ -348,7 +398,7 @@ int hmm_tell_first_write(struct hmm_want *want)
     struct hmm_call running;
 
     hmm_assert(hmm_entered(store->manager));
-    hmm_assert(store->tracked);
+    hmm_assert(store->tracked && call);
     if (hmm_would_deadlock(store, want->thread, want->page))
         return EDEADLK;
     *hmm_container_slot(&store->cache, want->page) |= HMM_UNLOCKING;
@@ -375,8 +425,10 @@ static int find_watched(struct hurdmm_space *space, uint64_t first,
     struct hmm_region *region = hmm_region_at(space, (uintptr_t)first);
     int err = hmm_check_covered(space, first, last, 0);
 
+    hmm_assert(hmm_entered(space->manager));
     if (err)
         return err;
+    hmm_assert(region && region->by_address.first <= first);
     if (region->by_address.last < last)
         return EINVAL;
     if (!region->store)
@@ -386,7 +438,8 @@ static int find_watched(struct hurdmm_space *space, uint64_t first,
                                                                    : 0;
 }
 
-/* Under a hold nobody is being told, and nobody can be. */
+/* Under a hold nobody is being told, and nobody can be: whoever is has his page
+ * marked as busy, and no page is written as long as it lasts.  EDEADLK. */
 static int hold_watched(struct hurdmm_space *space, uint64_t first,
                         uint64_t last, struct hmm_region **region)
 {
@@ -428,6 +481,8 @@ int hurdmm_region_on_first_write(struct hurdmm_space *space, uintptr_t address,
         err = hmm_regions_cut(space, address, last);
         if (!err) {
             region = hmm_region_at(space, address);
+            hmm_assert(region->by_address.first == address);
+            hmm_assert(region->by_address.last == last);
             region->first_write = call;
             region->first_write_hook = hook;
             begin_tracking(store);
@@ -440,6 +495,7 @@ int hurdmm_region_on_first_write(struct hurdmm_space *space, uintptr_t address,
 
 /* ---- Wired regions ---- */
 
+/* A region that is wired, or about to be, over a part of the range. */
 static struct hmm_region *wired_at(const struct hurdmm_store *store,
                                    uint64_t first, uint64_t last)
 {
@@ -448,9 +504,11 @@ static struct hmm_region *wired_at(const struct hurdmm_store *store,
     struct hmm_span *span =
         hmm_span_first_overlap(&store->cache.mappings, first << shift, end);
 
+    hmm_assert(first <= last);
     for (; span; span = hmm_span_next_overlap(span, first << shift, end)) {
         struct hmm_mapping *mapping =
             HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
+        hmm_assert(mapping->container == &store->cache);
         struct hmm_region *region =
             HMM_CONTAINER_OF(mapping, struct hmm_region, mapping);
         if (region->wired)
@@ -474,8 +532,9 @@ bool hmm_wired_busy(const struct hurdmm_store *store, uint64_t first,
     hmm_assert(hmm_entered(store->manager));
     for (uint64_t page = first; page <= last; page++) {
         const uint64_t *slot = hmm_container_slot(&store->cache, page);
-        const struct hmm_frame *frame = &table[HMM_SLOT_FRAME(*slot)];
 
+        hmm_assert(hmm_resident(slot));
+        const struct hmm_frame *frame = &table[HMM_SLOT_FRAME(*slot)];
         hmm_assert(frame->pins_write > 0);
         if (frame->pins_read || frame->pins_write > 1)
             return true;
@@ -483,8 +542,9 @@ bool hmm_wired_busy(const struct hurdmm_store *store, uint64_t first,
     return false;
 }
 
-/* Lending is how a port is told that a page was written. */
-int hmm_note_copied(struct hurdmm_store *store, uint64_t page, uint64_t *slot)
+/* Lending again is how a port is told that a page is written.  It may fail, as any
+ * lend may, so it comes before the write; no scan can come in between. */
+int hmm_note_write(struct hurdmm_store *store, uint64_t page, uint64_t *slot)
 {
     hmm_assert(hmm_entered(store->manager));
     if (!(store->manager->info.features & HURDMM_PORT_TRACKS) ||
@@ -493,12 +553,14 @@ int hmm_note_copied(struct hurdmm_store *store, uint64_t page, uint64_t *slot)
     struct hmm_region *region = wired_at(store, page, page);
     if (!region)
         return 0;
+    hmm_assert(region->rights & HURDMM_WRITE);
     return hmm_lend_page(&region->mapping,
                          hmm_mapping_address(&region->mapping, page), slot,
                          region->rights);
 }
 
-/* Forgets what was noted while the pages came in. */
+/* From here on the port is asked, and the region's pins are its own.  Forgets what
+ * was noted while the pages came in: nobody had the address yet. */
 static int begin_wired(struct hurdmm_space *space, uint64_t first,
                        uint64_t last)
 {
@@ -518,6 +580,7 @@ static int begin_wired(struct hurdmm_space *space, uint64_t first,
     return err;
 }
 
+/* Since the pages are pinned, nobody can have taken the range away in between. */
 int hmm_wire(struct hurdmm_space *space, uintptr_t address, size_t length)
 {
     int err = hurdmm_pin(space, address, length, HURDMM_READ | HURDMM_WRITE);
@@ -540,6 +603,7 @@ void hmm_unwire(struct hmm_region *region)
 
     hmm_assert(hmm_entered(store->manager));
     hmm_assert(region->wired == HMM_WIRED);
+    hmm_assert(store->pinned > 0);
     for (uint64_t page = region->mapping.by_offset.first >> shift; page <= last;
          page++)
         hmm_page_unpin(store, page, hmm_container_slot(&store->cache, page),

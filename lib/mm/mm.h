@@ -557,9 +557,9 @@ void hmm_page_back(struct hurdmm_store *store, uint64_t page, uint64_t *slot);
 bool hmm_first_write(const struct hmm_want *want, uint64_t slot);
 /* Tells.  EAGAIN, or an error. */
 int hmm_tell_first_write(struct hmm_want *want);
-/* The library has written to a page; where the port notes the application's
- * writes itself, it is told. */
-int hmm_note_copied(struct hurdmm_store *store, uint64_t page, uint64_t *slot);
+/* The library is going to write to a page that it has obtained; where the port
+ * notes the application's writes itself, it is told. */
+int hmm_note_write(struct hurdmm_store *store, uint64_t page, uint64_t *slot);
 /* Is a part of the range shown by a region that the port watches? */
 bool hmm_wired_in(const struct hurdmm_store *store, uint64_t first,
                   uint64_t last);
