@@ -39,8 +39,9 @@ bool hmm_linux_ours(struct hmm_linux_port *port, uintptr_t address, size_t size)
 }
 
 /* Nothing is mapped in it at all: then a new mapping has room. */
-static bool is_unmapped(uintptr_t address, size_t size)
+bool hmm_linux_is_unmapped(uintptr_t address, size_t size)
 {
+    hmm_assert(size > 0);
     void *there =
         mmap((void *)address, size, PROT_NONE,
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
@@ -61,7 +62,7 @@ void hmm_linux_sort_out(struct hmm_linux_port *port, uintptr_t address,
     hmm_assert(size > 0 && (half > 0 || size == port->page));
     if (hmm_linux_ours(port, address, size)) {
         found = ours;
-    } else if (!half || is_unmapped(address, size)) {
+    } else if (!half || hmm_linux_is_unmapped(address, size)) {
         found = strange;
     } else {
         hmm_linux_sort_out(port, address, half, ours, strange);

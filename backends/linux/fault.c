@@ -308,7 +308,8 @@ int hmm_linux_resolve(struct hmm_posix_port *posix, int signal,
     if (!atomic_load_explicit(port->parent, memory_order_relaxed))
         return ENOENT;
     /* The program has unmapped it: else this would be repeated for ever. */
-    if (signal == SIGSEGV && !hmm_linux_ours(port, page, port->page))
+    if (signal == SIGSEGV && (!hmm_linux_ours(port, page, port->page) ||
+                              hmm_linux_is_unmapped(page, port->page)))
         return ENOENT;
     if (hmm_posix_ranges_find(&port->inlines, address))
         return atomic_load(&port->stopping)

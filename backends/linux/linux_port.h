@@ -146,6 +146,8 @@ typedef void hmm_linux_piece(struct hmm_linux_port *port, uintptr_t address,
 /* Is the range what we reserved still, in one piece?  Signal-safe. */
 bool hmm_linux_ours(struct hmm_linux_port *port, uintptr_t address,
                     size_t size);
+/* Is nothing mapped in the range?  Signal-safe. */
+bool hmm_linux_is_unmapped(uintptr_t address, size_t size);
 /* Names the pieces of a range that are ours still, and those that are not;
  * either function may be NULL. */
 void hmm_linux_sort_out(struct hmm_linux_port *port, uintptr_t address,

@@ -461,7 +461,7 @@ static int show_pages(struct hmm_linux_port *port, uintptr_t address,
             at += error ? 0 : port->page;
         }
     }
-    return error == ENOMEM ? ENOMEM : error ? EFAULT : 0;
+    return error && error != ENOMEM && error != ENOENT ? EFAULT : error;
 }
 
 int hmm_linux_share_lend(struct hmm_linux_port *port, uintptr_t address,
@@ -470,15 +470,22 @@ int hmm_linux_share_lend(struct hmm_linux_port *port, uintptr_t address,
 {
     uint64_t place = place_at(port, address);
     uint32_t n = 0;
-    int error = 0;
+    int error = 0, rest;
     while (n < count && !(error = bring(port, frame + n, place + n)))
         n++;
     if (n == 0)
         return error;
+    rest = error; /* of the page after those that are lent */
     bool blocked = atomic_load(&port->blocks.armed) > 0;
     if (blocked)
         hmm_linux_blocks_lock(port);
     error = show_pages(port, address, n * port->page, write);
+    /* The program has unmapped some of it, but maybe not the first page. */
+    if (error == ENOENT && n > 1) {
+        n = 1;
+        error = show_pages(port, address, port->page, write);
+        rest = ENOENT;
+    }
     if (blocked) {
         if (!error)
             hmm_linux_unblock(port, address, n * port->page);
@@ -490,7 +497,7 @@ int hmm_linux_share_lend(struct hmm_linux_port *port, uintptr_t address,
         frame_at(port, frame + i)->at |= HMM_LINUX_LENT;
     hmm_linux_woken(port, address, n * port->page);
     *done = n;
-    return 0;
+    return rest;
 }
 
 int hmm_linux_share_reclaim(struct hmm_linux_port *port,

@@ -35,7 +35,8 @@
  *   away with what was written to them: accesses are nobody's, calls by address
  *   say ENOENT, and the store's other pages are as they were.  The region is
  *   there until it is unbound, which leaves alone what the program has mapped in
- *   its place; before that, do not map anything there.
+ *   its place; before that, do not map anything there.  A shared store loses
+ *   nothing, and unbinding takes the whole range.
  * - mremap of a region moves nothing but what is resident, and what is absent
  *   reads as zeros at the new place: undefined, as is mlock, and closing the
  *   port's descriptors (close_range included), after which absent pages are zeros.
