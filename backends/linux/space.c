@@ -14,6 +14,9 @@
  * In tracked ranges a page comes with the write-protect bit, which says that it
  * was not written to and stops nobody; mprotect takes the right there.
  *
+ * (UFFDIO_MOVE and UFFDIO_ZEROPAGE cannot set the write-protect bit with the page:
+ * a write in between would be missed.  doc/tuning.md has what they would gain.)
+ *
  * No write is missed: a page is writable only when it was lent to write, and
  * its write-protection is on (and known to every processor when the call
  * returns) before its bytes are looked at.
