@@ -205,6 +205,50 @@ START_TEST(a_snapshot_is_of_one_instant)
 }
 END_TEST
 
+/* Copies the pages that a scan names, which then count as not written. */
+static void copy_written(struct real *real, uint8_t *copy)
+{
+    size_t length = REAL_PAGES * real->page, count, got;
+    struct hurdmm_dirty rows[8];
+    for (size_t at = 0, done; at < length; at += done) {
+        ck_assert_int_eq(
+            hurdmm_region_scan_dirty(real->space, real->base + at, length - at,
+                                     HURDMM_SCAN_CLEAR, rows, 8, &count, &done),
+            0);
+        for (size_t i = 0; i < count; i++)
+            ck_assert_int_eq(hurdmm_read(real->space, rows[i].address,
+                                         copy + (rows[i].address - real->base),
+                                         rows[i].length, &got),
+                             0);
+    }
+}
+
+START_TEST(who_copies_what_scans_name_misses_no_write)
+{
+    struct real real;
+    struct real_worker workers[REAL_THREADS];
+    size_t got;
+    if (!real_begin(&real, _i))
+        return;
+    uint8_t *copy = calloc(REAL_PAGES, real.page);
+    ck_assert_ptr_nonnull(copy);
+    copy_written(&real, copy);
+    ck_assert_int_eq(
+        hurdmm_read(real.space, real.base, copy, REAL_PAGES * real.page, &got),
+        0);
+    real_start(&real, workers, test_scaled(2000), false);
+    for (size_t i = 0; i < test_scaled(60); i++)
+        copy_written(&real, copy);
+    real_finish(&real, workers);
+    copy_written(&real, copy);
+    for (unsigned page = 0; page < REAL_PAGES; page++)
+        ck_assert_mem_eq(real_at(&real, page), copy + page * real.page,
+                         real.page);
+    free(copy);
+    real_end(&real);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("threads");
@@ -218,6 +262,8 @@ static Suite *suite(void)
     tcase_add_loop_test(c, a_reader_and_a_writer_of_one_region_get_on, 0,
                         REAL_WAYS);
     tcase_add_loop_test(c, a_snapshot_is_of_one_instant, 0, REAL_WAYS);
+    tcase_add_loop_test(c, who_copies_what_scans_name_misses_no_write, 0,
+                        REAL_WAYS);
     suite_add_tcase(s, c);
     return s;
 }
