@@ -219,11 +219,11 @@ struct hmm_region {
     struct hurdmm_grant *grant; /* through which it was mapped, or NULL */
     uint8_t rights, max_rights;
     uint8_t advice;
+    uint8_t wired;      /* enum hmm_wired */
     uint32_t window;    /* pages filled by the last cluster */
     uint64_t next_page; /* where a sequential reader would fault next */
     uint16_t written;   /* how many samples were written to: fault.c */
     uint16_t foreseen;  /* pages since the last sample */
-    uint8_t wired;      /* enum hmm_wired */
     hurdmm_first_write *first_write; /* NULL: nobody wants to know */
     void *first_write_hook;
 };
