@@ -40,6 +40,7 @@ static void note_joined(struct hmm_l4_port *port, uint32_t physical, bool is)
 {
     uint32_t block = physical >> L4_LARGE_SHIFT;
     hmm_assert(hmm_l4_is_joined(physical) != is);
+    hmm_assert(is || port->large > 0);
     joined[block / 32] ^= UINT32_C(1) << block % 32;
     if (is)
         port->large++;
@@ -52,6 +53,7 @@ static void note_joined(struct hmm_l4_port *port, uint32_t physical, bool is)
 bool hmm_l4_leaf_is_large(const struct hmm_l4_space *space, uint32_t address)
 {
     uint32_t leaf = address >> L4_LEAF_SHIFT;
+    hmm_assert(leaf < L4_LEAVES);
     return (space->large[leaf / 32] >> leaf % 32 & 1) != 0;
 }
 
@@ -69,8 +71,9 @@ void hmm_l4_leaves_note(struct hmm_l4_space *space, uint32_t address,
                         uint32_t frame, uint32_t pages)
 {
     uint32_t skip = ((0u - address) & BLOCK_MASK) >> L4_PAGE_SHIFT;
+    hmm_assert(hmm_l4_locked() && (address & L4_PAGE_MASK) == 0);
     if (!hmm_l4_has_large())
-        return;
+        return; /* the core lends no such pages, but long rows it may */
     for (; pages >= skip && pages - skip >= L4_LEAF_ENTRIES;
          skip += L4_LEAF_ENTRIES) {
         uint32_t at = address + skip * L4_PAGE_SIZE;
@@ -92,6 +95,8 @@ void hmm_l4_leaves_note(struct hmm_l4_space *space, uint32_t address,
 static void unmap_block(struct hmm_l4_port *port, uint32_t first,
                         uint32_t physical)
 {
+    hmm_assert((physical & BLOCK_MASK) == 0);
+    hmm_assert(port->frames - first >= L4_LEAF_ENTRIES);
     utcb()[0] = l4_fpage(physical, L4_LARGE_SHIFT, L4_FULL);
     hmm_l4_unmap(0);
     uint8_t rights = (uint8_t)l4_fpage_rights(utcb()[0]);
@@ -99,10 +104,12 @@ static void unmap_block(struct hmm_l4_port *port, uint32_t first,
         port->seen[first + i] |= rights;
 }
 
-/* sigma0 may refuse: then it stays as it is. */
+/* What was mapped of it in small pages goes first, for the sake of what was seen:
+ * a page over which another is mapped tells nothing.  sigma0 may refuse: then the
+ * block stays as it is, and one flexpage maps its small pages. */
 static void join(struct hmm_l4_port *port, uint32_t first, uint32_t physical)
 {
-    hmm_assert((physical & BLOCK_MASK) == 0);
+    hmm_assert(hmm_l4_locked() && !hmm_l4_is_joined(physical));
     unmap_block(port, first, physical);
     if (hmm_l4_sigma0_get(physical, L4_LARGE_SHIFT))
         note_joined(port, physical, true);
@@ -120,10 +127,12 @@ void hmm_l4_block_split(struct hmm_l4_port *port, uint32_t frame)
     uint32_t physical = hmm_l4_frame_address(port, frame) & ~BLOCK_MASK;
     uint32_t first = frame - ((hmm_l4_frame_address(port, frame) - physical) >>
                               L4_PAGE_SHIFT);
-    hmm_assert(hmm_l4_locked() || !port->is_open);
+    hmm_assert(hmm_l4_locked() && hmm_l4_is_joined(physical));
     unmap_block(port, first, physical);
     hmm_l4_pages_split(physical);
     note_joined(port, physical, false);
+    /* Leaves that show it would have it joined again by the next fault, and
+     * others split it again: both go on in small pages. */
     for (struct hmm_l4_space *space = port->spaces; space != NULL;
          space = space->next)
         for (uint32_t i = 0; i < L4_LEAVES; i++) {
@@ -140,6 +149,7 @@ void hmm_l4_leaf_break(struct hmm_l4_space *space, uint32_t address)
 {
     if (!hmm_l4_leaf_is_large(space, address))
         return;
+    hmm_assert(hmm_l4_locked() && hmm_l4_entry(space, address) != NULL);
     uint32_t frame =
         L4_ENTRY_FRAME(*hmm_l4_entry(space, address & ~BLOCK_MASK));
     if (hmm_l4_in_large(space->port, frame))
@@ -153,10 +163,11 @@ void hmm_l4_leaves_break(struct hmm_l4_space *space, uint32_t address,
                          uint32_t pages)
 {
     uint32_t last = address + (pages - 1) * L4_PAGE_SIZE;
-    hmm_assert(pages > 0);
+    hmm_assert(pages > 0 && last >= address);
     for (uint32_t leaf = address >> L4_LEAF_SHIFT;
          leaf <= last >> L4_LEAF_SHIFT; leaf++) {
         uint32_t at = leaf << L4_LEAF_SHIFT;
+        /* All of it changes: there is nothing to be kept in small pages. */
         if (at >= address && last - at >= L4_LARGE_SIZE - L4_PAGE_SIZE)
             hmm_l4_leaf_forget(space, at);
         else
@@ -171,6 +182,7 @@ bool hmm_l4_large_ready(struct hmm_l4_space *space, uint32_t page,
     uint32_t frame = L4_ENTRY_FRAME(entry);
     uint32_t physical = hmm_l4_frame_address(port, frame);
     bool is_joined = hmm_l4_is_joined(physical);
+    hmm_assert(hmm_l4_locked() && entry != 0);
     if (hmm_l4_leaf_is_large(space, page)) {
         uint32_t first = frame - ((physical & BLOCK_MASK) >> L4_PAGE_SHIFT);
         hmm_assert(((physical ^ page) & BLOCK_MASK & ~L4_PAGE_MASK) == 0);
@@ -185,6 +197,7 @@ bool hmm_l4_large_ready(struct hmm_l4_space *space, uint32_t page,
 
 void hmm_l4_blocks_end(struct hmm_l4_port *port, uint32_t first, uint32_t count)
 {
+    hmm_assert(hmm_l4_locked() && port->frames - first >= count);
     for (uint32_t i = 0; port->large > 0 && i < count;) {
         uint32_t physical = hmm_l4_frame_address(port, first + i);
         if (hmm_l4_is_joined(physical))
