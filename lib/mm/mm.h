@@ -320,6 +320,7 @@ struct hmm_call {
     struct hurdmm_store *store;
     uint64_t thread;
     uint64_t behalf; /* the thread that waits for it, 0: nobody's */
+    uintptr_t met;   /* where its thread is said to have faulted in it */
 };
 
 enum hmm_waiter_kind { HMM_WAITER_THREAD, HMM_WAITER_FAULT };

@@ -373,6 +373,7 @@ void hmm_call_begin(struct hmm_call *call, struct hurdmm_store *store,
     call->store = store;
     call->thread = hmm_thread_self(manager);
     call->behalf = behalf == call->thread ? 0 : behalf;
+    call->met = 0;
     hmm_list_append(&manager->calls, &call->link);
     store->users++;
     hmm_leave(manager);

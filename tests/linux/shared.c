@@ -389,6 +389,8 @@ static void *count(void *argument)
         uintptr_t base = (state >> 20) % 2 ? rig.region : second;
         uint32_t *at = (uint32_t *)(base + page * PAGE) + 2;
         __atomic_fetch_add(at, 1, __ATOMIC_RELAXED);
+        if (i % 512 == 0)
+            (void)hurdmm_store_flush(rig.store, 0, HURDMM_WHOLE, HURDMM_WAIT);
     }
     return NULL;
 }
