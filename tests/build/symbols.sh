@@ -48,11 +48,12 @@ all_declared()
         "$work/declared.c"
 }
 
-# What only the library for L4 has is in hurdmm/l4.h.
+# What only the library for L4 has is in hurdmm/l4.h. A type is no function.
 all_defined()
 {
     headers > "$work/headers.c"
     $CC -std=c11 -E -P -I "$top_srcdir/include" "$work/headers.c" |
+        grep -v '^ *typedef ' |
         grep -oE '\bhurdmm_[a-z0-9_]+ ?\(' | tr -d ' (' | sort -u |
         grep -v '^hurdmm_l4_' |
         comm -23 - "$work/names" > "$work/undefined"
