@@ -15,6 +15,8 @@
 
 #include <hurdmm/host.h>
 
+#define GAP ((size_t)16 << 20)
+
 static int page_in(struct hurdmm_store *store, void *hook, uint64_t offset,
                    void *buffer, size_t length, size_t *done)
 {
@@ -83,6 +85,9 @@ bool rig_open(struct rig *rig, const struct rig_options *options)
 {
     struct hurdmm_linux_options linux_options = {
         .struct_size = sizeof linux_options, .flags = options->port_flags};
+    /* What anybody maps later goes into this gap, the highest that there is, and
+     * not into holes that a test makes in its region. */
+    void *gap = mmap(NULL, GAP, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     memset(rig, 0, sizeof *rig);
     int error = hurdmm_linux_create(&linux_options, &rig->port);
     if (error == ENOTSUP) {
@@ -102,6 +107,8 @@ bool rig_open(struct rig *rig, const struct rig_options *options)
     rig->pages = options->pages;
     make_disk(rig);
     make_store(rig, options);
+    if (gap != MAP_FAILED)
+        (void)munmap(gap, GAP);
     return true;
 }
 

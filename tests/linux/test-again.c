@@ -59,6 +59,26 @@ static int cut_protect(int fd, const struct uffdio_writeprotect *protect)
     return say_again();
 }
 
+/* The structure of UFFDIO_CONTINUE, which headers may lack. */
+struct mapping {
+    uint64_t start, length, mode;
+    int64_t mapped;
+};
+
+/* Maps all but the last page and says so, where it is a range that shows an
+ * object; else it only asks. */
+static int cut_mapping(int fd, unsigned long request, struct mapping *mapping)
+{
+    uint64_t length = mapping->length;
+    mapping->length -= PAGE;
+    int error = system_ioctl(fd, request, mapping);
+    mapping->length = length;
+    if (error)
+        return error;
+    atomic_fetch_add(&cut[ASK], 1);
+    return say_again();
+}
+
 static int refuse(enum call call)
 {
     atomic_fetch_add(&refused[call], 1);
@@ -84,14 +104,19 @@ static enum call call_of(unsigned long request)
     }
 }
 
-static int stop_early(int fd, enum call call, void *argument, unsigned now)
+static int stop_early(int fd, unsigned long request, void *argument,
+                      unsigned now)
 {
+    enum call call = call_of(request);
+    struct mapping *mapping = argument;
     struct uffdio_copy *copy = argument;
     struct uffdio_writeprotect *protect = argument;
     if (call == COPY && now % 4 == 1 && copy->len > PAGE)
         return cut_copy(fd, copy);
     if (call == PROTECT && now % 4 == 1 && protect->range.len > PAGE)
         return cut_protect(fd, protect);
+    if (call == ASK && now % 4 == 1 && mapping->length > PAGE)
+        return cut_mapping(fd, request, mapping);
     if (call == COPY)
         copy->copy = -EAGAIN;
     return refuse(call);
@@ -105,7 +130,7 @@ int ioctl(int fd, unsigned long request, ...)
     va_end(list);
     enum call call = call_of(request);
     unsigned now = call == CALLS ? 0 : atomic_fetch_add(&turn[call], 1);
-    return now % 2 ? stop_early(fd, call, argument, now)
+    return now % 2 ? stop_early(fd, request, argument, now)
                    : system_ioctl(fd, request, argument);
 }
 
@@ -116,7 +141,13 @@ static const struct rig_options ways[] = {
      .budget = 48,
      .bind_flags = HURDMM_BIND_INLINE,
      .manager_flags = HURDMM_NO_THREADS},
+    {.pages = 256, .budget = 48, .store_flags = HURDMM_STORE_SHARED},
 };
+
+static bool is_shared(int way)
+{
+    return ways[way].store_flags & HURDMM_STORE_SHARED;
+}
 
 #define WAYS ((int)(sizeof ways / sizeof ways[0]))
 
@@ -136,14 +167,14 @@ START_TEST(what_is_written_comes_back_though_every_second_call_stops)
     memcpy(model, rig.disk, sizeof model);
     for (size_t i = 0; i < sizeof model; i += PAGE) /* by windows */
         ck_assert_uint_eq(rig_at(&rig, 0)[i], model[i]);
-    for (size_t i = 0; i < 4000; i++) {
+    for (size_t i = 0; i < 1000; i++) {
         state = state * 1664525 + 1013904223;
         size_t at = (state >> 4) % sizeof model;
         if (state >> 31)
             rig_at(&rig, 0)[at] = model[at] = (uint8_t)i;
         else
             ck_assert_uint_eq(rig_at(&rig, 0)[at], model[at]);
-        if (i % 500 == 0)
+        if (i % 250 == 0)
             ck_assert_int_eq(
                 hurdmm_store_flush(rig.store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
     }
@@ -151,11 +182,15 @@ START_TEST(what_is_written_comes_back_though_every_second_call_stops)
     ck_assert_int_eq(
         hurdmm_store_flush(rig.store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
     ck_assert_int_eq(memcmp(rig.disk, model, sizeof model), 0);
-    expect_stopped(COPY);
     expect_stopped(PROTECT);
     expect_stopped(ASK);
-    ck_assert_uint_gt(atomic_load(&cut[COPY]), 0);
-    ck_assert_uint_gt(atomic_load(&cut[PROTECT]), 0);
+    if (!is_shared(_i)) {
+        expect_stopped(COPY);
+        ck_assert_uint_gt(atomic_load(&cut[COPY]), 0);
+        ck_assert_uint_gt(atomic_load(&cut[PROTECT]), 0);
+    } else {
+        ck_assert_uint_gt(atomic_load(&cut[ASK]), 0);
+    }
     rig_close(&rig);
 }
 END_TEST
@@ -208,7 +243,7 @@ int main(void)
 {
     Suite *suite = suite_create("again");
     TCase *tcase = tcase_create("again");
-    tcase_set_timeout(tcase, 60);
+    tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(
         tcase, what_is_written_comes_back_though_every_second_call_stops, 0,
         WAYS);

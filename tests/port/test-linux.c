@@ -63,6 +63,8 @@ FORM(user, HURDMM_LINUX_NO_DEVICE | HURDMM_LINUX_NO_CALL)
 FORM(unpoisoned, HURDMM_LINUX_NO_POISON)
 FORM(unscattered, HURDMM_LINUX_NO_SCATTER)
 FORM(procless, HURDMM_LINUX_NO_PROC)
+FORM(unshared, HURDMM_LINUX_NO_SHARED)
+FORM(unnoted, HURDMM_LINUX_NO_ASYNC)
 
 static void destroy(struct hurdmm_port *port)
 {
@@ -153,8 +155,8 @@ static void sleep_for(struct hurdmm_port *port, uint64_t time_ns)
     }
 
 static const struct conformance_target forms[] = {
-    TARGET(whole),      TARGET(bare),        TARGET(user),
-    TARGET(unpoisoned), TARGET(unscattered), TARGET(procless),
+    TARGET(whole),       TARGET(bare),     TARGET(user),     TARGET(unpoisoned),
+    TARGET(unscattered), TARGET(procless), TARGET(unshared), TARGET(unnoted),
 };
 
 #define FORMS (sizeof forms / sizeof forms[0])
