@@ -754,6 +754,41 @@ static bool find_piece(const struct hurdmm_store *store, uint64_t *first,
     return pages > 0;
 }
 
+/* What takes longer to take back than another look at all pages; and how many
+ * pages, in how many places, tell what there is. */
+#define MUCH_PAGES 16384u
+#define MUCH_RUNS 96u
+#define SAMPLES 64u
+#define SAMPLE_PAGES 32u
+
+/* Is much of the range lent to write, or in many runs?  A guess, by samples: a
+ * wrong one costs time and no more. */
+static bool much_writable(const struct hurdmm_store *store, uint64_t first,
+                          uint64_t last)
+{
+    uint64_t step = (last - first) / SAMPLES + 1, pages = 0, runs = 0;
+    uint64_t width = hmm_min(step, SAMPLE_PAGES);
+    struct hmm_index_cursor cursor;
+    bool before = false;
+
+    hmm_assert(first <= last && width > 0);
+    for (uint64_t from = first; from <= last; from += step) {
+        uint64_t end = hmm_min(last, from + (width - 1));
+        bool more = hmm_index_seek(&store->cache.index, &cursor, from);
+
+        before = before || step > width; /* no run is seen to begin there */
+        for (; more && cursor.key <= end; more = hmm_index_step(&cursor)) {
+            bool now = *cursor.value & HMM_LENT_WRITE;
+
+            pages += now;
+            runs += now && !before;
+            before = now;
+        }
+    }
+    return pages * (step / width) > MUCH_PAGES ||
+           runs * (step / width) > MUCH_RUNS;
+}
+
 /* Are more than a few pages of the range lent to write? */
 static bool many_writable(const struct hurdmm_store *store, uint64_t first,
                           uint64_t last)
@@ -777,6 +812,8 @@ static void take_ahead(struct hurdmm_store *store, uint64_t first,
     int err = 0, rounds = 0;
 
     hmm_assert(hmm_entered(manager) && store->users > 0);
+    if (!much_writable(store, first, last))
+        return;
     while (!err && rounds < ROUNDS_MAX && many_writable(store, first, last)) {
         for (page = first;
              !err && page <= last && find_piece(store, &page, last, &piece);
