@@ -308,7 +308,9 @@ void hmm_container_shift(struct hmm_container *from, uint64_t first,
 {
     struct hmm_bond *bond;
 
-    hmm_assert(!hmm_bond_in(to, there, there + (last - first)));
+    /* A slot may come to shadow a bond; bonds may not meet (B1). */
+    hmm_assert(!hmm_bond_in(from, first, last) ||
+               !hmm_bond_in(to, there, there + (last - first)));
     hmm_bonds_cut(from, first);
     hmm_dependents_cut(from, first);
     if (last < UINT64_MAX) {
