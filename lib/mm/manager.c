@@ -97,6 +97,7 @@ void hmm_step_back(struct hurdmm *manager, uintptr_t cookie)
 
 void hmm_give_way(struct hurdmm *manager)
 {
+    uint32_t nobody = 0;
     bool waits = true;
 
     hmm_leave(manager);
@@ -105,8 +106,10 @@ void hmm_give_way(struct hurdmm *manager)
     for (int i = 0; waits && i <= manager->parker.spins; i++)
         waits = __atomic_load_n(&manager->entering, __ATOMIC_RELAXED) > 0 &&
                 !hmm_lock_held(&manager->lock);
+    /* Not on the lock's own word: a release wakes one who waits for the lock, and
+     * that must not be this thread in his place. */
     if (waits)
-        (void)manager->parker.park(manager, &manager->lock.word, 0, WAY_NS);
+        (void)manager->ops->park(manager->port, &nobody, 0, WAY_NS);
     hmm_enter_again(manager);
 }
 
