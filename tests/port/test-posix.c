@@ -23,8 +23,8 @@
 #define THREADS_MAX 64
 
 struct place {
-    pthread_t thread;
-    _Atomic int state; /* 0 free, 1 being taken, 2 in use */
+    _Atomic pthread_t thread; /* others look at it, too */
+    _Atomic int state;        /* 0 free, 1 being taken, 2 in use */
     sigjmp_buf back;
 };
 
@@ -34,7 +34,7 @@ static struct place *place_of(pthread_t thread)
 {
     for (unsigned i = 0; i < THREADS_MAX; i++)
         if (atomic_load(&places[i].state) == 2 &&
-            pthread_equal(places[i].thread, thread))
+            pthread_equal(atomic_load(&places[i].thread), thread))
             return &places[i];
     return NULL;
 }
@@ -45,7 +45,7 @@ static struct place *place_take(void)
         int free = 0;
         if (!atomic_compare_exchange_strong(&places[i].state, &free, 1))
             continue;
-        places[i].thread = pthread_self();
+        atomic_store(&places[i].thread, pthread_self());
         atomic_store(&places[i].state, 2);
         return &places[i];
     }
