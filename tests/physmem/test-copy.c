@@ -1264,6 +1264,39 @@ START_TEST(writers_go_on_while_a_copy_takes_rights_back)
 }
 END_TEST
 
+/* Who gives way must not be woken in the place of one who waits for the lock: he
+ * would sleep for ever, and a writer with him. */
+START_TEST(whoever_waits_while_a_copy_gives_way_goes_on)
+{
+    const struct world_options options = {.frames = 4 * SCATTERED,
+                                          .seed = (uint64_t)_i + 1};
+    struct writer writers[WRITERS];
+    bool stop = false;
+    uint64_t done, size;
+    world_begin(&bank, &options);
+    size = 2 * SCATTERED * bank.page;
+    struct hurdmm_container *memory = rig_container(&bank);
+    struct hurdmm_container *copy = rig_container(&bank);
+    ck_assert_int_eq(hurdmm_container_allocate(memory, 0, size, 0, &done), 0);
+    uintptr_t base = rig_bind(&bank, memory, 2 * SCATTERED);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        writers[i] =
+            (struct writer){.stop = &stop, .base = {base + 16 * i * bank.page}};
+        world_spawn(&bank, write_body, &writers[i]);
+    }
+    for (unsigned round = 0; round < 4; round++) {
+        for (unsigned i = 0; i < SCATTERED; i++)
+            world_put(&bank, base + (2 * i + 1) * bank.page, 1);
+        ck_assert_int_eq(hurdmm_container_copy(copy, 0, memory, 0, size,
+                                               HURDMM_COPY_SQUASH, &done),
+                         0);
+    }
+    stop = true;
+    world_run(&bank);
+    world_end(&bank);
+}
+END_TEST
+
 static void add_kinds(TCase *cases)
 {
     tcase_add_test(cases, a_copy_on_write_keeps_each_sides_writes_apart);
@@ -1362,6 +1395,8 @@ int main(void)
                         (int)test_scaled(60));
     tcase_add_scheduled_test(
         instant, writers_go_on_while_a_copy_takes_rights_back, 0, 8);
+    tcase_add_scheduled_test(
+        instant, whoever_waits_while_a_copy_gives_way_goes_on, 0, 64);
     suite_add_tcase(suite, kinds);
     suite_add_tcase(suite, promises);
     suite_add_tcase(suite, memory);
