@@ -301,16 +301,25 @@ START_TEST(extra_frames_in_containers_cannot_be_taken)
 }
 END_TEST
 
-START_TEST(extra_frames_in_stores_are_taken)
+/* Four frames guaranteed, eight extra, all of them with a store's pages, of which
+ * the first is dirty. */
+static struct hurdmm_account *overdrawn(struct disk **disk)
 {
     struct hurdmm_account *account = split(own, 4);
-    struct disk *disk = rig_disk(&world, "abcdefghijkl", 0);
-    uint64_t left = 9;
+    *disk = rig_disk(&world, "abcdefghijkl", 0);
     ck_assert_int_eq(
-        hurdmm_account_pay(account, hurdmm_store_container(disk->store)), 0);
+        hurdmm_account_pay(account, hurdmm_store_container((*disk)->store)), 0);
     ck_assert_int_eq(hurdmm_account_set_extra(account, 8 * world.page), 0);
-    rig_expect_store(&world, disk->store, "abcdefghijkl");
-    rig_store_letter(&world, disk->store, 0, 'X');
+    rig_expect_store(&world, (*disk)->store, "abcdefghijkl");
+    rig_store_letter(&world, (*disk)->store, 0, 'X');
+    return account;
+}
+
+START_TEST(extra_frames_in_stores_are_taken)
+{
+    struct disk *disk;
+    struct hurdmm_account *account = overdrawn(&disk);
+    uint64_t left = 9;
     ck_assert_uint_eq(used_by(account), 12);
     ck_assert_int_eq(
         hurdmm_account_call_back(account, 0, 1000000, NULL, NULL, &left), 0);
@@ -321,14 +330,9 @@ END_TEST
 
 START_TEST(clean_pages_are_taken_before_dirty_ones)
 {
-    struct hurdmm_account *account = split(own, 4);
-    struct disk *disk = rig_disk(&world, "abcdefghijkl", 0);
+    struct disk *disk;
+    struct hurdmm_account *account = overdrawn(&disk);
     uint64_t left = 9;
-    ck_assert_int_eq(
-        hurdmm_account_pay(account, hurdmm_store_container(disk->store)), 0);
-    ck_assert_int_eq(hurdmm_account_set_extra(account, 8 * world.page), 0);
-    rig_expect_store(&world, disk->store, "abcdefghijkl");
-    rig_store_letter(&world, disk->store, 0, 'X');
     ck_assert_int_eq(hurdmm_account_call_back(account, 4 * world.page, 1000000,
                                               NULL, NULL, &left),
                      0);
