@@ -18,14 +18,32 @@ struct walk {
     uint64_t thread;
 };
 
-/* What the next byte of the walk wants.  ENXIO: after the store's end; ENOENT:
- * nothing is bound there; EACCES: the region has not the rights. */
+/* Where the next byte of the walk is, by address.  ENOENT: nothing is bound there;
+ * ESTALE: the space has gone while the lock was dropped. */
+static int find(const struct walk *walk, struct hmm_want *want)
+{
+    uintptr_t address = (uintptr_t)walk->at;
+
+    hmm_assert(hmm_entered(walk->manager));
+    hmm_assert(walk->space && !walk->store);
+    if (walk->space->magic != HMM_MAGIC_SPACE)
+        return ESTALE;
+    want->region = hmm_region_at(walk->space, address);
+    if (!want->region || !want->region->store)
+        return ENOENT;
+    want->store = want->region->store;
+    want->address = address;
+    want->page = hmm_region_page(want->region, address);
+    return 0;
+}
+
+/* What the next byte of the walk wants.  ENXIO: after the store's end; EACCES:
+ * the region has not the rights; or as above. */
 static int locate(const struct walk *walk, struct hmm_want *want)
 {
     unsigned shift = walk->manager->physmem.page_shift;
 
     hmm_assert(hmm_entered(walk->manager));
-    hmm_assert((walk->store != NULL) != (walk->space != NULL));
     want->access = walk->access;
     want->thread = walk->thread;
     if (walk->store) {
@@ -33,15 +51,10 @@ static int locate(const struct walk *walk, struct hmm_want *want)
         want->page = walk->at >> shift;
         return walk->at < walk->store->size ? 0 : ENXIO;
     }
-    want->region = hmm_region_at(walk->space, (uintptr_t)walk->at);
-    if (!want->region || !want->region->store)
-        return ENOENT;
-    if (walk->access & ~(unsigned)want->region->rights)
-        return EACCES;
-    want->store = want->region->store;
-    want->address = (uintptr_t)walk->at;
-    want->page = hmm_region_page(want->region, (uintptr_t)walk->at);
-    return 0;
+    int err = find(walk, want);
+    if (!err && walk->access & ~(unsigned)want->region->rights)
+        err = EACCES;
+    return err;
 }
 
 /* Obtains the walk's page; the lock is not dropped after that. */
@@ -88,6 +101,9 @@ static int copy_in(struct hmm_want *want, uint64_t *slot, size_t start,
     void *to;
     int err = quiet(want, slot, HURDMM_NONE);
 
+    /* The application had dropped it, as could be seen only now. */
+    if (!err && *slot & HMM_GONE)
+        return hmm_drop_lost(want->store, want->page);
     hmm_assert(start < hmm_page_bytes(manager) &&
                length <= hmm_page_bytes(manager) - start);
     hmm_assert(err || *slot & HMM_DIRTY || want->store->container);
@@ -122,18 +138,6 @@ static int read_piece(const struct walk *walk, void *bytes, uint64_t ahead)
     return err;
 }
 
-/* Is a write of the whole page: need it not be filled first? */
-static bool whole_page(const struct hmm_want *want, size_t start, size_t length)
-{
-    const struct hurdmm_store *store = want->store;
-    unsigned shift = store->manager->physmem.page_shift;
-
-    if (store->block_pages > 1 || store->ops.unlock || start > 0)
-        return false;
-    return length == hmm_page_bytes(store->manager) ||
-           (want->page << shift) + length == store->size;
-}
-
 /* One page's worth of a write.  A page that was made for it alone goes again if
  * its bytes cannot be seen: it was never lent, so that the lock was not dropped
  * since it was made. */
@@ -148,7 +152,7 @@ static int write_piece(const struct walk *walk, const void *bytes, size_t start,
         want.blank = false;
         err = locate(walk, &want);
         if (!err) {
-            want.overwrite = whole_page(&want, start, length);
+            want.overwrite = start == 0 ? length : 0;
             err = hmm_obtain(&want, &slot);
         }
         if (!err) {
@@ -162,7 +166,8 @@ static int write_piece(const struct walk *walk, const void *bytes, size_t start,
     return err;
 }
 
-/* Reads or writes the walk's bytes; entered with the lock. */
+/* Reads or writes the walk's bytes; entered with the lock.  *done is not the
+ * caller's but ours, since it is counted under the lock. */
 static int transfer(struct walk *walk, void *to, const void *from,
                     size_t length, size_t *done)
 {
@@ -213,15 +218,18 @@ static int store_transfer(struct hurdmm_store *store, uint64_t offset, void *to,
         .access = from ? HURDMM_WRITE : HURDMM_READ,
         .thread = hmm_thread_self(store->manager),
     };
-    store->users++;
+    size_t amount = 0;
     int err = 0;
+
+    store->users++;
     if (length)
         err = (to || from) && hmm_range_ok(offset, length)
-                  ? transfer(&walk, to, from, length, done)
+                  ? transfer(&walk, to, from, length, &amount)
                   : EINVAL;
     hmm_assert(store->users > 0);
     store->users--;
     hmm_leave(walk.manager);
+    *done = amount;
     return err;
 }
 
@@ -309,9 +317,11 @@ static int space_transfer(struct hurdmm_space *space, uintptr_t address,
         .access = from ? HURDMM_WRITE : HURDMM_READ,
         .thread = hmm_thread_self(space->manager),
     };
+    size_t amount = 0;
     if (length > 0)
-        err = transfer(&walk, to, from, length, done);
+        err = transfer(&walk, to, from, length, &amount);
     hmm_leave(walk.manager);
+    *done = amount;
     return err;
 }
 
@@ -356,25 +366,23 @@ static int bring(const struct walk *walk, uint64_t ahead, bool pin,
     return err;
 }
 
-/* Brings the pages of a range one after the other; *done (may be NULL) says how
+/* Brings the pages of a range one after the other; *done, which is ours, says how
  * many bytes of it. */
 static int populate(struct walk *walk, uint64_t length, size_t *done)
 {
-    size_t page = hmm_page_bytes(walk->manager), amount = 0;
+    size_t page = hmm_page_bytes(walk->manager);
     struct hmm_want want;
     uint64_t *slot;
     int err = 0;
 
     hmm_assert(!(length & (page - 1)));
-    while (!err && amount < length) {
-        err = bring(walk, (length - amount) / page, false, &want, &slot);
+    for (*done = 0; !err && *done < length;) {
+        err = bring(walk, (length - *done) / page, false, &want, &slot);
         if (err)
             break;
-        amount += page;
+        *done += page;
         walk->at += page;
     }
-    if (done)
-        *done = amount;
     return err;
 }
 
@@ -393,12 +401,15 @@ int hurdmm_store_populate(struct hurdmm_store *store, uint64_t offset,
         .access = HURDMM_READ,
         .thread = hmm_thread_self(store->manager),
     };
+    size_t amount = 0;
     store->users++;
     err = hmm_range_check(walk.manager, offset, length);
     if (!err)
-        err = populate(&walk, length, done);
+        err = populate(&walk, length, &amount);
     store->users--;
     hmm_leave(walk.manager);
+    if (done)
+        *done = amount;
     return err;
 }
 
@@ -430,18 +441,23 @@ int hurdmm_populate(struct hurdmm_space *space, uintptr_t address,
                     size_t length, unsigned access, size_t *done)
 {
     struct walk walk;
+    size_t amount;
 
     if (done)
         *done = 0;
     int err = enter_walk(space, address, length, access, &walk);
     if (err)
         return err;
-    err = populate(&walk, length, done);
+    err = populate(&walk, length, &amount);
     hmm_leave(walk.manager);
+    if (done)
+        *done = amount;
     return err;
 }
 
-/* Unpins the first `length` bytes of a range that is pinned. */
+/* Unpins the first `length` bytes of a range that is pinned, whatever the rights
+ * to it are now.  Pages of a space that has gone stay pinned: nobody can say any
+ * more which they were. */
 static void undo_pins(struct walk *walk, uint64_t address, uint64_t length)
 {
     size_t page = hmm_page_bytes(walk->manager);
@@ -449,7 +465,7 @@ static void undo_pins(struct walk *walk, uint64_t address, uint64_t length)
     for (walk->at = address; walk->at - address < length; walk->at += page) {
         struct hmm_want want = {0};
 
-        if (locate(walk, &want))
+        if (find(walk, &want))
             continue;
         uint64_t *slot = hmm_home_slot(&want);
         hmm_assert(hmm_resident(slot)); /* since it is pinned */
@@ -494,11 +510,11 @@ static int check_pins(struct walk *walk, uint64_t length)
 
     for (; walk->at - address < length; walk->at += page) {
         struct hmm_want want = {0};
-        int err = locate(walk, &want);
+        int err = find(walk, &want);
 
-        if (err == ENOENT)
+        if (err)
             return err;
-        const uint64_t *slot = want.store ? hmm_home_slot(&want) : NULL;
+        const uint64_t *slot = hmm_home_slot(&want);
         if (!hmm_page_is_pinned_for(manager, slot, walk->access))
             return EINVAL;
         /* What the region itself has pinned is nobody else's to unpin. */
@@ -524,9 +540,25 @@ int hurdmm_unpin(struct hurdmm_space *space, uintptr_t address, size_t length,
     return err;
 }
 
+/* So many states are kept until the lock is dropped. */
+#define STATES_SOME 256u
+
+static int state_of(const struct walk *walk, uint8_t *state)
+{
+    struct hmm_want want = {0};
+    int err = find(walk, &want);
+
+    if (err)
+        return err;
+    const uint64_t *slot = hmm_home_slot(&want);
+    *state = slot ? (uint8_t)hmm_page_state(walk->manager, *slot) : 0;
+    return 0;
+}
+
 int hurdmm_resident(struct hurdmm_space *space, uintptr_t address,
                     size_t length, uint8_t *states)
 {
+    uint8_t some[STATES_SOME];
     struct walk walk;
 
     if (!states)
@@ -535,20 +567,21 @@ int hurdmm_resident(struct hurdmm_space *space, uintptr_t address,
     if (err)
         return err;
     struct hurdmm *manager = walk.manager;
-    for (size_t i = 0; i < length >> manager->physmem.page_shift; i++) {
-        struct hmm_region *region = hmm_region_at(space, (uintptr_t)walk.at);
+    size_t pages = length >> manager->physmem.page_shift;
+    while (!err && pages > 0) {
+        size_t n = 0, most = (size_t)hmm_min(pages, STATES_SOME);
 
-        if (!region || !region->store) {
-            err = ENOENT;
-            break;
+        while (!err && n < most) {
+            err = state_of(&walk, &some[n]);
+            n += !err;
+            walk.at += hmm_page_bytes(manager);
         }
-        struct hmm_want want = {
-            .store = region->store,
-            .page = hmm_region_page(region, (uintptr_t)walk.at),
-        };
-        const uint64_t *slot = hmm_home_slot(&want);
-        states[i] = slot ? (uint8_t)hmm_page_state(manager, *slot) : 0;
-        walk.at += hmm_page_bytes(manager);
+        /* The caller's may fault. */
+        hmm_leave(manager);
+        memcpy(states, some, n);
+        hmm_enter_again(manager);
+        states += n;
+        pages -= n;
     }
     hmm_leave(manager);
     return err;

@@ -403,7 +403,7 @@ int hmm_tell_first_write(struct hmm_want *want)
         return EDEADLK;
     *hmm_container_slot(&store->cache, want->page) |= HMM_UNLOCKING;
     hmm_call_begin(&running, store, want->thread);
-    int err = call(hook, space, address);
+    int err = hmm_callback_error(call(hook, space, address));
     hmm_call_end(&running);
     uint64_t *slot = hmm_container_slot(&store->cache, want->page);
     if (slot)

@@ -43,8 +43,8 @@ static int unlock_page(struct hmm_want *want)
             *slot |= HMM_UNLOCKING;
     }
     hmm_call_begin(&call, store, want->thread);
-    int err = store->ops.unlock(store, store->hook, first << shift,
-                                (size_t)block << shift);
+    int err = hmm_callback_error(store->ops.unlock(
+        store, store->hook, first << shift, (size_t)block << shift));
     hmm_call_end(&call);
     for (uint64_t i = first; i < first + block; i++) {
         uint64_t *slot = hmm_container_slot(&store->cache, i);
@@ -167,18 +167,34 @@ static int follow(struct hmm_want *want)
     return 0;
 }
 
+/* Is nothing of what the page has now needed?  That is for its home to say: it
+ * may be longer than what it was asked for through, and have more to be asked.
+ * Who wants to be told of first writes is told while the old bytes are there. */
+static bool whole_page(const struct hmm_want *want)
+{
+    const struct hurdmm_store *store = want->store;
+    unsigned shift = store->manager->physmem.page_shift;
+
+    if (!want->overwrite || store->block_pages > 1 || store->ops.unlock ||
+        (want->region && want->region->first_write))
+        return false;
+    return want->overwrite == hmm_page_bytes(store->manager) ||
+           (want->page << shift) + want->overwrite >= store->size;
+}
+
 /* The page is absent: a hole, an error, or something to be filled. */
 static int obtain_absent(struct hmm_want *want, const uint64_t *slot,
                          uint64_t **result)
 {
     struct hurdmm_store *store = want->store;
-    bool failed = slot && *slot & HMM_FAILED;
+    bool failed = slot && *slot & HMM_FAILED, whole = whole_page(want);
+    struct hmm_place place;
 
     if (store->container && !failed)
         return ENOENT;
-    if (want->overwrite && !hmm_depended_on(&store->cache, want->page))
+    if (whole && !hmm_unsettled(&store->cache, want->page, &place))
         return obtain_blank(want, result);
-    if (want->overwrite && failed) {
+    if (whole && failed) {
         int err = hmm_settle_page(want, store, want->page);
         return err ? err : EAGAIN;
     }
@@ -242,7 +258,7 @@ static uint32_t neighbours(const struct hmm_want *want, bool write)
 {
     struct hmm_region *region = want->region;
     uint64_t page = want->page;
-    const uint64_t out = HMM_FILLING | HMM_ON_TRIAL | HMM_LENT;
+    const uint64_t out = HMM_FILLING | HMM_ON_TRIAL | HMM_LENT | HMM_GONE;
     struct hurdmm_store *store = region->store;
     unsigned shift = store->manager->physmem.page_shift;
     uint64_t end = (region->mapping.by_offset.last >> shift) + 1;
@@ -276,7 +292,8 @@ static int lend_large(const struct hmm_want *want, uint64_t slot, bool write,
                       unsigned rights)
 {
     const struct hurdmm_store *store = want->store;
-    uint64_t busy = HMM_FILLING | HMM_ON_TRIAL | HMM_WRITING | HMM_UNLOCKING;
+    uint64_t busy =
+        HMM_FILLING | HMM_ON_TRIAL | HMM_WRITING | HMM_UNLOCKING | HMM_GONE;
     uint64_t room = store->ops.unlock ? HMM_UNLOCKED : 0; /* hmm_must_unlock */
     uint64_t dirty = write && !store->container ? HMM_DIRTY | room : 0;
     dirty |= write && store->tracked ? HMM_WRITTEN : 0; /* hmm_must_note */
@@ -393,7 +410,7 @@ static int catch_fault(struct hurdmm_space *space,
     struct hmm_catcher catcher =
         *HMM_CONTAINER_OF(span, struct hmm_catcher, span);
     hmm_leave(manager);
-    error = catcher.call(catcher.hook, &info);
+    error = hmm_callback_error(catcher.call(catcher.hook, &info));
     hmm_enter_again(manager);
     return error;
 }
@@ -641,7 +658,8 @@ static void try_lend(struct hurdmm *manager, const struct hurdmm_fault *fault)
         return;
     want.view = want.page;
     uint64_t *slot = hmm_container_slot(&want.store->cache, want.page);
-    if (!hmm_resident(slot) || *slot & HMM_UNLOCKING)
+    if (!hmm_resident(slot) || *slot & (HMM_UNLOCKING | HMM_GONE) ||
+        want.page >= hmm_store_pages(want.store))
         return;
     /* A write that still needs something done comes back for it. */
     if (want.access & HURDMM_WRITE &&

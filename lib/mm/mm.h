@@ -65,6 +65,7 @@
 #define HMM_MARKER (HMM_FAILED | HMM_DISCARDED | HMM_OWN)
 #define HMM_ERROR_SHIFT 56
 #define HMM_ERROR_MASK (UINT64_C(0xff) << HMM_ERROR_SHIFT)
+#define HMM_ERROR_MAX 0xff
 
 /* Answers of internal functions beside errno values. */
 #define HMM_LATER (-1) /* the fault waits; whoever wakes it will answer */
@@ -280,14 +281,15 @@ struct hmm_want {
     uint64_t ahead;                   /* no region: pages of use, 0: one */
     bool prefetch;                    /* nobody waits for it */
     uint32_t got;                     /* pages that the store was asked for */
-    bool overwrite;                   /* the whole page will be written */
-    bool blank;      /* it has been made for that, with zeros */
-    bool raw;        /* read through bonds on any port */
-    bool own;        /* not through a copy on write */
-    bool filled;     /* the store was asked */
-    bool joined;     /* somebody else was waited for */
-    bool throttled;  /* it has done its share of writing */
-    uint8_t refused; /* by the port, for want of memory */
+    size_t overwrite; /* so many bytes from its first on will be written,
+                       * whatever they are now */
+    bool blank;       /* it has been made for that, with zeros */
+    bool raw;         /* read through bonds on any port */
+    bool own;         /* not through a copy on write */
+    bool filled;      /* the store was asked */
+    bool joined;      /* somebody else was waited for */
+    bool throttled;   /* it has done its share of writing */
+    uint8_t refused;  /* by the port, for want of memory */
 };
 
 /* A fill that is being answered; struct hurdmm_request in the public API. */
@@ -420,6 +422,13 @@ static inline size_t hmm_large_page(const struct hurdmm *manager, uint64_t at,
             size = (size_t)lowest;
     }
     return size;
+}
+
+/* What a callback said: a number that is no errno value would be taken for an
+ * answer of ours (HMM_LATER), or not fit into a slot. */
+static inline int hmm_callback_error(int err)
+{
+    return err >= 0 && err <= HMM_ERROR_MAX ? err : EIO;
 }
 
 /* Pages that the store has, the last one perhaps in part. */
