@@ -226,15 +226,19 @@ int hurdmm_store_advise(struct hurdmm_store *store, uint64_t offset,
                         uint64_t length, enum hurdmm_advice advice);
 
 /* Puts data into the cache unasked, as if the store had just filled it (clean):
- * whole pages, absent or being filled; resident pages are left as they are.
+ * whole blocks, absent or being filled; resident ones are left as they are, and so
+ * is what is just being discarded or cut off.
  * Answers a fault of a full store, or pushes what it happens to have.  *done is
- * always written.  EINVAL, ENOMEM, ESTALE.  Class: store. */
+ * always written.  EINVAL, ENOMEM, EDQUOT (who pays for the store has no more),
+ * ESTALE.  Class: store. */
 int hurdmm_store_supply(struct hurdmm_store *store, uint64_t offset,
                         const void *buffer, size_t length, size_t *done);
 
 /* The same with frames of a container, which move into the cache and leave the
- * container: no byte is copied.  ENOENT (the container has a hole there),
- * EEXIST (resident already).  *done as above.  Class: store. */
+ * container: no byte is copied.  A block moves whole or not at all.  ENOENT (the
+ * container has a hole there), EEXIST (resident already), EBUSY (pinned), EDEADLK
+ * (from a callback that is told that the range goes), or the error with which the
+ * container's page was lost.  *done as above.  Class: store. */
 int hurdmm_store_cache(struct hurdmm_store *store, uint64_t offset,
                        struct hurdmm_container *container,
                        uint64_t container_offset, size_t length, size_t *done);
