@@ -87,6 +87,8 @@ int hmm_frame_bytes(struct hurdmm_store *store, uint64_t page, uint64_t slot,
                           hmm_container_slot(&store->cache, page), HURDMM_NONE);
         if (busy)
             return busy;
+        if (*hmm_container_slot(&store->cache, page) & HMM_GONE)
+            return EFAULT;
         span = NULL;
     }
     if (slot & HMM_LENT && span && !hmm_frames_stay(manager)) {
@@ -647,25 +649,37 @@ void hmm_unhold(struct hurdmm_store *store)
     hmm_ready_run(store->manager);
 }
 
+/* Does some page of the range have to be settled?  Only pages that bonds lead to
+ * are looked at: the range may be a store of any size. */
+static bool depended_on_in(const struct hurdmm_store *store, uint64_t first,
+                           uint64_t last)
+{
+    const struct hmm_container *cache = &store->cache;
+    const struct hmm_bond *bond;
+    struct hmm_place place;
+
+    while (first <= last &&
+           (bond = hmm_dependent_in(cache, first, last)) != NULL) {
+        first = hmm_max(first, bond->by_source.first);
+        if (first >= hmm_store_pages(store))
+            return false;
+        if (hmm_unsettled(cache, first, &place))
+            return true;
+        first++;
+    }
+    return false;
+}
+
 int hmm_hold_settled(struct hurdmm_store *store, uint64_t first, uint64_t last)
 {
-    struct hmm_place place;
-    int err;
-
     hmm_assert(hmm_entered(store->manager));
     for (;;) {
-        err = hmm_settle_range(store, first, last);
+        int err = hmm_settle_range(store, first, last);
         if (!err)
             err = hmm_hold(store, first, last);
-        if (err || store->cache.dependents.count == 0)
-            return err;
         /* A copy may have been taken before the hold. */
-        uint64_t page = first, end = hmm_store_pages(store);
-        while (page <= last && page < end &&
-               !hmm_unsettled(&store->cache, page, &place))
-            page++;
-        if (page > last || page >= end)
-            return 0;
+        if (err || !depended_on_in(store, first, last))
+            return err;
         hmm_unhold(store);
     }
 }
