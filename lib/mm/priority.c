@@ -170,12 +170,26 @@ static void arrange(struct hurdmm_store *store, uint64_t first, uint64_t last)
     }
 }
 
+/* Arranges all stores of a list. */
+static void arrange_list(struct hmm_list *stores)
+{
+    struct hmm_list *link;
+
+    HMM_LIST_FOR_EACH(link, stores)
+    {
+        struct hurdmm_store *store =
+            HMM_CONTAINER_OF(link, struct hurdmm_store, link);
+        arrange(store, 0, hmm_last_page(store));
+    }
+}
+
+/* Makes them when the first priority is set, with all that is ranked then: of
+ * zombies, too.  ENOMEM. */
 static int make_shelves(struct hurdmm *manager)
 {
     uint32_t frames = manager->physmem.frames;
     size_t size =
         sizeof(struct hmm_shelves) + (size_t)frames * sizeof(struct place);
-    struct hmm_list *link;
 
     if (manager->shelves)
         return 0;
@@ -184,12 +198,8 @@ static int make_shelves(struct hurdmm *manager)
         return ENOMEM;
     memset(shelves, 0, size);
     manager->shelves = shelves;
-    HMM_LIST_FOR_EACH(link, &manager->stores)
-    {
-        struct hurdmm_store *store =
-            HMM_CONTAINER_OF(link, struct hurdmm_store, link);
-        arrange(store, 0, hmm_last_page(store));
-    }
+    arrange_list(&manager->stores);
+    arrange_list(&manager->zombies);
     return 0;
 }
 
