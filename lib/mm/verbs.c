@@ -45,7 +45,9 @@ static bool next_part(struct hurdmm_space *space, uint64_t *at, uint64_t last,
 }
 
 /* Does it for all that is bound in the range, and goes on after an error.  The
- * first error; ENOENT: some of the range was not bound. */
+ * first error; ENOENT: some of the range was not bound; ESTALE: the space has
+ * gone meanwhile.  The store stays while it is called (users): what is made in its
+ * place must not be discarded. */
 static int each(struct hurdmm_space *space, uintptr_t address, size_t length,
                 unsigned flags, verb *call)
 {
@@ -58,6 +60,7 @@ static int each(struct hurdmm_space *space, uintptr_t address, size_t length,
         hmm_leave(space->manager);
         return EINVAL;
     }
+    struct hurdmm *manager = space->manager;
     uint64_t at = address, last = address + (length - 1);
     for (;;) {
         struct hurdmm_store *store;
@@ -69,18 +72,22 @@ static int each(struct hurdmm_space *space, uintptr_t address, size_t length,
             first_error = ENOENT;
         if (!more)
             break;
-        hmm_leave(space->manager);
+        store->users++;
+        hmm_leave(manager);
         err = call(store, offset, part, flags);
+        hmm_enter_again(manager);
+        store->users--;
         if (err && !first_error)
             first_error = err;
-        err = hmm_enter_space(space);
-        if (err)
-            return err;
         if (at == last)
             break;
+        if (space->magic != HMM_MAGIC_SPACE) {
+            first_error = ESTALE;
+            break;
+        }
         at++;
     }
-    hmm_leave(space->manager);
+    hmm_leave(manager);
     return first_error;
 }
 

@@ -11,6 +11,13 @@ static void begin(void)
     world_begin(&world, NULL);
 }
 
+/* With a second space. */
+static void begin_two(void)
+{
+    struct world_options options = {.spaces = 2};
+    world_begin(&world, &options);
+}
+
 static void end(void)
 {
     world_end(&world);
@@ -626,6 +633,96 @@ START_TEST(a_pin_that_fails_leaves_no_pins)
 }
 END_TEST
 
+/* ---- What goes while it is used ------------------------------------------- */
+
+static struct hurdmm_space *other;
+
+static int destroy_space(struct hurdmm_store *store, void *hook,
+                         uint64_t offset, void *bytes, size_t length,
+                         size_t *done)
+{
+    if (offset > 0)
+        ck_assert_int_eq(hurdmm_space_destroy(other, HURDMM_DETACH), 0);
+    return zeros_in(store, hook, offset, bytes, length, done);
+}
+
+START_TEST(a_space_may_go_while_it_is_read)
+{
+    static const struct hurdmm_store_ops ops = {.struct_size = sizeof ops,
+                                                .page_in = destroy_space};
+    struct hurdmm_store *store =
+        make(&ops, NULL, 8 * world.page, 0, HURDMM_STORE_VOLATILE);
+    struct hurdmm_bind_options options = {
+        .struct_size = sizeof options,
+        .store = store,
+        .length = 8 * world.page,
+        .rights = HURDMM_READ,
+    };
+    uint8_t bytes[4 * WORLD_PAGE];
+    uintptr_t at = 0;
+    size_t done = 0;
+    ck_assert_int_eq(hurdmm_space_create(world.manager,
+                                         hurdmm_sim_space(world.port, 1),
+                                         &other),
+                     0);
+    options.space = other;
+    ck_assert_int_eq(hurdmm_bind(&options, &at), 0);
+    ck_assert_int_eq(hurdmm_read(other, at, bytes, sizeof bytes, &done),
+                     ESTALE);
+    ck_assert_uint_eq(done, world.page);
+    destroy(store);
+}
+END_TEST
+
+static struct hurdmm_store *doomed;
+static uintptr_t doomed_at;
+
+static const struct hurdmm_store_ops zeros = {
+    .struct_size = sizeof zeros,
+    .page_in = zeros_in,
+};
+
+static void discard_all(void *argument)
+{
+    (void)argument;
+    int error = hurdmm_discard(world.space, doomed_at, 4 * world.page);
+    ck_assert_msg(error == 0 || error == ENOENT || error == ESTALE, "%d",
+                  error);
+}
+
+/* Ends the store, makes another, which lies where it lay, and writes to that. */
+static void replace(void *argument)
+{
+    uint8_t byte = 9;
+    size_t done;
+    (void)argument;
+    ck_assert_int_eq(hurdmm_unbind(world.space, doomed_at, 4 * world.page), 0);
+    while (hurdmm_store_destroy(doomed, HURDMM_DROP) != 0)
+        hurdmm_sim_yield(world.port);
+    doomed = make(&zeros, NULL, 4 * world.page, 0, HURDMM_STORE_VOLATILE);
+    ck_assert_int_eq(hurdmm_store_write(doomed, 0, &byte, 1, &done), 0);
+}
+
+START_TEST(a_verb_does_not_meet_the_store_that_comes_after)
+{
+    for (uint64_t seed = 1; seed <= test_scaled(300); seed++) {
+        struct world_options options = {.seed = seed};
+        uint8_t byte = 0;
+        size_t done;
+        world_begin(&world, &options);
+        doomed = make(&zeros, NULL, 4 * world.page, 0, HURDMM_STORE_VOLATILE);
+        doomed_at = bind(doomed, 0, 4 * world.page);
+        world_spawn(&world, discard_all, NULL);
+        world_spawn(&world, replace, NULL);
+        world_run(&world);
+        ck_assert_int_eq(hurdmm_store_read(doomed, 0, &byte, 1, &done), 0);
+        ck_assert_msg(byte == 9, "seed %llu", (unsigned long long)seed);
+        destroy(doomed);
+        world_end(&world);
+    }
+}
+END_TEST
+
 START_TEST(priorities_may_come_after_a_store_has_gone_that_is_copied)
 {
     struct disk *first =
@@ -681,6 +778,14 @@ static Suite *suite(void)
     tcase_add_test(c, a_pin_that_fails_leaves_no_pins);
     tcase_add_test(c,
                    priorities_may_come_after_a_store_has_gone_that_is_copied);
+    suite_add_tcase(s, c);
+    c = tcase_create("going");
+    tcase_add_checked_fixture(c, begin_two, end);
+    tcase_add_test(c, a_space_may_go_while_it_is_read);
+    suite_add_tcase(s, c);
+    c = tcase_create("seeds");
+    tcase_set_timeout(c, 60);
+    tcase_add_test(c, a_verb_does_not_meet_the_store_that_comes_after);
     suite_add_tcase(s, c);
     return s;
 }
