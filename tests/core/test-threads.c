@@ -83,6 +83,34 @@ START_TEST(pages_may_be_returned_and_unbound_beside_traffic)
 }
 END_TEST
 
+START_TEST(what_a_caller_gives_may_be_managed_memory)
+{
+    struct real real;
+    uint8_t byte;
+    if (!real_begin(&real, _i))
+        return;
+    uint8_t *states = real_at(&real, 150);
+    uintptr_t *addresses = (void *)real_at(&real, 151);
+    size_t *done = (void *)real_at(&real, 152);
+    for (unsigned i = 0; i < 8; i++)
+        addresses[i] = (uintptr_t)real_at(&real, 2 * i);
+    ck_assert_int_eq(hurdmm_store_return(real.store, 150 * real.page,
+                                         3 * real.page, HURDMM_WAIT),
+                     0);
+    ck_assert_int_eq(hurdmm_prefetch(real.space, addresses, 8), 0);
+    ck_assert_int_eq(
+        hurdmm_resident(real.space, real.base, 8 * real.page, states), 0);
+    ck_assert_int_eq(
+        hurdmm_read(real.space, real.base + REAL_MARK, &byte, 1, done), 0);
+    ck_assert_uint_eq(*done, 1);
+    ck_assert_uint_eq(byte, 0);
+    ck_assert_int_eq(hurdmm_resident(real.space, real.base, real.page, states),
+                     0);
+    ck_assert_uint_eq(states[0] & HURDMM_STATE_RESIDENT, HURDMM_STATE_RESIDENT);
+    real_end(&real);
+}
+END_TEST
+
 /* ---- Readers and writers ------------------------------------------------------ */
 
 struct pair {
@@ -254,6 +282,8 @@ static Suite *suite(void)
     Suite *s = suite_create("threads");
     TCase *c = tcase_create("threads");
     tcase_set_timeout(c, 120);
+    tcase_add_loop_test(c, what_a_caller_gives_may_be_managed_memory, 0,
+                        REAL_WAYS);
     tcase_add_loop_test(c, a_mutex_and_a_counter_work_in_paged_memory, 0,
                         REAL_WAYS);
     tcase_add_loop_test(c, a_flush_ends_with_evictions_in_flight, 0, REAL_WAYS);

@@ -89,6 +89,47 @@ START_TEST(what_the_program_drops_is_discarded)
 }
 END_TEST
 
+START_TEST(what_was_dropped_is_written_by_the_library_whole)
+{
+    uint8_t byte = 77;
+    size_t done;
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    *rig_at(&rig, 3) = 99;
+    ck_assert_int_eq(
+        madvise((void *)(rig.region + 3 * PAGE), PAGE, MADV_DONTNEED), 0);
+    ck_assert_int_eq(
+        hurdmm_store_write(rig.store, 3 * PAGE + 5, &byte, 1, &done), 0);
+    ck_assert_uint_eq(rig_at(&rig, 3)[5], 77);
+    ck_assert_uint_eq(rig_at(&rig, 3)[6], 4);
+    rig_check(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(what_was_dropped_is_no_neighbour)
+{
+    struct hurdmm_bind_options bind = {.struct_size = sizeof bind};
+    if (!rig_open(&rig, &ways[_i]))
+        return;
+    for (size_t i = 0; i < 8; i++)
+        ck_assert_uint_eq(*rig_at(&rig, i), i + 1);
+    ck_assert_int_eq(
+        madvise((void *)(rig.region + 3 * PAGE), PAGE, MADV_DONTNEED), 0);
+    ck_assert_int_eq(hurdmm_unbind(rig.space, rig.region, rig.pages * PAGE), 0);
+    bind.space = rig.space;
+    bind.store = rig.store;
+    bind.length = rig.pages * PAGE;
+    bind.rights = HURDMM_READ | HURDMM_WRITE;
+    bind.flags = ways[_i].bind_flags;
+    ck_assert_int_eq(hurdmm_bind(&bind, &rig.region), 0);
+    for (size_t i = 0; i < 8; i++)
+        ck_assert_uint_eq(*rig_at(&rig, i), i + 1);
+    rig_check(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
 /* ---- The program unmaps ---- */
 
 #define HOLE ((size_t)40) /* the first page that is unmapped, and how many */
@@ -315,6 +356,9 @@ void strangers_cases(Suite *suite)
     tcase_add_loop_test(
         tcase, in_a_child_handles_are_stale_and_a_new_port_works, 0, WAYS);
     tcase_add_loop_test(tcase, what_the_program_drops_is_discarded, 0, WAYS);
+    tcase_add_loop_test(tcase, what_was_dropped_is_written_by_the_library_whole,
+                        0, WAYS);
+    tcase_add_loop_test(tcase, what_was_dropped_is_no_neighbour, 0, WAYS);
     tcase_add_loop_test(tcase, what_the_program_unmaps_is_detached, 0,
                         HOLE_WAYS);
     tcase_add_loop_test(
