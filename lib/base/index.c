@@ -23,6 +23,10 @@
  *  3. A node that is not on the edge has MIN pairs or more, every node one or
  *     more, and a root above the leaves two or more.
  *  4. All leaves are at the same depth, `height'; `count' is right.
+ *  5. `marks' of a leaf has the upper half of every bit that a search may look
+ *     for in one of its values (hmm_index_check_marks), and perhaps more: it goes
+ *     with the values where those go, and is made exact when a search finds it to
+ *     be wrong.  So a search reads one cache line of a leaf that has nothing.
  *
  * An insert reserves every node that it may need before it changes anything.
  */
@@ -48,6 +52,7 @@ union slot {
 struct hmm_index_node {
     struct hmm_index_node *next; /* of a leaf; NULL for the last */
     uint32_t count;
+    uint32_t marks; /* of a leaf: invariant 5 */
     uint64_t key[CAPACITY];
     union slot slot[CAPACITY];
 };
@@ -55,6 +60,8 @@ struct hmm_index_node {
 _Static_assert(CAPACITY == HMM_INDEX_TAKE_MAX, "a leaf is taken at once");
 _Static_assert(sizeof(struct hmm_index_node) <= HMM_INDEX_NODE_SIZE,
                "a node is too large");
+_Static_assert((HMM_INDEX_NODE_SIZE & (HMM_INDEX_NODE_SIZE - 1)) == 0,
+               "the size is the alignment");
 
 /* The way from the root, at level height - 1, to a leaf, at level 0: the slot of
    the child taken, and in the leaf the slot of the first key not below the one
@@ -114,6 +121,7 @@ static void insert_pair(struct hmm_index_node *node, unsigned at, uint64_t key,
     memmove(&node->slot[at + 1], &node->slot[at], after * sizeof node->slot[0]);
     node->key[at] = key;
     node->slot[at] = slot;
+    node->marks |= (uint32_t)(slot.value >> 32);
     node->count++;
 }
 
@@ -141,6 +149,7 @@ static void move_up(struct hmm_index_node *left, struct hmm_index_node *right,
     memmove(&right->slot[n], right->slot, right->count * sizeof right->slot[0]);
     left->count -= n;
     right->count += n;
+    right->marks |= left->marks;
     memcpy(right->key, &left->key[left->count], n * sizeof right->key[0]);
     memcpy(right->slot, &left->slot[left->count], n * sizeof right->slot[0]);
 }
@@ -154,6 +163,7 @@ static void move_down(struct hmm_index_node *left, struct hmm_index_node *right,
     memcpy(&left->slot[left->count], right->slot, n * sizeof left->slot[0]);
     left->count += n;
     right->count -= n;
+    left->marks |= right->marks;
     memmove(right->key, &right->key[n], right->count * sizeof right->key[0]);
     memmove(right->slot, &right->slot[n], right->count * sizeof right->slot[0]);
 }
@@ -359,45 +369,111 @@ uint64_t hmm_index_run(const struct hmm_index *index, uint64_t key)
     return next - key;
 }
 
-/* Moves the cursor on to a value with a bit of `mask', from where it is. */
-static bool cursor_settle_marked(struct hmm_index_cursor *cursor, uint64_t mask)
-{
-    struct hmm_index_node *leaf = cursor->leaf;
-    unsigned slot = cursor->slot;
+/* ---- Keys with marks ---- */
 
-    for (;;) {
-        while (slot < leaf->count && !(leaf->slot[slot].value & mask))
-            slot++;
-        if (slot < leaf->count || leaf->next == NULL)
-            break;
-        leaf = leaf->next;
-        if (leaf->next != NULL)
-            fetch(leaf->next);
-        slot = 0;
+/* So many leaves ahead of the one that is looked at are fetched: memory answers
+   several requests in the time of one, but only where their addresses are known,
+   which is why a search goes by the parents and not by `next'. */
+#define AHEAD 8u
+
+void hmm_index_mark(uint64_t *value, uint64_t bits)
+{
+    struct hmm_index_node *leaf =
+        (void *)((uintptr_t)value & ~(uintptr_t)(HMM_INDEX_NODE_SIZE - 1));
+
+    hmm_assert(!(bits & ~HMM_INDEX_MARKS));
+    hmm_assert((union slot *)(void *)value >= leaf->slot &&
+               (union slot *)(void *)value < leaf->slot + leaf->count);
+    leaf->marks |= (uint32_t)(bits >> 32);
+    *value |= bits;
+}
+
+/* What `marks' must have at least. */
+static uint32_t marks_of(const struct hmm_index_node *leaf)
+{
+    uint64_t bits = 0;
+
+    for (unsigned i = 0; i < leaf->count; i++)
+        bits |= leaf->slot[i].value;
+    return (uint32_t)(bits >> 32);
+}
+
+/* The first slot from `slot' on whose value has a bit of `mask'; the count when
+   none has. */
+static unsigned marked_slot(struct hmm_index_node *leaf, unsigned slot,
+                            uint64_t mask)
+{
+    if (!(leaf->marks & (uint32_t)(mask >> 32)))
+        return leaf->count;
+    while (slot < leaf->count && !(leaf->slot[slot].value & mask))
+        slot++;
+    if (slot == leaf->count)
+        leaf->marks = marks_of(leaf);
+    return slot;
+}
+
+/* Moves on to the next leaf; false when there is none.  Fetches the head of one
+   that will be looked at soon. */
+static bool next_leaf(const struct hmm_index *index, struct path *path)
+{
+    unsigned level = 1;
+
+    while (level < index->height &&
+           path->slot[level] + 1 >= path->node[level]->count)
+        level++;
+    if (level >= index->height)
+        return false;
+    path->slot[level]++;
+    for (; level > 0; level--) {
+        path->node[level - 1] =
+            path->node[level]->slot[path->slot[level]].child;
+        path->slot[level - 1] = 0;
     }
-    cursor->leaf = leaf;
-    cursor->slot = slot;
-    return slot < leaf->count && cursor_settle(cursor);
+    const struct hmm_index_node *parent = path->node[1];
+    unsigned from = path->slot[1] == 0 ? 0 : path->slot[1] + AHEAD;
+    for (unsigned i = from; i <= path->slot[1] + AHEAD && i < parent->count;
+         i++)
+        __builtin_prefetch(parent->slot[i].child);
+    return true;
 }
 
 bool hmm_index_seek_marked(const struct hmm_index *index,
                            struct hmm_index_cursor *cursor, uint64_t key,
-                           uint64_t mask)
+                           uint64_t last, uint64_t mask)
 {
-    cursor->leaf = leaf_of(index, key);
-    if (cursor->leaf == NULL)
+    struct path path;
+    unsigned slot;
+
+    cursor->leaf = index->root;
+    if (index->root == NULL)
         return false;
-    cursor->slot = slot_at_or_above(cursor->leaf, key);
-    return cursor_settle_marked(cursor, mask);
+    locate(index, key, &path);
+    while ((slot = marked_slot(path.node[0], path.slot[0], mask)) ==
+           path.node[0]->count) {
+        if (!next_leaf(index, &path) || path.node[0]->key[0] > last)
+            return false;
+    }
+    cursor->leaf = path.node[0];
+    cursor->slot = slot;
+    return cursor_settle(cursor) && cursor->key <= last;
 }
 
-bool hmm_index_step_marked(struct hmm_index_cursor *cursor, uint64_t mask)
+bool hmm_index_step_marked(const struct hmm_index *index,
+                           struct hmm_index_cursor *cursor, uint64_t last,
+                           uint64_t mask)
 {
-    if (cursor->leaf == NULL)
-        return false;
-    if (cursor->slot < cursor->leaf->count)
+    const struct hmm_index_node *leaf = cursor->leaf;
+    uint64_t highest = leaf->key[leaf->count - 1];
+
+    hmm_assert(cursor->slot < leaf->count);
+    do
         cursor->slot++;
-    return cursor_settle_marked(cursor, mask);
+    while (cursor->slot < leaf->count &&
+           !(leaf->slot[cursor->slot].value & mask));
+    if (cursor->slot < leaf->count)
+        return cursor_settle(cursor) && cursor->key <= last;
+    return highest < last &&
+           hmm_index_seek_marked(index, cursor, highest + 1, last, mask);
 }
 
 void hmm_index_clear_bits(struct hmm_index *index, uint64_t first,
@@ -430,6 +506,7 @@ static struct hmm_index_node *node_new(struct hmm_index *index)
     if (node != NULL) {
         node->next = NULL;
         node->count = 0;
+        node->marks = 0;
     }
     return node;
 }
@@ -808,6 +885,16 @@ static bool subtree_check(const struct hmm_index_node *node, unsigned level,
             return false;
     }
     return true;
+}
+
+bool hmm_index_check_marks(const struct hmm_index *index, uint64_t mask)
+{
+    const struct hmm_index_node *leaf = leaf_of(index, 0);
+
+    while (leaf != NULL &&
+           !(marks_of(leaf) & (uint32_t)(mask >> 32) & ~leaf->marks))
+        leaf = leaf->next;
+    return leaf == NULL;
 }
 
 bool hmm_index_check(const struct hmm_index *index)

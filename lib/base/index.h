@@ -18,10 +18,9 @@
 
 #include "lib/base/slab.h"
 
-/* The size of the objects of the slab that an index takes its nodes from; the
-   alignment is HMM_INDEX_NODE_ALIGN. */
+/* The size of the objects of the slab that an index takes its nodes from, and
+   their alignment, so that the node of a value is known from where it is. */
 #define HMM_INDEX_NODE_SIZE 512u
-#define HMM_INDEX_NODE_ALIGN 64u
 
 struct hmm_index_node;
 
@@ -82,12 +81,21 @@ bool hmm_index_step(struct hmm_index_cursor *cursor);
 /* How many keys there are in a row from `key' on: `key', `key' + 1 ... */
 uint64_t hmm_index_run(const struct hmm_index *index, uint64_t key);
 
-/* Seek and step for keys whose value has a bit of `mask': others cost next to
-   nothing. */
+/* Bits of values that can be searched for; the searcher says which.  A bit that
+   was not in the value when that was inserted must be set by hmm_index_mark, where
+   `value' is in an index; it may be cleared in any way. */
+#define HMM_INDEX_MARKS ((uint64_t)UINT32_MAX << 32)
+void hmm_index_mark(uint64_t *value, uint64_t bits);
+
+/* Seek and step for the keys of [key, last] whose value has a bit of `mask', of
+   HMM_INDEX_MARKS; others cost next to nothing.  After a false the cursor has no
+   place. */
 bool hmm_index_seek_marked(const struct hmm_index *index,
                            struct hmm_index_cursor *cursor, uint64_t key,
+                           uint64_t last, uint64_t mask);
+bool hmm_index_step_marked(const struct hmm_index *index,
+                           struct hmm_index_cursor *cursor, uint64_t last,
                            uint64_t mask);
-bool hmm_index_step_marked(struct hmm_index_cursor *cursor, uint64_t mask);
 
 /* Takes bits out of the values of all keys of [first, last]. */
 void hmm_index_clear_bits(struct hmm_index *index, uint64_t first,
@@ -98,5 +106,8 @@ void hmm_index_clear(struct hmm_index *index);
 
 /* Checks order, fill, links and counts. */
 bool hmm_index_check(const struct hmm_index *index);
+
+/* Will a search for `mask' find every value with a bit of it? */
+bool hmm_index_check_marks(const struct hmm_index *index, uint64_t mask);
 
 #endif /* HMM_BASE_INDEX_H */

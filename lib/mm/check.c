@@ -83,6 +83,8 @@ static const char *check_store(struct hurdmm *manager,
     all->trial += sums.trial;
     all->to_write += sums.to_write;
     all->ranked += sums.ranked;
+    if (!hmm_index_check_marks(&store->cache.index, HMM_LENT | HMM_WRITTEN))
+        return "a store's index would not find what is lent or written";
     return hmm_container_check(&store->cache) ? NULL
                                               : "P1: a store's container";
 }

@@ -739,16 +739,17 @@ static bool find_piece(const struct hurdmm_store *store, uint64_t *first,
 {
     struct hmm_index_cursor cursor;
     unsigned pages = 0, runs = 0;
-    bool more = hmm_index_seek_marked(&store->cache.index, &cursor, *first,
+    bool more = hmm_index_seek_marked(&store->cache.index, &cursor, *first, end,
                                       HMM_LENT_WRITE);
 
-    for (; more && cursor.key <= end && pages < PIECE_PAGES; pages++) {
+    for (; more && pages < PIECE_PAGES; pages++) {
         if (pages == 0)
             *first = cursor.key;
         else if (cursor.key != *last + 1 && ++runs == PIECE_RUNS)
             break;
         *last = cursor.key;
-        more = hmm_index_step_marked(&cursor, HMM_LENT_WRITE);
+        more = hmm_index_step_marked(&store->cache.index, &cursor, end,
+                                     HMM_LENT_WRITE);
     }
     hmm_assert(pages == 0 || (*first <= *last && *last <= end));
     return pages > 0;
@@ -795,11 +796,12 @@ static bool many_writable(const struct hurdmm_store *store, uint64_t first,
 {
     struct hmm_index_cursor cursor;
     unsigned found = 0;
-    bool more = hmm_index_seek_marked(&store->cache.index, &cursor, first,
+    bool more = hmm_index_seek_marked(&store->cache.index, &cursor, first, last,
                                       HMM_LENT_WRITE);
 
-    for (; more && cursor.key <= last && found <= LEFT_FEW; found++)
-        more = hmm_index_step_marked(&cursor, HMM_LENT_WRITE);
+    for (; more && found <= LEFT_FEW; found++)
+        more = hmm_index_step_marked(&store->cache.index, &cursor, last,
+                                     HMM_LENT_WRITE);
     return found > LEFT_FEW;
 }
 

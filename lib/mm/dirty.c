@@ -113,7 +113,7 @@ void hmm_page_back(struct hurdmm_store *store, uint64_t page, uint64_t *slot)
     hmm_assert(!(*slot & HMM_LENT)); /* M8 holds from the first lend on */
     if (!bits || !(*bits >> (page & LEFT_MASK) & 1))
         return;
-    *slot |= HMM_WRITTEN;
+    hmm_index_mark(slot, HMM_WRITTEN);
     take_left(store, page, page);
 }
 
@@ -137,7 +137,7 @@ static void begin_tracking(struct hurdmm_store *store)
         *cursor.value &= ~HMM_WRITTEN; /* moved here from somewhere else */
         if (hmm_resident(cursor.value) &&
             (store->container || *cursor.value & (HMM_DIRTY | HMM_LENT_WRITE)))
-            *cursor.value |= HMM_WRITTEN;
+            hmm_index_mark(cursor.value, HMM_WRITTEN);
     }
 }
 
@@ -161,10 +161,10 @@ static int forget(struct hurdmm_store *store, uint64_t first, uint64_t last)
         hmm_index_clear_bits(&store->cache.index, first, last, HMM_WRITTEN);
         return 0;
     }
-    bool more =
-        hmm_index_seek_marked(&store->cache.index, &cursor, first, HMM_WRITTEN);
-    for (; more && cursor.key <= last;
-         more = hmm_index_step_marked(&cursor, HMM_WRITTEN)) {
+    bool more = hmm_index_seek_marked(&store->cache.index, &cursor, first, last,
+                                      HMM_WRITTEN);
+    for (; more; more = hmm_index_step_marked(&store->cache.index, &cursor,
+                                              last, HMM_WRITTEN)) {
         uint32_t frame = HMM_SLOT_FRAME(*cursor.value);
 
         hmm_assert(*cursor.value & HMM_WRITTEN);
@@ -216,8 +216,8 @@ static void find_written(struct scan *scan, const struct hmm_region *region,
     const struct hurdmm_store *store = region->store;
     size_t bytes = hmm_page_bytes(store->manager);
     struct hmm_index_cursor cursor;
-    bool more =
-        hmm_index_seek_marked(&store->cache.index, &cursor, first, HMM_WRITTEN);
+    bool more = hmm_index_seek_marked(&store->cache.index, &cursor, first, last,
+                                      HMM_WRITTEN);
     uint64_t left = next_left(store, first);
 
     hmm_assert(store->tracked);
@@ -235,7 +235,8 @@ static void find_written(struct scan *scan, const struct hmm_region *region,
             return;
         }
         if (more && cursor.key == page)
-            more = hmm_index_step_marked(&cursor, HMM_WRITTEN);
+            more = hmm_index_step_marked(&store->cache.index, &cursor, last,
+                                         HMM_WRITTEN);
         if (left == page)
             left = next_left(store, page + 1);
     }

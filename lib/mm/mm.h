@@ -557,7 +557,7 @@ static inline void hmm_page_written(const struct hurdmm_store *store,
                                     uint64_t *slot)
 {
     if (store->tracked)
-        *slot |= HMM_WRITTEN;
+        hmm_index_mark(slot, HMM_WRITTEN);
 }
 /* The page changes, and is not there any more. */
 void hmm_page_left(struct hurdmm_store *store, uint64_t page);

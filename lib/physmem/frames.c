@@ -58,7 +58,7 @@ int hmm_physmem_init(struct hmm_physmem *physmem, struct hurdmm_port *port,
     physmem->page_shift = hmm_log2(info->page_size);
     physmem->core = core;
     hmm_slab_init(&physmem->nodes, core, HMM_INDEX_NODE_SIZE,
-                  HMM_INDEX_NODE_ALIGN, "index node");
+                  HMM_INDEX_NODE_SIZE, "index node");
     hmm_slab_init(&physmem->bonds, core, sizeof(struct hmm_bond), 16, "bond");
     for (unsigned i = 0; i < info->bank_count; i++) {
         banks[i].base = info->banks[i].base;

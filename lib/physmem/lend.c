@@ -77,7 +77,7 @@ int hmm_lend(struct hmm_mapping *mapping, uint64_t page,
     for (uint32_t i = 0; i < *done; i++) {
         if (i)
             slot = hmm_container_slot(home->container, home->page + i);
-        *slot |= lent_bits(rights);
+        hmm_index_mark(slot, lent_bits(rights));
     }
     return err;
 }
@@ -99,7 +99,7 @@ int hmm_lend_page(const struct hmm_mapping *mapping, uintptr_t address,
     if (done == 0)
         return err;
     physmem->lend_pages++;
-    *slot |= lent_bits(rights);
+    hmm_index_mark(slot, lent_bits(rights));
     return 0;
 }
 
@@ -141,7 +141,7 @@ bool hmm_lend_begin(struct hmm_lend_apart *lend, struct hmm_mapping *mapping,
     for (uint32_t i = 0; i < n; i++) {
         if (i)
             slot = hmm_container_slot(home->container, home->page + i);
-        *slot |= lent_bits(rights);
+        hmm_index_mark(slot, lent_bits(rights));
     }
     hmm_apart_begin(physmem);
     return true;
@@ -571,9 +571,10 @@ int hmm_take_back_range(struct hmm_container *container, uint64_t first,
 
     hmm_assert(first <= last && !(keep & HURDMM_WRITE));
     hmm_batch_begin(&rest, container->physmem, keep);
-    bool more = hmm_index_seek_marked(&container->index, &cursor, first, taken);
-    for (; !err && more && cursor.key <= last;
-         more = hmm_index_step_marked(&cursor, taken)) {
+    bool more =
+        hmm_index_seek_marked(&container->index, &cursor, first, last, taken);
+    for (; !err && more; more = hmm_index_step_marked(&container->index,
+                                                      &cursor, last, taken)) {
         uint64_t page = cursor.key;
         uint32_t frame = HMM_SLOT_FRAME(*cursor.value);
 

@@ -29,7 +29,7 @@ static void setup(void)
     memory_init(&fix.memory);
     hmm_core_init(&fix.core, memory_extend, &fix.memory, 65536);
     hmm_slab_init(&fix.nodes, &fix.core, HMM_INDEX_NODE_SIZE,
-                  HMM_INDEX_NODE_ALIGN, "index nodes");
+                  HMM_INDEX_NODE_SIZE, "index nodes");
     hmm_index_init(&fix.index, &fix.nodes);
 }
 
@@ -38,9 +38,16 @@ static void teardown(void)
     memory_free(&fix.memory);
 }
 
+/* What a search looks for.  Every eighth value has it, others whenever `turn'
+   changes. */
+#define MARK (UINT64_C(1) << 50)
+static uint64_t mark_turn;
+
 static uint64_t value_of(uint64_t key)
 {
-    return key * 3 + 1;
+    uint64_t hash = (key ^ mark_turn) * UINT64_C(0x9e3779b97f4a7c15);
+
+    return ((key * 3 + 1) & ~MARK) | (hash >> 61 == 0 ? MARK : 0);
 }
 
 static void insert(uint64_t key)
@@ -225,19 +232,20 @@ static bool same_walk(const struct model *model, uint64_t key)
     return !more && (fix.index.root == NULL || !hmm_index_step(&cursor));
 }
 
-/* The same for keys whose values have a bit; every eighth has, or none. */
-static bool same_marked(const struct model *model, uint64_t key, uint64_t mask)
+/* The same for keys of a range whose values have a bit. */
+static bool same_marked(const struct model *model, uint64_t key, uint64_t last,
+                        uint64_t mask)
 {
     struct hmm_index_cursor cursor;
-    bool more = hmm_index_seek_marked(&fix.index, &cursor, key, mask);
+    bool more = hmm_index_seek_marked(&fix.index, &cursor, key, last, mask);
 
     for (size_t i = model_at(model, key); i < model->count; i++) {
-        if (!(value_of(model->key[i]) & mask))
+        if (!(value_of(model->key[i]) & mask) || model->key[i] > last)
             continue;
         if (!more || cursor.key != model->key[i] ||
             *cursor.value != value_of(cursor.key))
             return false;
-        more = hmm_index_step_marked(&cursor, mask);
+        more = hmm_index_step_marked(&fix.index, &cursor, last, mask);
     }
     return !more;
 }
@@ -261,9 +269,26 @@ static bool same(struct model *model)
            same_at(model, 0) && same_at(model, UINT64_MAX) &&
            same_walk(model, key) && same_run(model, key) &&
            (model->count == 0 || same_run(model, model->key[0])) &&
-           same_marked(model, key, 8) &&
-           same_marked(model, 0, UINT64_C(1) << 63) &&
-           same_marked(model, 0, UINT64_C(3) << 62);
+           hmm_index_check_marks(&fix.index, MARK) &&
+           same_marked(model, key, UINT64_MAX, MARK) &&
+           same_marked(model, 0, key, MARK) &&
+           same_marked(model, 0, UINT64_MAX, UINT64_C(1) << 63) &&
+           same_marked(model, 0, UINT64_MAX, UINT64_C(3) << 62);
+}
+
+/* Other values have the mark from now on. */
+static void mark_anew(struct model *model)
+{
+    mark_turn = hmm_rand_next(&model->rand);
+    for (size_t i = 0; i < model->count; i++) {
+        uint64_t *value = hmm_index_find(&fix.index, model->key[i]);
+
+        ck_assert_ptr_nonnull(value);
+        if (value_of(model->key[i]) & MARK)
+            hmm_index_mark(value, MARK);
+        else
+            *value &= ~MARK;
+    }
 }
 
 /* Grows and shrinks in turns, so that nodes split, join and go. */
@@ -286,6 +311,8 @@ static void model_run(struct model *model, uint64_t seed, int steps)
             model_remove(model, pick_there(model));
         else
             model_remove(model, pick(model));
+        if (hmm_rand_below(&model->rand, 64) == 0)
+            mark_anew(model);
         ck_assert_msg((step % 8 != 0 && hmm_index_check(&fix.index)) ||
                           same(model),
                       "seed %llu, step %d", (unsigned long long)seed, step);
