@@ -585,12 +585,6 @@ static int answer(struct hurdmm *manager, const struct hurdmm_fault *fault,
     return 0; /* let the thread fault again */
 }
 
-int hmm_fault_answer(struct hurdmm *manager, const struct hurdmm_fault *fault)
-{
-    hmm_assert(hmm_entered(manager));
-    return answer(manager, fault, true);
-}
-
 /* A fault that its thread would wait for itself for may be an old one: where a
  * fault is taken before the page is lent for another's sake, the thread has gone
  * on, and into a callback, before we look at it.  Who is in a callback and meets

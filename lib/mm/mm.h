@@ -541,8 +541,6 @@ static inline bool hmm_must_note(const struct hurdmm_store *store,
 }
 /* Lends the page of a region, with neighbours that cost nothing. */
 int hmm_lend_around(struct hmm_want *want, uint64_t *slot);
-/* Answers a fault: 0, HMM_LATER or an error. */
-int hmm_fault_answer(struct hurdmm *manager, const struct hurdmm_fault *fault);
 /* Enters, answers, leaves and tells the port. */
 void hmm_fault_serve(struct hurdmm *manager, const struct hurdmm_fault *fault);
 int hmm_fault_inline(void *client, const struct hurdmm_fault *fault);

@@ -1,20 +1,46 @@
 /* SPDX-License-Identifier: MIT */
 /* page.c - the transitions of one page, the waits for them, and holds.
  *
- * The states are drawn in mm.h.  Whoever must wait for a page that is filling,
- * being written or held puts a waiter on the manager's list: a thread's waiter
- * lies on its stack, a fault's in a slab, so that a pager thread can go on to
- * the next fault.  Woken waiters look everything up again.
+ * The states are drawn in mm.h.  All here is entered with the lock held.  The
+ * transitions never drop it, so a caller's slot stays good, but for absent and
+ * drop: they may take the slot out of the index, and then no pointer into that
+ * index is good any more.  Waits, holds and callbacks do drop it.
+ *
+ * Whoever must wait for a page that is filling, being written or held puts a
+ * waiter on the manager's list: a thread's waiter lies on its stack, a fault's in
+ * a slab, so that a pager thread can go on to the next fault.  Woken waiters look
+ * everything up again.
+ *
+ *     waiters --hmm_page_wake--> (a thread) its word is set, it goes on by itself
+ *                           \--> (a fault) ready --hmm_ready_run--> lent, or told
+ *                                                                   to try again
+ *
+ * Invariants
+ *   W1  what is waited for ends with a wake: a fill in finish (fill.c) or a push,
+ *       a write in finish or abandon (laundry.c), the asking of a store or of who
+ *       watches writes in unlock_page (fault.c) and hmm_tell_first_write, a hold
+ *       in hmm_unhold.  Each takes its mark off the page under the same hold of
+ *       the lock, so nobody begins to wait for what is over;
+ *   W2  whoever wakes runs hmm_ready_run before the lock is dropped, or faults
+ *       would lie in `ready' until somebody else comes by;
+ *   W3  the store that is waited for stays: a thread's wait counts among `users',
+ *       and a queued fault hangs on a request, a write, a callback or a hold, each
+ *       of which keeps the store;
+ *   W4  nobody waits for what only they themselves could end: EDEADLK;
+ *   H1  a store has one hold at a time; who wants another waits for its end.
  */
 #include "lib/mm/mm.h"
 
+/* Has the slot a frame with contents?  NULL, a marker and a page that is being
+ * filled have none. */
 bool hmm_resident(const uint64_t *slot)
 {
     return slot && HMM_SLOT_FRAME(*slot) != HURDMM_FRAME_NONE &&
            !(*slot & HMM_FILLING);
 }
 
-/* The slot where the contents of a page are, which *want is made to name. */
+/* The slot where the contents of a page are, which *want is made to name.  NULL: it
+ * has none, and *want names where it would be. */
 uint64_t *hmm_home_slot(struct hmm_want *want)
 {
     struct hmm_place place = {.container = &want->store->cache,
@@ -30,14 +56,15 @@ uint64_t *hmm_home_slot(struct hmm_want *want)
 /* The store or container whose page is in `frame`, NULL: nobody's. */
 struct hurdmm_store *hmm_frame_store(struct hurdmm *manager, uint32_t frame)
 {
-    struct hmm_container *container = manager->physmem.table[frame].container;
-
     hmm_assert(hmm_entered(manager));
     hmm_assert(frame < manager->physmem.frames);
+    struct hmm_container *container = manager->physmem.table[frame].container;
+    hmm_assert(!container || manager->physmem.table[frame].refs > 0);
     return container ? hmm_store_of(container) : NULL;
 }
 
-/* All but unique, and the same each time the same page comes in. */
+/* By which the policy knows a page that has left: all but unique, and the same each
+ * time the same page comes in. */
 static uint64_t page_key(const struct hurdmm_store *store, uint64_t page)
 {
     return (page + 1) * UINT64_C(0x9e3779b97f4a7c15) +
@@ -51,6 +78,7 @@ bool hmm_page_pinned(const struct hurdmm *manager, uint64_t slot)
     hmm_assert(hmm_entered(manager));
     if (number == HURDMM_FRAME_NONE)
         return false;
+    hmm_assert(number < manager->physmem.frames);
     const struct hmm_frame *frame = &manager->physmem.table[number];
     return frame->pins_read || frame->pins_write;
 }
@@ -66,6 +94,9 @@ static bool several_views(const struct hurdmm_store *store, uint64_t page,
            hmm_dependent_in(&store->cache, page, page);
 }
 
+/* Where frames move, the bytes of a lent page are at the one address that shows it;
+ * if there may be several the page is taken back first, and is in its window then.
+ * `slot' is what the page's slot says; it may be out of date after that. */
 int hmm_frame_bytes(struct hurdmm_store *store, uint64_t page, uint64_t slot,
                     void *buffer)
 {
@@ -76,6 +107,9 @@ int hmm_frame_bytes(struct hurdmm_store *store, uint64_t page, uint64_t slot,
     void *from;
 
     hmm_assert(hmm_entered(store->manager));
+    hmm_assert(hmm_resident(&slot));
+    hmm_assert(!(slot & HMM_LENT_WRITE) ||
+               hmm_page_is_pinned_for(manager, &slot, HURDMM_WRITE));
     if (slot & HMM_GONE)
         return EFAULT;
     hmm_lends_wait(&manager->physmem);
@@ -105,6 +139,7 @@ int hmm_frame_bytes(struct hurdmm_store *store, uint64_t page, uint64_t slot,
     return err;
 }
 
+/* Makes the policy know the page, or leaves that be where pages never leave. */
 void hmm_page_rank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
                    unsigned how)
 {
@@ -114,6 +149,8 @@ void hmm_page_rank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     hmm_assert(hmm_resident(slot) && !(*slot & HMM_RANKED));
     if (store->container) /* its pages never leave */
         return;
+    hmm_assert(!hmm_page_pinned(manager, *slot)); /* M4 */
+    hmm_assert(!(*slot & HMM_ON_TRIAL));
     manager->policy->insert(manager->policy_state, HMM_SLOT_FRAME(*slot),
                             page_key(store, page), how);
     hmm_shelf_put(store, page, HMM_SLOT_FRAME(*slot));
@@ -132,6 +169,8 @@ static void end_trial(struct hurdmm *manager, uint64_t *slot)
     manager->trial--;
 }
 
+/* The policy forgets the page.  `evicted': it was its choice, and it may remember
+ * the page's key.  Nothing if it was not ranked. */
 void hmm_page_unrank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
                      bool evicted)
 {
@@ -141,6 +180,7 @@ void hmm_page_unrank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     end_trial(manager, slot);
     if (!(*slot & HMM_RANKED))
         return;
+    hmm_assert(hmm_resident(slot) && !store->container); /* M4 */
     manager->policy->remove(manager->policy_state, HMM_SLOT_FRAME(*slot),
                             page_key(store, page), evicted);
     hmm_shelf_take(manager, HMM_SLOT_FRAME(*slot));
@@ -149,13 +189,16 @@ void hmm_page_unrank(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     *slot &= ~HMM_RANKED;
 }
 
-/* A page that was absent or filling is there, clean. */
+/* A page that was absent or filling is there, clean, as far as its slot goes: the
+ * caller has put the frame in it.  All that the slot said before is forgotten.
+ * `how' is HURDMM_PAGE_..., for the policy.  Waking is the caller's. */
 void hmm_page_publish(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
                       unsigned how)
 {
     struct hurdmm *manager = store->manager;
 
     hmm_assert(hmm_entered(store->manager));
+    hmm_assert(HMM_SLOT_FRAME(*slot) != HURDMM_FRAME_NONE);
     hmm_assert(!(*slot & (HMM_LENT | HMM_DIRTY | HMM_RANKED))); /* M1 */
     hmm_assert(!(*slot & HMM_FILLING) || manager->filling > 0);
     if (*slot & HMM_FILLING)
@@ -168,8 +211,9 @@ void hmm_page_publish(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     hmm_page_rank(store, page, slot, how);
 }
 
-/* The page has, or may be given, contents that the store has not (M2, M5).
- * Containers have no store behind them: nothing of theirs is ever dirty. */
+/* The page has, or may be given, contents that the store has not (M2, M5): to be
+ * called before the right to write is lent.  Containers have no store behind them:
+ * nothing of theirs is ever dirty. */
 void hmm_page_dirty(struct hurdmm_store *store, uint64_t *slot)
 {
     hmm_assert(hmm_entered(store->manager));
@@ -181,9 +225,13 @@ void hmm_page_dirty(struct hurdmm_store *store, uint64_t *slot)
     store->manager->dirty++;
     if (hmm_may_launder(store))
         store->manager->to_write++;
+    hmm_assert(store->manager->dirty >= store->dirty);
+    hmm_assert(store->manager->dirty >= store->manager->to_write);
 }
 
-/* What the page has is the store's too, or nobody's concern any more. */
+/* What the page has is the store's too, or nobody's concern any more.  Nobody may
+ * write to it (M2).  The error of its last write goes as well, and with a write
+ * error the page was not among those `to_write' (end_bad_page, laundry.c). */
 void hmm_page_clean(struct hurdmm_store *store, uint64_t *slot)
 {
     struct hurdmm *manager = store->manager;
@@ -261,13 +309,17 @@ void hmm_page_drop(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     hmm_event_signal(&manager->progress, &manager->parker);
 }
 
-/* Makes the page absent, with a marker where there is something to remember.
- * Its frame is the caller's. */
+/* Makes the page absent, with a marker where there is something to remember: it
+ * stays in the slot until a fill, a push or a drop.  Its frame is the caller's.
+ * Without a marker the slot is gone. */
 void hmm_page_absent(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
                      uint64_t marker)
 {
     hmm_assert(hmm_entered(store->manager));
     hmm_assert(!(*slot & (HMM_LENT | HMM_DIRTY | HMM_RANKED)));
+    hmm_assert(!(*slot & (HMM_FILLING | HMM_WRITING)));
+    hmm_assert((marker & HMM_FAILED) ? marker >> HMM_ERROR_SHIFT
+                                     : !(marker >> HMM_ERROR_SHIFT));
     hmm_assert(!(marker & ~(HMM_MARKER | HMM_ERROR_MASK)));
     if (!marker) {
         hmm_container_take(&store->cache, page);
@@ -277,7 +329,10 @@ void hmm_page_absent(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     *slot = HURDMM_FRAME_NONE | marker;
 }
 
-/* The laundry reads the old frame until its write ends, and frees it then. */
+/* The laundry reads the old frame until its write ends, and frees it then; so the
+ * page may be written at once (M3).  Only where frames stay: elsewhere the run has
+ * a copy.  The frame comes from what is free, the reserve included, since to make
+ * room the lock would be dropped.  ENOMEM: nothing has changed but rights. */
 int hmm_page_renew(struct hurdmm_store *store, uint64_t page, uint64_t *slot)
 {
     struct hurdmm *manager = store->manager;
@@ -286,7 +341,8 @@ int hmm_page_renew(struct hurdmm_store *store, uint64_t page, uint64_t *slot)
     void *from, *to;
 
     hmm_assert(hmm_entered(store->manager));
-    hmm_assert(*slot & HMM_WRITING);
+    hmm_assert(*slot & HMM_WRITING && !(*slot & HMM_DIRTY));
+    hmm_assert(hmm_frames_stay(manager) && !hmm_page_pinned(manager, *slot));
     int err =
         hmm_frames_take(&manager->physmem, 1, HURDMM_FRAME_NONE, &frame, &got);
     if (err)
@@ -305,10 +361,12 @@ int hmm_page_renew(struct hurdmm_store *store, uint64_t page, uint64_t *slot)
     hmm_container_swap(&store->cache, page, slot, frame);
     if (ranked)
         hmm_page_rank(store, page, slot, 0);
+    hmm_assert(HMM_SLOT_FRAME(*slot) == frame && !(*slot & HMM_LENT));
     return 0;
 }
 
-/* Pins: counted in the frame table. */
+/* Pins: counted in the frame table, those for reading and for writing apart.  The
+ * first makes the policy forget the page, the last makes it known again (M4). */
 
 static uint16_t *pin_count(struct hmm_frame *frame, unsigned access)
 {
@@ -342,6 +400,7 @@ int hmm_page_pin(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
         store->pinned++;
     }
     ++*count;
+    hmm_assert(!(*slot & HMM_RANKED)); /* M4 */
     return 0;
 }
 
@@ -365,7 +424,10 @@ void hmm_page_unpin(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
 /* ---- Callbacks that run ---- */
 
 /* While one runs its store stays (users), and nobody waits for what it is to
- * bring who would have to bring it: hmm_would_deadlock looks at the list. */
+ * bring who would have to bring it: hmm_would_deadlock looks at the list.  Leaves
+ * the lock, and hmm_call_end takes it again: whatever was looked up before is to be
+ * looked up again, but for the store.  `behalf' is the thread that waits for the
+ * callback's end, or 0. */
 void hmm_call_begin(struct hmm_call *call, struct hurdmm_store *store,
                     uint64_t behalf)
 {
@@ -384,11 +446,14 @@ void hmm_call_begin(struct hmm_call *call, struct hurdmm_store *store,
 void hmm_call_end(struct hmm_call *call)
 {
     hmm_enter_again(call->store->manager);
+    hmm_assert(!hmm_list_empty(&call->link));
     hmm_assert(call->store->users > 0);
     call->store->users--;
     hmm_list_remove(&call->link);
 }
 
+/* Such a thread may have the last frames, and must not wait for what may wait for
+ * it. */
 bool hmm_in_callback(struct hurdmm *manager, uint64_t thread)
 {
     struct hmm_list *link;
@@ -403,7 +468,9 @@ bool hmm_in_callback(struct hurdmm *manager, uint64_t thread)
 }
 
 /* Does `thread` work, itself or through others that work for it, on a callback
- * of `store`?  Each step goes from a thread to the one it works for. */
+ * of `store`?  Each step goes from a thread to the one it works for.  A callback
+ * that it runs within another is on its own behalf: whom the other is for counts.
+ * A chain is as long as calls are nested, so that a bound does no harm. */
 static bool works_for(struct hurdmm *manager, uint64_t thread,
                       const struct hurdmm_store *store)
 {
@@ -420,7 +487,8 @@ static bool works_for(struct hurdmm *manager, uint64_t thread,
                 continue;
             if (call->store == store)
                 return true;
-            next = call->behalf;
+            if (call->behalf)
+                next = call->behalf;
         }
     }
     return false;
@@ -442,7 +510,8 @@ static struct hurdmm_request *request_for(struct hurdmm_store *store,
     return NULL;
 }
 
-/* What the thread waits for, or NULL. */
+/* What the thread waits for, or NULL.  A thread waits for one thing: a pager that
+ * queued a fault is not the fault's thread. */
 static struct hmm_waiter *waiter_of(struct hurdmm *manager, uint64_t thread)
 {
     struct hmm_list *link;
@@ -457,6 +526,8 @@ static struct hmm_waiter *waiter_of(struct hurdmm *manager, uint64_t thread)
     return NULL;
 }
 
+/* True after 16 steps, too: rather one error too many than threads that wait for
+ * ever. */
 bool hmm_would_deadlock(struct hurdmm_store *store, uint64_t thread,
                         uint64_t page)
 {
@@ -485,10 +556,14 @@ bool hmm_would_deadlock(struct hurdmm_store *store, uint64_t thread,
 
 /* ---- Waits ---- */
 
-/* Queues the fault; the thread that took it goes on.  HMM_LATER, or ENOMEM. */
+/* Queues the fault; the thread that took it goes on.  HMM_LATER, or ENOMEM.  The
+ * lock is not dropped.  From here on the waiter is the list's: hmm_ready_run frees
+ * it. */
 static int wait_later(struct hmm_want *want, uint64_t page)
 {
     struct hurdmm *manager = want->store->manager;
+
+    hmm_assert(want->fault);
     struct hmm_waiter *waiter = hmm_slab_alloc(&manager->waiter_slab);
 
     if (!waiter)
@@ -504,7 +579,8 @@ static int wait_later(struct hmm_want *want, uint64_t page)
 }
 
 /* Sleeps until somebody wakes the page: EAGAIN, or the error that came along.
- * The store stays meanwhile. */
+ * The store stays meanwhile (W3).  Who wakes takes the waiter off the list before
+ * the word is set, under the lock: so when the word is set, nobody has it. */
 static int wait_here(struct hurdmm_store *store, uint64_t page, uint64_t thread)
 {
     struct hurdmm *manager = store->manager;
@@ -521,11 +597,13 @@ static int wait_here(struct hurdmm_store *store, uint64_t page, uint64_t thread)
     while (!__atomic_load_n(&waiter.word, __ATOMIC_ACQUIRE))
         manager->ops->park(manager->port, &waiter.word, 0, HURDMM_FOREVER);
     hmm_enter_again(manager);
+    hmm_assert(hmm_list_empty(&waiter.link));
     hmm_assert(store->users > 0);
     store->users--;
     return waiter.error ? waiter.error : EAGAIN;
 }
 
+/* The lock is dropped unless it says HMM_LATER or EDEADLK. */
 int hmm_page_wait(struct hmm_want *want, uint64_t page)
 {
     struct hurdmm *manager = want->store->manager;
@@ -540,6 +618,7 @@ int hmm_page_wait(struct hmm_want *want, uint64_t page)
         int err = wait_later(want, page);
         if (err != ENOMEM)
             return err;
+        /* No memory to queue it: this thread waits in its place. */
     }
     return wait_here(want->store, page, want->thread);
 }
@@ -563,6 +642,7 @@ static void wake_one(struct hurdmm *manager, struct hmm_waiter *waiter,
     manager->ops->wake(manager->port, word, 1);
 }
 
+/* Nothing is lent here, and nobody told: see W2. */
 void hmm_page_wake(struct hurdmm_store *store, uint64_t first, uint64_t count,
                    int error)
 {
@@ -595,7 +675,9 @@ static int wait_for(struct hurdmm_store *store, uint64_t page)
     return hmm_page_wait(&want, page);
 }
 
-/* The first page of the range that is being filled, written or asked about. */
+/* The first page of the range that is being filled, written or asked about.  Each
+ * of these has a request, a write or a callback, so that without any the range need
+ * not be searched. */
 static bool find_busy(struct hurdmm_store *store, uint64_t first, uint64_t last,
                       uint64_t *page)
 {
@@ -614,6 +696,11 @@ static bool find_busy(struct hurdmm_store *store, uint64_t first, uint64_t last,
     return false;
 }
 
+/* The mark is set first, so that nothing new begins in the range while what has
+ * begun is waited for; an error of that is not ours.  0: the hold is the caller's,
+ * and the lock may have been dropped; EDEADLK: there is none.  While it lasts the
+ * range is neither filled, nor made dirty, nor written back; what was dirty and
+ * lent before may still be lent to write, until the holder takes it back. */
 int hmm_hold(struct hurdmm_store *store, uint64_t first, uint64_t last)
 {
     uint64_t page;
@@ -635,6 +722,7 @@ int hmm_hold(struct hurdmm_store *store, uint64_t first, uint64_t last)
             return err;
         }
     }
+    hmm_assert(store->held && store->hold_first == first); /* H1 */
     return 0;
 }
 
@@ -643,7 +731,7 @@ void hmm_unhold(struct hurdmm_store *store)
     uint64_t first = store->hold_first;
 
     hmm_assert(hmm_entered(store->manager));
-    hmm_assert(store->held);
+    hmm_assert(store->held && first <= store->hold_last);
     store->held = false;
     hmm_page_wake(store, first, store->hold_last - first + 1, 0);
     hmm_ready_run(store->manager);
