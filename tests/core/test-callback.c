@@ -674,6 +674,45 @@ START_TEST(a_space_may_go_while_it_is_read)
 }
 END_TEST
 
+/* Filling A touches B, for which C is read, for which A is read. */
+static struct hurdmm_store *ring[3];
+static uintptr_t ring_b;
+static int ring_error;
+
+static int ring_in(struct hurdmm_store *store, void *hook, uint64_t offset,
+                   void *bytes, size_t length, size_t *done)
+{
+    uint8_t byte;
+    size_t got;
+    int error = 0;
+    if (store == ring[0])
+        error = hurdmm_sim_read(world.port, NULL, ring_b, &byte, 1);
+    else if (store == ring[1])
+        error = hurdmm_store_read(ring[2], 0, &byte, 1, &got);
+    else
+        ring_error = error = hurdmm_store_read(ring[0], 0, &byte, 1, &got);
+    return error ? error : zeros_in(store, hook, offset, bytes, length, done);
+}
+
+START_TEST(a_ring_of_callbacks_is_seen_through_nested_ones)
+{
+    static const struct hurdmm_store_ops ops = {.struct_size = sizeof ops,
+                                                .page_in = ring_in};
+    for (unsigned i = 0; i < 3; i++)
+        ring[i] = make(&ops, NULL, world.page, 0, HURDMM_STORE_VOLATILE);
+    ring_b = bind(ring[1], 0, world.page);
+    ring_error = 0;
+    struct world_access access = {.world = &world,
+                                  .address = bind(ring[0], 0, world.page)};
+    world_access(&access);
+    world_run(&world);
+    ck_assert(access.done);
+    ck_assert_int_eq(ring_error, EDEADLK);
+    for (unsigned i = 0; i < 3; i++)
+        destroy(ring[i]);
+}
+END_TEST
+
 static struct hurdmm_store *doomed;
 static uintptr_t doomed_at;
 
@@ -778,6 +817,10 @@ static Suite *suite(void)
     tcase_add_test(c, a_pin_that_fails_leaves_no_pins);
     tcase_add_test(c,
                    priorities_may_come_after_a_store_has_gone_that_is_copied);
+    suite_add_tcase(s, c);
+    c = tcase_create("rings");
+    tcase_add_checked_fixture(c, begin, end);
+    tcase_add_test(c, a_ring_of_callbacks_is_seen_through_nested_ones);
     suite_add_tcase(s, c);
     c = tcase_create("going");
     tcase_add_checked_fixture(c, begin_two, end);
