@@ -88,18 +88,20 @@ static uint64_t spoken_for(const struct hurdmm *manager,
 static int shed(struct hurdmm_store *store, uint64_t count)
 {
     struct hmm_index_cursor cursor;
-    uint64_t page, *slot, dirty = UINT64_MAX;
+    uint64_t page, *slot, dirty = UINT64_MAX, block = store->block_pages;
 
     hmm_assert(!store->container); /* its pages cannot leave */
     for (page = 0;
          count > 0 && hmm_index_seek(&store->cache.index, &cursor, page);) {
         page = cursor.key + 1;
         slot = cursor.value;
+        uint64_t first = cursor.key / block * block;
         if (!(*slot & HMM_RANKED) || *slot & (HMM_WRITING | HMM_UNLOCKING) ||
-            hmm_page_held(store, cursor.key))
+            hmm_range_held(store, first, first + (block - 1)))
             continue;
         if (*slot & HMM_DIRTY) {
-            dirty = cursor.key;
+            if (!(*slot & HMM_WRITE_ERROR)) /* the laundry would not again */
+                dirty = cursor.key;
             continue;
         }
         uint32_t freed = hmm_drop_block(store, cursor.key);
@@ -110,7 +112,10 @@ static int shed(struct hurdmm_store *store, uint64_t count)
     if (dirty == UINT64_MAX || !store->ops.page_out ||
         store->flags & HURDMM_STORE_NO_STEAL)
         return EDQUOT;
-    int err = hmm_launder(store, dirty, 0, UINT64_MAX, 0, NULL, NULL);
+    /* Also what was lent just now, or nothing might be done, and we be asked again
+     * at once, for ever. */
+    int err = hmm_launder(store, dirty, 0, UINT64_MAX, HMM_LAUNDER_VICTIM, NULL,
+                          NULL);
     return err ? err : EAGAIN;
 }
 

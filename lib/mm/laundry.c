@@ -66,12 +66,15 @@ static bool may_join(const uint64_t *slot)
     return hmm_resident(slot) && !(*slot & (HMM_WRITING | HMM_UNLOCKING));
 }
 
-/* Is the block that begins at `page` to be written? */
+/* Is the block that begins at `page` to be written?  Not while somebody holds
+ * some of it (M7). */
 static bool block_wanted(const struct hurdmm_store *store, uint64_t page,
                          unsigned how)
 {
     bool some = false;
 
+    if (hmm_range_held(store, page, page + (store->block_pages - 1)))
+        return false;
     for (uint64_t i = page; i < page + store->block_pages; i++) {
         const uint64_t *slot = hmm_container_slot(&store->cache, i);
 
@@ -152,7 +155,9 @@ static int choose_bytes(struct run *run, uint64_t page)
 {
     struct hurdmm *manager = run->store->manager;
     uint32_t block = run->store->block_pages, from, to;
-    uint32_t most = (uint32_t)hmm_max(manager->copy_pages, block);
+    /* Whole blocks, also where a copy has room for a part of one more. */
+    uint32_t most =
+        (uint32_t)hmm_max(manager->copy_pages / block * block, block);
 
     for (uint32_t i = 0; i < run->count; i++)
         run->frame[i] = HMM_SLOT_FRAME(
@@ -383,11 +388,12 @@ static void end_bad_page(struct run *run, uint64_t *slot, int err)
 {
     struct hurdmm_store *store = run->store;
 
+    hmm_assert(err > 0 && err <= HMM_ERROR_MAX);
     hmm_page_dirty(store, slot);
     if (!(*slot & HMM_WRITE_ERROR) && hmm_may_launder(store))
         store->manager->to_write--;
     *slot &= ~HMM_ERROR_MASK;
-    *slot |= HMM_WRITE_ERROR | (uint64_t)(err & 0xff) << HMM_ERROR_SHIFT;
+    *slot |= HMM_WRITE_ERROR | (uint64_t)err << HMM_ERROR_SHIFT;
 }
 
 /* Ends the write of one page: good, or failed with `err`. */
@@ -541,8 +547,10 @@ static int write_pieces(struct run *run, size_t *done, size_t *wrote)
         size_t piece = piece_of(run, *done, false), part = piece;
 
         if (piece > 0)
-            err = store->ops.page_out(store, store->hook, offset + *done,
-                                      (char *)run->bytes + *done, piece, &part);
+            err = hmm_drain_error(
+                store->ops.page_out(store, store->hook, offset + *done,
+                                    (char *)run->bytes + *done, piece, &part));
+        part = (size_t)hmm_min(part, piece);
         if (err && part == piece)
             part = 0; /* it did not say how much: nothing, then */
         *done += part;
@@ -622,6 +630,7 @@ static void end_later(struct run *run, size_t done, int err)
     struct hurdmm *manager = store->manager;
     struct hmm_writes *writes = run->writes;
 
+    err = hmm_drain_error(err);
     if (done < run->length && !err)
         err = EIO;
     run->magic = 0;
@@ -795,14 +804,35 @@ int hmm_launder(struct hurdmm_store *store, uint64_t page, uint64_t first,
     return err == EAGAIN ? 0 : err;
 }
 
-/* Waits for one page whose write is under way; says whether it must be looked
- * at again, since it was dirtied before we were asked, or the store was asked
- * about it and may have kept it. */
-static int wait_written(struct hurdmm_store *store, uint64_t page, bool *again)
+/* Why a page cannot be written now, or has not been yet: the page of its block
+ * that is being written, asked about or held, or UINT64_MAX.  What others of the
+ * block wait for is no concern of a page that is clean. */
+static uint64_t busy_page(const struct hurdmm_store *store, uint64_t page,
+                          uint64_t slot)
+{
+    const uint64_t busy = HMM_WRITING | HMM_UNLOCKING;
+    uint64_t block = store->block_pages, first = page / block * block;
+
+    if (slot & busy)
+        return page;
+    for (uint64_t i = first; slot & HMM_DIRTY && i < first + block; i++) {
+        const uint64_t *other = hmm_container_slot(&store->cache, i);
+
+        if (hmm_page_held(store, i) || (other && *other & busy))
+            return i;
+    }
+    return UINT64_MAX;
+}
+
+/* Waits for what keeps one page from being written, `busy', or for its write;
+ * says whether it must be looked at again, since it was dirtied before we were
+ * asked, or the store was asked about it and may have kept it. */
+static int wait_written(struct hurdmm_store *store, uint64_t page,
+                        uint64_t busy, bool *again)
 {
     struct hmm_want want = {
         .store = store,
-        .page = page,
+        .page = busy,
         .thread = hmm_thread_self(store->manager),
         .joined = true,
     };
@@ -810,7 +840,7 @@ static int wait_written(struct hurdmm_store *store, uint64_t page, bool *again)
 
     *again = *slot & (HMM_DIRTY | HMM_UNLOCKING) ||
              (may_ask(store, 0) && !may_write(store, 0));
-    int err = hmm_page_wait(&want, page);
+    int err = hmm_page_wait(&want, busy);
     return err == EAGAIN ? 0 : err;
 }
 
@@ -831,8 +861,14 @@ int hmm_flush(struct hurdmm_store *store, uint64_t first, uint64_t last)
         if (!slot || page > last)
             break;
         end = page + 1;
-        if (*slot & (HMM_WRITING | HMM_UNLOCKING))
-            err = wait_written(store, page, &again);
+        uint64_t busy = busy_page(store, page, *slot);
+        if (busy != UINT64_MAX && writes.kept) {
+            /* Nobody waits while others may wait for what he keeps back. */
+            submit_writes(&writes);
+            continue;
+        }
+        if (busy != UINT64_MAX)
+            err = wait_written(store, page, busy, &again);
         else if (*slot & HMM_DIRTY)
             err = hmm_launder(store, page, page, last, HMM_LAUNDER_ASKED, &end,
                               &writes);
@@ -895,7 +931,9 @@ static struct hurdmm_store *next_dirty(struct hurdmm *manager, uint64_t *page)
         if (!(*slot & HMM_RANKED) || !(*slot & HMM_DIRTY))
             continue;
         struct hurdmm_store *store = hmm_frame_store(manager, frame);
-        if (!hmm_may_launder(store) || !wanted(store, slot, 0))
+        uint64_t block = store->block_pages;
+        if (!hmm_may_launder(store) || !wanted(store, slot, 0) ||
+            !block_wanted(store, entry->page / block * block, 0))
             continue;
         manager->dirty_hand = frame + 1;
         *page = entry->page;

@@ -187,15 +187,16 @@ struct hmm_bounce *hmm_bounce_get(struct hurdmm *manager, uint32_t pages)
         *at = bounce->next;
         return bounce;
     }
-    bounce = hmm_core_alloc(&manager->core, sizeof *bounce, 16);
-    if (!bounce)
+    /* Aligned, since that is what some devices want; and one piece, since core
+     * memory is not given back: half of one would be lost. */
+    size_t page = hmm_page_bytes(manager), length = pages * page;
+    char *bytes = hmm_core_alloc(&manager->core, length + sizeof *bounce, page);
+    if (!bytes)
         return NULL;
+    bounce = (struct hmm_bounce *)(void *)(bytes + length);
     bounce->pages = pages;
-    /* Aligned, since that is what some devices want. */
-    bounce->bytes =
-        hmm_core_alloc(&manager->core, pages * hmm_page_bytes(manager),
-                       hmm_page_bytes(manager));
-    return bounce->bytes ? bounce : NULL;
+    bounce->bytes = bytes;
+    return bounce;
 }
 
 void hmm_bounce_put(struct hurdmm *manager, struct hmm_bounce *bounce)

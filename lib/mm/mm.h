@@ -431,6 +431,13 @@ static inline int hmm_callback_error(int err)
     return err >= 0 && err <= HMM_ERROR_MAX ? err : EIO;
 }
 
+/* The same of a write or sync.  A fill that says EAGAIN is asked for again; a
+ * write that does would count as one that has not been tried. */
+static inline int hmm_drain_error(int err)
+{
+    return err == EAGAIN ? EIO : hmm_callback_error(err);
+}
+
 /* Pages that the store has, the last one perhaps in part. */
 static inline uint64_t hmm_store_pages(const struct hurdmm_store *store)
 {
@@ -496,10 +503,17 @@ void hmm_unhold(struct hurdmm_store *store);
 /* The same when nobody depends on the range by copy on write any more: their
  * pages are settled first. */
 int hmm_hold_settled(struct hurdmm_store *store, uint64_t first, uint64_t last);
+/* Is some page of [first, last] held? */
+static inline bool hmm_range_held(const struct hurdmm_store *store,
+                                  uint64_t first, uint64_t last)
+{
+    return store->held && first <= store->hold_last &&
+           last >= store->hold_first;
+}
 static inline bool hmm_page_held(const struct hurdmm_store *store,
                                  uint64_t page)
 {
-    return store->held && page >= store->hold_first && page <= store->hold_last;
+    return hmm_range_held(store, page, page);
 }
 
 /* fill.c: bringing pages in. */

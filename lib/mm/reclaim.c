@@ -145,11 +145,12 @@ static bool eligible(const struct sweep *sweep, struct hurdmm_store *store,
 {
     const uint64_t busy = HMM_FILLING | HMM_WRITING | HMM_UNLOCKING;
     const struct hurdmm *manager = sweep->manager;
+    uint64_t first = page / store->block_pages * store->block_pages;
 
     if (sweep->spare && block_recent(store, page))
         return false;
     return !(slot & busy) && !hmm_page_pinned(manager, slot) &&
-           !hmm_page_held(store, page);
+           !hmm_range_held(store, first, first + (store->block_pages - 1));
 }
 
 /* Can it be freed as it is?  Dirty pages of a discardable store can. */
@@ -654,12 +655,13 @@ static int reclaim(struct hurdmm *manager, uint32_t target, bool spare,
             uint64_t before = work_done(manager), kept = manager->kept;
             int failed = launder_victims(&sweep);
             hold_dirty(&sweep, (uint32_t)-1);
-            /* What failed to be written is no victim any more, but what could
-             * not be taken from the application would be again. */
-            if (failed == ENOMEM && sweep.freed == 0)
-                return ENOMEM;
+            /* What failed to be written is no victim any more (and its ENOMEM
+             * the store's own), but what could not be taken from the
+             * application would be again. */
             if (work_done(manager) != before || sweep.freed > 0)
                 return EAGAIN;
+            if (failed == ENOMEM)
+                return ENOMEM;
             if (manager->kept == kept)
                 break;       /* nobody got anywhere: nor would the next round */
             unlocked = true; /* but these will not be the next victims */

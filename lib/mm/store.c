@@ -97,7 +97,8 @@ int hmm_store_settle(struct hurdmm_store *store, uint64_t offset,
     if (!store->ops.sync || store->flags & HURDMM_STORE_READ_ONLY)
         return 0;
     hmm_call_begin(&call, store, 0);
-    int err = store->ops.sync(store, store->hook, offset, length);
+    int err =
+        hmm_drain_error(store->ops.sync(store, store->hook, offset, length));
     hmm_call_end(&call);
     return err;
 }
@@ -214,11 +215,12 @@ int hmm_store_destroy(struct hurdmm_store *store, unsigned flags)
     store->dying = true;
     hmm_store_wait_idle(store);
     err = hmm_store_in_use(store);
-    while (!err && keep && store->dirty > 0)
-        err = hmm_flush(store, 0, hmm_last_page(store));
     if (!err && keep) {
-        err = store->write_error;
-        store->write_error = 0;
+        while (!err && store->dirty > 0)
+            err = hmm_flush(store, 0, hmm_last_page(store));
+        if (!err)
+            err = store->write_error;
+        store->write_error = 0; /* this is what tells of it */
         if (!err && written != store->manager->stats.pages_out)
             err = hmm_store_settle(store, 0, store->size);
     }
