@@ -13,6 +13,25 @@
  * The loop looks everything up again whenever the lock was dropped.  It ends,
  * because a fill that this thread asked for is published and lent under one
  * hold of the lock: a page cannot be stolen in between for ever.
+ *
+ * Invariants
+ *   F1  what hmm_obtain gives is good until the lock is dropped: who asks for a
+ *       page lends, copies or pins it at once;
+ *   F2  nothing that was looked up before the lock was dropped is used after:
+ *       spaces are found again by token, regions by address, stores by region.
+ *       What a want remembers from round to round is only what has been done for
+ *       it (filled, joined, throttled, refused);
+ *   F3  a page is dirty, and noted as written where that is kept, before the right
+ *       to write it is lent (M2, M8);
+ *   F4  of a write all is seen to in this order: no hold, nobody who reads through
+ *       the page, room in the store, the watcher told, few enough dirty pages, no
+ *       write-back that reads the frame.  Each step may drop the lock and then
+ *       begins anew, so at the end all of them hold at once.
+ *
+ * Locks: entered with the manager's, but for hmm_fault_serve and hmm_fault_inline,
+ * which enter.  Errors are positive; EAGAIN: the lock was dropped, or something
+ * was changed, look again; HMM_LATER: the fault is queued, and whoever wakes it
+ * answers it.
  */
 #include "lib/mm/mm.h"
 
@@ -24,7 +43,10 @@
 #define REFUSALS_MAX 8u
 
 /* Asks the store for room for the page's block before any of it gets dirty.
- * EAGAIN, or the store's refusal.  Who wants a page of it meanwhile waits. */
+ * EAGAIN, or the store's refusal, of which nothing is remembered: the next writer
+ * asks again.  Drops the lock.  Who wants to write to a page of it meanwhile waits,
+ * and no write-back or eviction of it begins; what had begun may end, so the marks
+ * are put and taken page by page. */
 static int unlock_page(struct hmm_want *want)
 {
     struct hurdmm_store *store = want->store;
@@ -34,7 +56,8 @@ static int unlock_page(struct hmm_want *want)
     uint64_t first = want->page / block * block;
     struct hmm_call call;
 
-    hmm_assert(store->ops.unlock);
+    hmm_assert(store->ops.unlock && !store->container);
+    hmm_assert(want->page - first < block);
     if (hmm_would_deadlock(store, want->thread, want->page))
         return EDEADLK;
     for (uint64_t i = first; i < first + block; i++) {
@@ -56,9 +79,12 @@ static int unlock_page(struct hmm_want *want)
     return err ? err : EAGAIN;
 }
 
-/* Above the dirty limit a page is written before another gets dirty.  When none
- * can be written the limit gives way: it is there for speed, not for safety.
- * Pages that could not be written do not count: they would stop everybody. */
+/* Above the dirty limit a page is written before another gets dirty: once for each
+ * want, or two writers might write for each other for ever.  When none can be
+ * written the limit gives way: it is there for speed, not for safety.  Pages that
+ * could not be written do not count: they would stop everybody.  Nor is who is in a
+ * callback stopped: the write might be for what it has to bring.  EAGAIN also if
+ * that write failed: that is the other page's affair. */
 static int throttle(struct hmm_want *want)
 {
     struct hurdmm *manager = want->store->manager;
@@ -71,12 +97,14 @@ static int throttle(struct hmm_want *want)
     return hmm_launder_any(manager) == ENOENT ? 0 : EAGAIN;
 }
 
-/* Makes a resident page writable. */
+/* Makes a resident page writable: the last steps of F4.  0, and the lock was not
+ * dropped; then it is dirty, and may be lent to write. */
 static int obtain_write(struct hmm_want *want, uint64_t *slot)
 {
     struct hurdmm_store *store = want->store;
 
-    hmm_assert(hmm_resident(slot));
+    hmm_assert(hmm_resident(slot) && want->access & HURDMM_WRITE);
+    hmm_assert(!hmm_page_held(store, want->page) && !want->read_only);
     if (*slot & HMM_UNLOCKING)
         return hmm_page_wait(want, want->page);
     if (hmm_must_unlock(store, *slot))
@@ -99,6 +127,8 @@ static int obtain_write(struct hmm_want *want, uint64_t *slot)
     }
     hmm_page_dirty(store, slot);
     hmm_page_written(store, slot);
+    hmm_assert(*slot & HMM_DIRTY || store->container); /* F3 */
+    hmm_assert(!hmm_must_note(store, *slot));
     return 0;
 }
 
@@ -115,6 +145,7 @@ static int obtain_blank(struct hmm_want *want, uint64_t **result)
         return err;
     *result = hmm_container_slot(&store->cache, want->page);
     hmm_assert(hmm_resident(*result) && !(**result & HMM_LENT));
+    hmm_assert(store->block_pages == 1 && !store->ops.unlock);
     hmm_page_dirty(store, *result);
     hmm_page_written(store, *result);
     want->blank = true;
@@ -122,7 +153,8 @@ static int obtain_blank(struct hmm_want *want, uint64_t **result)
 }
 
 /* A write goes through shared bonds; where the page is read through a copy on
- * write it gets its own. */
+ * write it gets its own.  0: want names the page to be written, which need not be
+ * there; EAGAIN also when it has just been given its own. */
 static int follow_write(struct hmm_want *want)
 {
     struct hurdmm_store *store = want->store;
@@ -143,7 +175,9 @@ static int follow_write(struct hmm_want *want)
     return 0;
 }
 
-/* Follows bonds from the page that was asked for to its home. */
+/* Follows bonds from the page that was asked for to its home, which *want names
+ * afterwards; `view' keeps what was asked for, and `read_only' says that others
+ * read the home's page for what it is. */
 static int follow(struct hmm_want *want)
 {
     struct hmm_place place = {.container = &want->store->cache,
@@ -187,6 +221,7 @@ static int obtain_absent(struct hmm_want *want, const uint64_t *slot,
                          uint64_t **result)
 {
     struct hurdmm_store *store = want->store;
+    hmm_assert(!slot || *slot & HMM_MARKER);
     bool failed = slot && *slot & HMM_FAILED, whole = whole_page(want);
     struct hmm_place place;
 
@@ -203,7 +238,9 @@ static int obtain_absent(struct hmm_want *want, const uint64_t *slot,
     return hmm_fill(want);
 }
 
-/* The application itself has dropped the page's bytes. */
+/* The application itself has dropped the page's bytes.  Whoever wants them gets
+ * what the store has; the page goes, and is asked for like any other.  EFAULT: it
+ * cannot go, because it is pinned. */
 static int obtain_lost(struct hmm_want *want, uint64_t slot)
 {
     if (slot & (HMM_WRITING | HMM_UNLOCKING))
@@ -239,7 +276,7 @@ int hmm_obtain(struct hmm_want *want, uint64_t **result)
             err = hmm_settle_page(want, store, want->page);
             /* Room for copies may have been made of this page itself. */
             slot = hmm_container_slot(&store->cache, want->page);
-            if (!err && !hmm_resident(slot))
+            if (!err && (!hmm_resident(slot) || *slot & HMM_GONE))
                 err = EAGAIN;
         }
         if (!err)
@@ -248,12 +285,15 @@ int hmm_obtain(struct hmm_want *want, uint64_t **result)
             return err;
     }
     hmm_assert(hmm_resident(slot));
+    hmm_assert(!want->read_only || !(want->access & HURDMM_WRITE));
     *result = slot;
     return 0;
 }
 
-/* Pages after `page` that can be lent with it at no cost: there, at rest, not
- * lent yet, not on trial, and for writing dirty already. */
+/* How many pages from the wanted one on can be lent together at no cost: there, at
+ * rest, not lent yet, not on trial (they would be saved unused), not gone, and for
+ * writing dirty already and with nothing to be asked or told (F4).  The frames need
+ * not be a row: that is for the one who lends.  At least 1. */
 static uint32_t neighbours(const struct hmm_want *want, bool write)
 {
     struct hmm_region *region = want->region;
@@ -265,6 +305,7 @@ static uint32_t neighbours(const struct hmm_want *want, bool write)
     struct hmm_index_cursor cursor;
     uint32_t n = 1;
 
+    hmm_assert(hmm_entered(want->store->manager) && store);
     if (region->advice == HURDMM_ADVICE_RANDOM || want->store != store ||
         page != want->view || (write && store->cache.dependents.count > 0) ||
         !hmm_index_seek(&store->cache.index, &cursor, page))
@@ -283,6 +324,7 @@ static uint32_t neighbours(const struct hmm_want *want, bool write)
             break;
         n++;
     }
+    hmm_assert(n <= hmm_max(store->manager->readahead, 1));
     return n;
 }
 
@@ -309,7 +351,8 @@ static int lend_large(const struct hmm_want *want, uint64_t slot, bool write,
                           rights);
 }
 
-/* All that the region has, but for writing only what will be noticed. */
+/* All that the region has; but without `write' the write right is kept back, so
+ * that the first write is noticed (F3). */
 static unsigned lend_rights(const struct hmm_region *region, bool write)
 {
     return write ? region->rights : region->rights & ~(unsigned)HURDMM_WRITE;
@@ -321,7 +364,7 @@ bool hmm_write_too(const struct hmm_want *want, uint64_t slot)
 {
     const struct hurdmm_store *store = want->store;
 
-    hmm_assert(hmm_entered(want->store->manager));
+    hmm_assert(hmm_entered(want->store->manager) && want->region);
     if (!(slot & HMM_DIRTY) || slot & HMM_WRITING || want->read_only ||
         !(want->region->rights & HURDMM_WRITE) || hmm_must_note(store, slot))
         return false;
@@ -329,6 +372,9 @@ bool hmm_write_too(const struct hmm_want *want, uint64_t slot)
            !hmm_depended_on(&store->cache, want->page);
 }
 
+/* What was obtained (F1).  The lock is not dropped, so that it can be done before
+ * others are answered, too.  ENOMEM, EFAULT: as the port's lend says; nothing was
+ * lent. */
 int hmm_lend_around(struct hmm_want *want, uint64_t *slot)
 {
     struct hmm_region *region = want->region;
@@ -358,8 +404,9 @@ int hmm_lend_around(struct hmm_want *want, uint64_t *slot)
 }
 
 /* The same without the lock where the port can.  The thread that faulted may be
- * running before it returns, and have destroyed region and store: then they are
- * NULL. */
+ * running before it returns, and have destroyed region and store: so they are NULL
+ * in *want whenever the lock was dropped, and *slot is not to be looked at then.
+ * The page itself cannot be taken meanwhile: lend.c. */
 static int lend_apart(struct hmm_want *want, uint64_t *slot)
 {
     struct hurdmm_store *store = want->store;
@@ -370,6 +417,7 @@ static int lend_apart(struct hmm_want *want, uint64_t *slot)
     uint32_t count = neighbours(want, write);
     struct hmm_lend_apart lend;
 
+    hmm_assert(hmm_resident(slot) && region->store);
     hmm_assert(!write || *slot & HMM_DIRTY || store->container); /* M2 */
     /* The laundry may be reading them where they are. */
     if (*slot & HMM_WRITING || (count > 1 && store->writing > 0))
@@ -389,7 +437,9 @@ static int lend_apart(struct hmm_want *want, uint64_t *slot)
 }
 
 /* Gives a fault that has no answer to the program's catcher of that address,
- * whose answer counts; without one it stays the error. */
+ * whose answer counts; without one it stays the error.  Drops the lock: the space
+ * may be gone after that.  The catcher is copied, since it may be taken away while
+ * it runs. */
 static int catch_fault(struct hurdmm_space *space,
                        const struct hurdmm_fault *fault, int error)
 {
@@ -405,6 +455,7 @@ static int catch_fault(struct hurdmm_space *space,
     struct hmm_span *span = hmm_span_first_overlap(
         &space->catchers, fault->address, fault->address);
 
+    hmm_assert(hmm_entered(manager) && error > 0);
     if (!span)
         return error;
     struct hmm_catcher catcher =
@@ -415,7 +466,8 @@ static int catch_fault(struct hurdmm_space *space,
     return error;
 }
 
-/* What a fault wants, if there is a region and it allows it. */
+/* What a fault wants, if there is a region and it allows it: EFAULT, EACCES.  Sets
+ * all of *want that names the page, and nothing of what has been done for it (F2). */
 static int look_up(struct hurdmm_space *space, const struct hurdmm_fault *fault,
                    struct hmm_want *want)
 {
@@ -442,7 +494,7 @@ static int look_up(struct hurdmm_space *space, const struct hurdmm_fault *fault,
 
 /* Pages that lose their rights come back by a soft fault; pages that leave must
  * be filled again, and may not be able to leave.  So those are next, and the
- * page itself is spared. */
+ * page itself is spared.  May drop the lock. */
 int hmm_port_room(struct hmm_want *want)
 {
     struct hurdmm_store *store = want->store;
@@ -475,7 +527,8 @@ int hmm_port_room(struct hmm_want *want)
 #define WRITTEN_LIKELY (WRITTEN_ALL * 7 / 16)
 #define SAMPLE_EACH 32u
 
-/* Could the page be made dirty now, without anybody being asked? */
+/* Could the page be made dirty now, without anybody being asked?  What is never
+ * written back unasked would only be kept in memory for it. */
 static bool may_foresee(const struct hmm_want *want)
 {
     const struct hurdmm_store *store = want->store;
@@ -495,6 +548,7 @@ static void foresee(struct hmm_want *want, uint64_t *slot)
 {
     struct hmm_region *region = want->region;
 
+    hmm_assert(hmm_resident(slot) && region->written <= WRITTEN_ALL);
     if (hmm_frames_stay(want->store->manager) || want->view != want->page ||
         region->store != want->store || !(region->rights & HURDMM_WRITE))
         return;
@@ -513,7 +567,8 @@ static void foresee(struct hmm_want *want, uint64_t *slot)
     }
 }
 
-/* Lends what was obtained; when mappings run out, pages are taken back. */
+/* Lends what was obtained; when mappings run out, pages are taken back.  0: the
+ * thread can go on.  The lock may have been dropped even then: find_again. */
 static int lend_wanted(struct hmm_want *want, uint64_t *slot)
 {
     struct hurdmm *manager = want->store->manager;
@@ -537,7 +592,8 @@ static int lend_wanted(struct hmm_want *want, uint64_t *slot)
     return EAGAIN;
 }
 
-/* Finds the region again, after its page was lent without the lock. */
+/* Finds the region again, after its page was lent without the lock.  False: it has
+ * gone, or the page was read through a bond, where nothing is read ahead. */
 static bool find_again(struct hurdmm_space *space, struct hmm_want *want)
 {
     if (want->store)
@@ -550,13 +606,15 @@ static bool find_again(struct hurdmm_space *space, struct hmm_want *want)
     return true;
 }
 
-/* `later`: the fault may be queued; else the thread waits here. */
+/* Answers a fault: 0, HMM_LATER or an error.  `later`: the fault may be queued; else
+ * the thread waits here, be it the one that faulted.  Drops the lock. */
 static int answer(struct hurdmm *manager, const struct hurdmm_fault *fault,
                   bool later)
 {
     struct hmm_want want = {.fault = later ? fault : NULL};
     uint64_t *slot;
 
+    hmm_assert(hmm_entered(manager));
     for (unsigned round = 0; round < ROUNDS_MAX; round++) {
         /* The space, too, may have gone while the lock was dropped. */
         struct hurdmm_space *space = hmm_space_by_token(manager, fault->space);
@@ -609,6 +667,8 @@ static bool may_be_stale(struct hurdmm *manager,
     return false;
 }
 
+/* On a pager's thread.  What is queued is answered by hmm_ready_run, perhaps before
+ * this returns: the fault is not ours any more then. */
 void hmm_fault_serve(struct hurdmm *manager, const struct hurdmm_fault *fault)
 {
     int err = hmm_enter(manager);
@@ -626,6 +686,8 @@ void hmm_fault_serve(struct hurdmm *manager, const struct hurdmm_fault *fault)
         manager->ops->fault_done(manager->port, fault, err);
 }
 
+/* On the thread that faulted, in a signal handler perhaps; it waits where it must.
+ * What the port gives back to it is the result. */
 int hmm_fault_inline(void *client, const struct hurdmm_fault *fault)
 {
     struct hurdmm_port *port = client;
@@ -642,7 +704,8 @@ int hmm_fault_inline(void *client, const struct hurdmm_fault *fault)
     return err;
 }
 
-/* Lends to a fault whose page has come, if that is all there is to do. */
+/* Lends to a fault whose page has come, if that is all there is to do.  The lock is
+ * not dropped, and nothing is followed, filled or asked for. */
 static void try_lend(struct hurdmm *manager, const struct hurdmm_fault *fault)
 {
     struct hurdmm_space *space = hmm_space_by_token(manager, fault->space);
@@ -668,7 +731,8 @@ static void try_lend(struct hurdmm *manager, const struct hurdmm_fault *fault)
 }
 
 /* A fault that was woken is lent its page when that is simple; else the thread
- * repeats its access and faults again, which is always right. */
+ * repeats its access and faults again, which is always right.  The lock is not
+ * dropped: fault_done is a port's call that waits for nobody. */
 void hmm_ready_run(struct hurdmm *manager)
 {
     struct hmm_list *link;
@@ -677,6 +741,7 @@ void hmm_ready_run(struct hurdmm *manager)
     while ((link = hmm_list_first(&manager->ready)) != NULL) {
         struct hmm_waiter *waiter =
             HMM_CONTAINER_OF(link, struct hmm_waiter, link);
+        hmm_assert(waiter->kind == HMM_WAITER_FAULT);
         struct hurdmm_fault fault = waiter->fault;
         int error = waiter->error;
 
