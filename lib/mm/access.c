@@ -2,9 +2,16 @@
 /* access.c - reading and writing through the cache, populating and pinning.
  *
  * Each walks page by page.  Where a page is said by address, the region is
- * looked up again in every round, since the lock may have been dropped.  Bytes
- * go through a bounce buffer: the caller's may itself be managed memory, which
- * is not to be touched under the lock.
+ * looked up again in every round, since the lock may have been dropped; the space
+ * may have gone, too, and says so by its magic.  A walk by store keeps the store
+ * (users).
+ *
+ * Nothing that the caller gave is touched under the lock, since it may itself be
+ * managed memory: bytes go through a bounce buffer, page states through an array
+ * of ours, and counts are written when the lock has been left.
+ *
+ * Between obtaining a page (hmm_obtain) and the use of its bytes, a lend or a pin
+ * of it the lock is not dropped.
  */
 #include "lib/mm/mm.h"
 
@@ -12,10 +19,10 @@
 struct walk {
     struct hurdmm *manager;
     struct hurdmm_store *store; /* NULL: by address */
-    struct hurdmm_space *space;
-    uint64_t at; /* offset or address */
-    unsigned access;
-    uint64_t thread;
+    struct hurdmm_space *space; /* NULL: by store; may be stale */
+    uint64_t at;                /* offset or address of the next byte */
+    unsigned access; /* HURDMM_READ... that each page is wanted for */
+    uint64_t thread; /* that called, as the port names it */
 };
 
 /* Where the next byte of the walk is, by address.  ENOENT: nothing is bound there;
@@ -57,7 +64,8 @@ static int locate(const struct walk *walk, struct hmm_want *want)
     return err;
 }
 
-/* Obtains the walk's page; the lock is not dropped after that. */
+/* Obtains the walk's page: *want and *slot name its home.  The lock may be dropped
+ * before, and is not after that. */
 static int obtain(const struct walk *walk, struct hmm_want *want,
                   uint64_t **slot)
 {
@@ -68,22 +76,28 @@ static int obtain(const struct walk *walk, struct hmm_want *want,
         if (!err)
             err = hmm_obtain(want, slot);
     } while (err == EAGAIN);
+    hmm_assert(err || hmm_resident(*slot));
+    hmm_assert(err != HMM_LATER); /* there is no fault to be queued */
     return err;
 }
 
 /* Takes the page back so far that the library may touch its bytes, `keep` being
- * what the application keeps.  Pages pinned for writing stay as they are. */
+ * what the application keeps.  Pages pinned for writing stay as they are: who pins
+ * sees to it that nobody writes meanwhile (hurdmm/port.h).  EAGAIN: the port had no
+ * mappings left, and room was made for it; the lock may have been dropped. */
 static int quiet(struct hmm_want *want, uint64_t *slot, unsigned keep)
 {
     struct hurdmm *manager = want->store->manager;
 
+    hmm_assert(hmm_resident(slot) && !(keep & HURDMM_WRITE));
     if (manager->physmem.table[HMM_SLOT_FRAME(*slot)].pins_write)
         return 0;
     int err = hmm_take_back(&want->store->cache, want->page, slot, keep);
     return err == ENOMEM ? hmm_port_room(want) : err;
 }
 
-/* Copies the whole page to `bytes`. */
+/* Copies the whole page to `bytes`, which are ours.  EAGAIN: look again; EFAULT: the
+ * application has dropped it, and it cannot go. */
 static int copy_out(struct hmm_want *want, uint64_t *slot, void *bytes)
 {
     int err = quiet(want, slot, HURDMM_READ | HURDMM_EXECUTE);
@@ -93,7 +107,8 @@ static int copy_out(struct hmm_want *want, uint64_t *slot, void *bytes)
     return err == EFAULT ? hmm_drop_lost(want->store, want->page) : err;
 }
 
-/* Writes `length` bytes from `start` in the page, which is dirty. */
+/* Writes `length` bytes from `start` in the page, which is dirty already (hmm_obtain
+ * made it so): nothing is written before all that can fail has been done. */
 static int copy_in(struct hmm_want *want, uint64_t *slot, size_t start,
                    const void *bytes, size_t length)
 {
@@ -177,6 +192,7 @@ static int transfer(struct walk *walk, void *to, const void *from,
     int err = bounce ? 0 : ENOMEM;
 
     hmm_assert((to != NULL) != (from != NULL));
+    hmm_assert(*done == 0 && length > 0);
     while (!err && *done < length) {
         size_t start = (size_t)(walk->at & (page - 1));
         size_t piece = (size_t)hmm_min(page - start, length - *done);
@@ -345,7 +361,9 @@ int hurdmm_write(struct hurdmm_space *space, uintptr_t address,
 
 /* ---- Populate and pin ---- */
 
-/* Makes one page resident, and, by address, lent. */
+/* Makes one page resident, and, by address, lent: then there is no fault until it is
+ * taken back.  `pin': the caller pins it at once, so it is not one that is read
+ * through a copy on write, which would be settled away from under the pin. */
 static int bring(const struct walk *walk, uint64_t ahead, bool pin,
                  struct hmm_want *want, uint64_t **slot)
 {
@@ -375,7 +393,7 @@ static int populate(struct walk *walk, uint64_t length, size_t *done)
     uint64_t *slot;
     int err = 0;
 
-    hmm_assert(!(length & (page - 1)));
+    hmm_assert(!(length & (page - 1)) && !(walk->at & (page - 1)));
     for (*done = 0; !err && *done < length;) {
         err = bring(walk, (length - *done) / page, false, &want, &slot);
         if (err)
@@ -413,7 +431,8 @@ int hurdmm_store_populate(struct hurdmm_store *store, uint64_t offset,
     return err;
 }
 
-/* Checks and enters for the calls by address that take an access. */
+/* Checks and enters for the calls by address that take an access.  With an error it
+ * has not entered. */
 static int enter_walk(struct hurdmm_space *space, uintptr_t address,
                       size_t length, unsigned access, struct walk *walk)
 {
@@ -501,7 +520,8 @@ int hurdmm_pin(struct hurdmm_space *space, uintptr_t address, size_t length,
     return err;
 }
 
-/* Is every page of the range pinned so? */
+/* Is every page of the range pinned so?  EINVAL, ENOENT.  The walk is at its end
+ * then.  The lock is not dropped, so that unpinning them cannot fail. */
 static int check_pins(struct walk *walk, uint64_t length)
 {
     struct hurdmm *manager = walk->manager;
@@ -543,6 +563,7 @@ int hurdmm_unpin(struct hurdmm_space *space, uintptr_t address, size_t length,
 /* So many states are kept until the lock is dropped. */
 #define STATES_SOME 256u
 
+/* HURDMM_STATE_... of the walk's page, where its contents are. */
 static int state_of(const struct walk *walk, uint8_t *state)
 {
     struct hmm_want want = {0};

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* chore.c - work that nobody waits for: write-back and prefetch by range.
  *
- * A short ring.  A chore for a range next to or over one that is queued becomes
- * a part of it.
+ * A short ring, under the manager's lock.  A chore for a range next to or over one
+ * that is queued becomes a part of it: so callers that go through a store in small
+ * steps do not fill it.  Who finds it full does the work himself.
+ *
+ * A queued chore does not keep its store: a store that ends takes its name off
+ * (hmm_chore_forget), and the chore is passed over.  While one is done the store
+ * stays (users).
  */
 #include "lib/mm/mm.h"
 
@@ -24,7 +29,8 @@ static bool touches(const struct hmm_chore *chore, uint64_t first,
 bool hmm_chore_add(struct hurdmm *manager, enum hmm_chore_kind kind,
                    struct hurdmm_store *store, uint64_t first, uint64_t last)
 {
-    hmm_assert(hmm_entered(manager));
+    hmm_assert(hmm_entered(manager) && first <= last);
+    hmm_assert(last <= hmm_last_page(store));
     for (unsigned i = 0; i < manager->chore_count; i++) {
         struct hmm_chore *chore = chore_at(manager, i);
 
@@ -68,6 +74,7 @@ bool hmm_chore_run(struct hurdmm *manager)
     unsigned shift = manager->physmem.page_shift;
     manager->chore_head = (manager->chore_head + 1) % HMM_CHORES_MAX;
     manager->chore_count--;
+    hmm_assert(manager->chore_count < HMM_CHORES_MAX);
     if (!chore.store || chore.store->dying)
         return true;
     if (chore.kind == HMM_CHORE_PREFETCH) {

@@ -48,22 +48,26 @@ static int check(const struct hurdmm_store *store, unsigned access)
     return 0;
 }
 
-/* Whether it is used so that waiting for the end would be in vain. */
+/* Whether it is used so that waiting for the end would be in vain: by somebody who
+ * need not ever stop. */
 static bool occupied(const struct hurdmm_store *store)
 {
     const struct hmm_container *cache = &store->cache;
 
+    hmm_assert(hmm_entered(store->manager));
     return cache->mappings.count > 0 || store->pinned ||
            cache->bonds.count > 0 || cache->dependents.count > 0;
 }
 
-/* Writes what is dirty and drops everything.  The claim is noted already: nobody
+/* Writes what is dirty and drops everything (K1).  The claim is noted already: nobody
  * makes more work meanwhile.  Whoever claims the store while that is done for
- * another sees to it too, and so waits for the end. */
+ * another sees to it too, and so waits for the end.  Drops the lock.  On an error
+ * what has been dropped is gone from memory, and nothing is lost. */
 static int empty(struct hurdmm_store *store)
 {
     int err = occupied(store) ? EBUSY : 0;
 
+    hmm_assert(store->claims > 0);
     if (!err) {
         hmm_store_wait_idle(store);
         err = occupied(store) ? EBUSY : hmm_store_in_use(store);
@@ -125,7 +129,8 @@ int hurdmm_store_unclaim(struct hurdmm_store *store)
     return err;
 }
 
-/* A range that the operations may be given. */
+/* A range that the operations may be given.  Without the lock (K2): whoever has no
+ * claim is told so only as far as that can be seen. */
 static int check_range(const struct hurdmm_store *store, uint64_t offset,
                        uint64_t length)
 {
@@ -139,10 +144,11 @@ static int check_range(const struct hurdmm_store *store, uint64_t offset,
     return length & mask && offset + length != store->size ? EINVAL : 0;
 }
 
-/* What a transfer came to, as fill.c and laundry.c understand it. */
+/* What a transfer came to, as fill.c and laundry.c understand it: more than was
+ * asked for is all of it. */
 static int outcome(int error, size_t length, size_t *done)
 {
-    hmm_assert(*done <= length);
+    *done = (size_t)hmm_min(*done, length);
     if (error && *done == length)
         *done = 0; /* it did not say how much */
     if (*done == length)

@@ -4,6 +4,11 @@
  * A pager takes one fault at a time, so that the others share what comes while
  * it is inside a store.  With HURDMM_NO_THREADS the host does all of this on a
  * thread of its own by hurdmm_process.
+ *
+ * No thread holds the lock while it waits.  The end: fault_stop has fault_wait say
+ * ECANCELED to each pager, then and from then on; `stopping' is set under the lock,
+ * before the signal, and the background thread takes its ticket under the lock
+ * before it looks, so that it cannot miss it.
  */
 #include "lib/mm/mm.h"
 
@@ -16,6 +21,7 @@ static void pager(void *argument)
     struct hurdmm_fault fault;
     size_t count;
 
+    /* Other errors are of the moment: the port says when it is over. */
     for (;;) {
         int err = manager->ops->fault_wait(manager->port, &fault, 1,
                                            HURDMM_FOREVER, &count);
@@ -55,6 +61,8 @@ static int start(struct hurdmm *manager, void (*entry)(void *))
     return err;
 }
 
+/* All of them, or none: on an error those that run are stopped again.  Nobody else
+ * knows the manager yet. */
 int hmm_threads_start(struct hurdmm *manager, unsigned pagers)
 {
     if (pagers == 0)
@@ -65,6 +73,7 @@ int hmm_threads_start(struct hurdmm *manager, unsigned pagers)
         &manager->core, (pagers + 1) * sizeof *manager->threads, 16);
     if (!manager->threads)
         return ENOMEM;
+    hmm_assert(manager->thread_count == 0 && !manager->stopping);
     int err = start(manager, background);
     for (unsigned i = 0; !err && i < pagers; i++)
         err = start(manager, pager);
@@ -73,6 +82,8 @@ int hmm_threads_start(struct hurdmm *manager, unsigned pagers)
     return err;
 }
 
+/* Returns when none of them runs; also where there are none.  Not from one of them,
+ * nor with the lock.  Faults that nobody has taken fail (fault_stop). */
 void hmm_threads_stop(struct hurdmm *manager)
 {
     manager->ops->fault_stop(manager->port);

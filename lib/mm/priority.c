@@ -14,6 +14,10 @@
  *       discardable, on that of the page's priority;
  *   P2  a bit of `some` is set iff there is something on the shelf;
  *   P3  grades of a store do not overlap.
+ *
+ * All is under the manager's lock, which nothing here drops.  A frame comes to a
+ * shelf when its page is ranked and leaves it when it is unranked (page.c), and
+ * between the two when its priority is set (arrange).
  */
 #include "lib/mm/mm.h"
 
@@ -79,10 +83,12 @@ void hmm_shelf_put(struct hurdmm_store *store, uint64_t page, uint32_t frame)
 
     if (!shelves || !(store->flags & HURDMM_STORE_DISCARDABLE))
         return;
+    hmm_assert(frame < store->manager->physmem.frames);
     uint32_t level = level_of(store, page);
     struct shelf *shelf = &shelves->shelf[level];
     struct place *place = &shelves->place[frame];
-    hmm_assert(place->level == 0);
+    hmm_assert(place->level == 0 && level < LEVELS);
+    hmm_assert(!shelf->first == !shelf->last); /* P2 */
     place->level = (uint8_t)(level + 1);
     place->next = 0;
     place->prev = shelf->last;
@@ -112,6 +118,7 @@ void hmm_shelf_take(struct hurdmm *manager, uint32_t frame)
     else
         shelf->last = place->prev;
     place->level = 0;
+    hmm_assert(!shelf->first == !shelf->last); /* P2 */
     if (!shelf->first)
         shelves->some[level / 64] &= ~(UINT64_C(1) << level % 64);
 }
@@ -237,12 +244,14 @@ static void add_grade(struct hurdmm_store *store, uint64_t first, uint64_t last,
     hmm_span_insert(&store->grades, &grade->span);
 }
 
-/* Takes [first, last] out of all grades. */
+/* Takes [first, last] out of all grades.  At most two more of them come of it: what
+ * a grade has before the range, and what one has after it. */
 static void cut_grades(struct hurdmm_store *store, uint64_t first,
                        uint64_t last)
 {
     struct hmm_span *span;
 
+    hmm_assert(first <= last);
     while ((span = hmm_span_first_overlap(&store->grades, first, last)) !=
            NULL) {
         int priority = grade_of(span)->priority;
@@ -261,6 +270,9 @@ int hmm_store_grade(struct hurdmm_store *store, uint64_t first, uint64_t last,
 {
     int err = make_shelves(store->manager);
 
+    hmm_assert(store->flags & HURDMM_STORE_DISCARDABLE && first <= last);
+    hmm_assert(priority >= HURDMM_PRIORITY_MIN &&
+               priority <= HURDMM_PRIORITY_MAX);
     if (!err)
         err = hmm_slab_reserve(&store->manager->grade_slab, 3);
     if (err)

@@ -4,7 +4,10 @@
  * For ports whose faults come to one thread that must not wait: it asks here
  * first, and saves the way to a pager thread and back.  Nothing here drops the
  * lock, allocates, evicts or calls a store; what would need that is left as it
- * is, for a pager.  All that is decided here, hmm_obtain would decide alike.
+ * is, for a pager.  All that is decided here, hmm_obtain would decide alike: each
+ * step of a write that fault.c lists (F4) is one that is over here already, or the
+ * answer is EAGAIN.  Only where frames stay: elsewhere lending copies, and writes
+ * are foreseen.
  */
 #include "lib/mm/mm.h"
 
@@ -13,8 +16,10 @@ static bool may_write(const struct hurdmm_store *store, uint64_t slot)
 {
     const struct hurdmm *manager = store->manager;
 
+    hmm_assert(hmm_resident(&slot));
     if (hmm_must_note(store, slot))
         return false;
+    /* Dirty and being written: it has a frame of its own (M3). */
     if (slot & (HMM_DIRTY | HMM_WRITING))
         return slot & HMM_DIRTY;
     return store->container || manager->to_write < manager->dirty_limit;
@@ -26,6 +31,7 @@ static bool ready(const struct hmm_want *want, uint64_t slot)
     const struct hurdmm_store *store = want->store;
     const uint64_t busy = HMM_MARKER | HMM_FILLING | HMM_GONE | HMM_UNLOCKING;
 
+    hmm_assert(hmm_entered(store->manager));
     if (slot & busy)
         return false;
     /* The last block may be longer than the store. */
@@ -46,6 +52,7 @@ static int lend(struct hmm_want *want, uint64_t *slot)
     uintptr_t mask = hmm_page_bytes(want->store->manager) - 1;
     unsigned rights = region->rights;
 
+    hmm_assert(hmm_resident(slot) && region->store == want->store);
     if (region->advice != HURDMM_ADVICE_RANDOM)
         return hmm_lend_around(want, slot);
     if (!(want->access & HURDMM_WRITE) && !hmm_write_too(want, *slot))
@@ -81,6 +88,9 @@ static int answer(struct hurdmm *manager, const struct hurdmm_fault *fault)
     hmm_page_used(&want, slot);
     if (lend(&want, slot))
         return EAGAIN;
+    hmm_assert(*slot & HMM_LENT);
+    hmm_assert(!(*slot & HMM_LENT_WRITE) || *slot & HMM_DIRTY ||
+               want.store->container); /* M2 */
     hmm_note_recent(manager, slot);
     manager->stats.faults++;
     manager->stats.faults_soft++;
