@@ -222,6 +222,33 @@ START_TEST(a_strange_answer_of_a_catcher_counts_as_eio)
 }
 END_TEST
 
+static int boast_in(struct hurdmm_store *store, void *hook, uint64_t offset,
+                    void *bytes, size_t length, size_t *done)
+{
+    int error = zeros_in(store, hook, offset, bytes, length, done);
+    *done = 2 * length + 1;
+    return error;
+}
+
+START_TEST(who_says_more_than_was_asked_did_all_of_it)
+{
+    static const struct hurdmm_store_ops ops = {.struct_size = sizeof ops,
+                                                .page_in = boast_in};
+    struct hurdmm_store *store =
+        make(&ops, NULL, 4 * world.page, 0, HURDMM_STORE_VOLATILE);
+    uint8_t bytes[WORLD_PAGE] = {1};
+    size_t done;
+    ck_assert_int_eq(hurdmm_store_read(store, 0, bytes, 1, &done), 0);
+    ck_assert_uint_eq(bytes[0], 0);
+    ck_assert_int_eq(hurdmm_store_claim(store, HURDMM_READ), 0);
+    ck_assert_int_eq(hurdmm_claimed_page_in(store, 0, bytes, world.page, &done),
+                     0);
+    ck_assert_uint_eq(done, world.page);
+    ck_assert_int_eq(hurdmm_store_unclaim(store), 0);
+    destroy(store);
+}
+END_TEST
+
 /* ---- Blocks --------------------------------------------------------------- */
 
 START_TEST(of_a_block_all_is_cached_or_nothing)
@@ -797,6 +824,7 @@ static Suite *suite(void)
                         STRANGE);
     tcase_add_loop_test(c, a_strange_answer_of_a_catcher_counts_as_eio, 0,
                         STRANGE);
+    tcase_add_test(c, who_says_more_than_was_asked_did_all_of_it);
     tcase_add_test(c, of_a_block_all_is_cached_or_nothing);
     tcase_add_test(c, the_last_block_is_supplied_whole);
     tcase_add_test(c, of_a_block_all_is_supplied_or_nothing);
