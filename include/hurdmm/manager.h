@@ -59,7 +59,8 @@ int hurdmm_create(const struct hurdmm_options *options,
 /* Ends a manager.  Without HURDMM_DETACH: EBUSY while stores, containers or
  * regions exist.  With it every region is unbound and every store destroyed as
  * hurdmm_store_destroy does; the first write error stops it and is returned,
- * the manager lives on and nothing is lost.  No other thread may be inside a
+ * the manager lives on and nothing is lost; EBUSY, and all is as before, while
+ * pages are pinned.  No other thread may be inside a
  * function of this manager.  EINVAL, ESTALE. */
 int hurdmm_destroy(struct hurdmm *manager, unsigned flags);
 

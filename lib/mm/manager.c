@@ -533,8 +533,10 @@ int hurdmm_destroy(struct hurdmm *manager, unsigned flags)
         return err;
     if (hmm_in_callback(manager, hmm_thread_self(manager)))
         err = EDEADLK;
-    else
-        err = flags & HURDMM_DETACH ? take_away(manager, flags) : busy(manager);
+    else if (!(flags & HURDMM_DETACH))
+        err = busy(manager);
+    else /* what is pinned can be unpinned only by what would be taken away */
+        err = hmm_pins_left(manager) ? EBUSY : take_away(manager, flags);
     hmm_leave(manager);
     if (err)
         return err;
@@ -572,6 +574,9 @@ int hurdmm_set_budget(struct hurdmm *manager, size_t budget)
     }
     manager->budget = (uint32_t)frames;
     manager->physmem.limit = manager->budget;
+    /* At once: others may be given guarantees while the lock is dropped (A1). */
+    manager->account->guaranteed =
+        manager->budget - promised - manager->reserve;
     do {
         uint32_t used = manager->physmem.used;
         err = used > manager->physmem.limit
@@ -585,6 +590,7 @@ int hurdmm_set_budget(struct hurdmm *manager, size_t budget)
         manager->physmem.limit = manager->budget;
     }
     hmm_assert(manager->physmem.used <= manager->physmem.limit);
+    promised = hmm_account_promised(manager);
     hmm_assert(manager->budget >= promised + manager->reserve);
     manager->account->guaranteed =
         manager->budget - promised - manager->reserve;
@@ -650,7 +656,7 @@ int hurdmm_allocate(struct hurdmm *manager, size_t size, void **memory)
 
 void hurdmm_deallocate(struct hurdmm *manager, void *memory, size_t size)
 {
-    if (!memory || hmm_enter_manager(manager))
+    if (!memory || size == 0 || hmm_enter_manager(manager))
         return;
     if (size_class(size) < HMM_SIZE_CLASSES) {
         hmm_slab_free(&manager->size_slab[size_class(size)], memory);

@@ -670,7 +670,10 @@ int hmm_enter_range(struct hurdmm_space *space, uintptr_t address,
 /* Is every byte bound, and to something that allows `rights`?  ENOENT, EACCES. */
 int hmm_check_covered(struct hurdmm_space *space, uint64_t first, uint64_t last,
                       unsigned rights);
-/* Makes regions begin and end at the ends of the range.  ENOMEM. */
+/* Is any page pinned otherwise than by being in a region that is wired? */
+bool hmm_pins_left(struct hurdmm *manager);
+/* Makes regions begin and end at the ends of the range.  ENOMEM: some would have
+ * to be split. */
 int hmm_regions_cut(struct hurdmm_space *space, uint64_t first, uint64_t last);
 /* Takes rights back from about so many pages, which stay in memory, for the port
  * to have mappings again.  Whether it took any. */

@@ -44,6 +44,8 @@ void hmm_kick(struct hurdmm *manager)
         return;
     manager->work_due = true;
     hmm_event_signal(&manager->work, &manager->parker);
+    /* It may be waiting for a frame, which may take for ever. */
+    hmm_event_signal(&manager->progress, &manager->parker);
 }
 
 /* What the caller may take of the free frames. */

@@ -397,6 +397,34 @@ static bool pinned_in(struct hurdmm_space *space, uint64_t first, uint64_t last,
     return false;
 }
 
+bool hmm_pins_left(struct hurdmm *manager)
+{
+    unsigned shift = manager->physmem.page_shift;
+    uint64_t wired = 0;
+    struct hmm_list *link;
+
+    hmm_assert(hmm_entered(manager));
+    HMM_LIST_FOR_EACH(link, &manager->spaces)
+    {
+        struct hurdmm_space *space =
+            HMM_CONTAINER_OF(link, struct hurdmm_space, link);
+        struct hmm_region *region = region_of(hmm_span_lowest(&space->regions));
+
+        for (; region; region = hmm_region_next(region)) {
+            uint64_t first = region->mapping.by_offset.first >> shift;
+            uint64_t last = region->mapping.by_offset.last >> shift;
+
+            if (region->wired != HMM_WIRED)
+                continue;
+            if (hmm_wired_busy(region->store, first, last))
+                return true;
+            wired += last - first + 1;
+        }
+    }
+    hmm_assert(wired <= manager->pinned); /* such stores are not SHARED */
+    return manager->pinned > wired;
+}
+
 /* Room among the port's mappings.  Whole windows of addresses are taken back,
  * because neighbours that show nothing melt into one mapping, whereas one page
  * taken from the middle of a run makes two of it. */
@@ -506,14 +534,26 @@ static void split_at(struct hurdmm_space *space, uint64_t address)
                        space->token, (uintptr_t)address);
 }
 
+/* Is there a region that begins before `address` and spans it? */
+static bool spanned(struct hurdmm_space *space, uint64_t address)
+{
+    const struct hmm_region *region = hmm_region_at(space, (uintptr_t)address);
+
+    return region && region->by_address.first < address;
+}
+
+/* What needs no split needs no memory: so regions can go when there is none. */
 int hmm_regions_cut(struct hurdmm_space *space, uint64_t first, uint64_t last)
 {
-    int err = hmm_slab_reserve(&space->manager->region_slab, 2);
+    bool after = last < UINTPTR_MAX && spanned(space, last + 1);
+    size_t cuts = (size_t)spanned(space, first) + after;
+    int err = cuts ? hmm_slab_reserve(&space->manager->region_slab, cuts) : 0;
 
+    hmm_assert(first <= last);
     if (err)
         return err;
     split_at(space, first);
-    if (last < UINT64_MAX)
+    if (after)
         split_at(space, last + 1);
     return 0;
 }

@@ -166,6 +166,111 @@ START_TEST(a_detach_that_cannot_write_loses_nothing)
 }
 END_TEST
 
+/* Where the memory is in use by a device, and cannot be taken away, all stays as
+ * it is, so that it can be unpinned. */
+START_TEST(a_detach_leaves_what_is_pinned)
+{
+    struct hurdmm_container *container = NULL;
+    struct hurdmm_physical_run run[4];
+    uint64_t got;
+    size_t count;
+    world_begin(&world, NULL);
+    struct disk *disk = world_disk(&world, 4 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 4 * world.page);
+    ck_assert_int_eq(hurdmm_pin(world.space, at, world.page, HURDMM_READ), 0);
+    ck_assert_int_eq(hurdmm_destroy(world.manager, HURDMM_DETACH), EBUSY);
+    ck_assert_int_eq(hurdmm_unpin(world.space, at, world.page, HURDMM_READ), 0);
+    ck_assert_int_eq(hurdmm_container_create(world.manager, &container), 0);
+    ck_assert_int_eq(
+        hurdmm_container_allocate(container, 0, 4 * world.page, 0, &got), 0);
+    ck_assert_int_eq(hurdmm_container_pin(container, 0, 4 * world.page,
+                                          HURDMM_READ, run, 4, &count),
+                     0);
+    ck_assert_int_eq(hurdmm_destroy(world.manager, HURDMM_DETACH), EBUSY);
+    world_expect(&world, at, world_byte(0));
+    ck_assert_int_eq(
+        hurdmm_container_unpin(container, 0, 4 * world.page, HURDMM_READ), 0);
+    world_end(&world);
+}
+END_TEST
+
+/* ---- Budgets -------------------------------------------------------------- */
+
+static struct hurdmm_account *split_off;
+static int split_error;
+
+static void split_account(struct disk *disk, unsigned kind, uint64_t offset,
+                          size_t length)
+{
+    (void)disk;
+    (void)offset;
+    (void)length;
+    if (kind == DISK_OUT && !split_off)
+        split_error = hurdmm_account_split(hurdmm_account_own(world.manager),
+                                           8 * world.page, &split_off);
+}
+
+/* Shrinking writes pages back, and meanwhile others may ask for guarantees. */
+START_TEST(what_is_guaranteed_while_the_budget_shrinks_stays_guaranteed)
+{
+    struct world_options options = {.frames = 64, .dirty_pages = 64};
+    world_begin(&world, &options);
+    struct disk *disk = world_disk(&world, 64 * world.page, 0);
+    uintptr_t at = world_bind(&world, disk, 0, 64 * world.page);
+    split_off = NULL;
+    for (unsigned i = 0; i < 48; i++)
+        world_put(&world, at + i * world.page, 1);
+    split_error = -1;
+    disk->before = split_account;
+    ck_assert_int_eq(hurdmm_set_budget(world.manager, 32 * world.page), 0);
+    disk->before = NULL;
+    ck_assert_int_eq(split_error, 0);
+    world_check(&world);
+    ck_assert_int_eq(hurdmm_account_destroy(split_off), 0);
+    world_check(&world);
+    world_end(&world);
+}
+END_TEST
+
+/* There is nothing for the background to take, and a fill that does not end: what
+ * it is asked to do is done all the same. */
+START_TEST(a_fill_that_hangs_does_not_stop_the_background)
+{
+    world_begin(&world, NULL);
+    struct disk *kept =
+        world_disk(&world, 64 * world.page, HURDMM_STORE_NO_STEAL);
+    struct disk *slow = world_disk(&world, 4 * world.page, 0);
+    uintptr_t at = world_bind(&world, kept, 0, 64 * world.page);
+    struct world_access access = {
+        .world = &world, .address = world_bind(&world, slow, 0, world.page)};
+    for (unsigned i = 0; i < 29; i++)
+        world_put(&world, at + i * world.page, 1);
+    slow->hold_in = true;
+    world_access(&access);
+    hurdmm_sim_settle(world.port);
+    ck_assert(!access.done);
+    ck_assert_int_eq(hurdmm_store_flush(kept->store, 0, HURDMM_WHOLE, 0), 0);
+    hurdmm_sim_settle(world.port);
+    ck_assert_uint_gt(kept->outs, 0);
+    slow->hold_in = false;
+    world_run(&world);
+    ck_assert_int_eq(access.error, 0);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(nothing_of_no_size_is_given_back)
+{
+    void *piece = NULL;
+    world_begin(&world, NULL);
+    ck_assert_int_eq(hurdmm_allocate(world.manager, 10, &piece), 0);
+    hurdmm_deallocate(world.manager, piece, 0);
+    hurdmm_deallocate(world.manager, NULL, 10);
+    hurdmm_deallocate(world.manager, piece, 10);
+    world_end(&world);
+}
+END_TEST
+
 START_TEST(a_port_serves_one_manager_at_a_time)
 {
     struct hurdmm *second = (struct hurdmm *)1;
@@ -360,6 +465,11 @@ static Suite *suite(void)
     tcase_add_test(c, destroy_without_detach_is_busy);
     tcase_add_test(c, detach_keeps_what_was_written);
     tcase_add_test(c, a_detach_that_cannot_write_loses_nothing);
+    tcase_add_test(c, a_detach_leaves_what_is_pinned);
+    tcase_add_test(
+        c, what_is_guaranteed_while_the_budget_shrinks_stays_guaranteed);
+    tcase_add_test(c, a_fill_that_hangs_does_not_stop_the_background);
+    tcase_add_test(c, nothing_of_no_size_is_given_back);
     tcase_add_test(c, a_port_serves_one_manager_at_a_time);
     tcase_add_test(c, managers_that_come_and_go_leave_nothing);
     tcase_add_test(c, stats_fill_only_what_is_asked_for);

@@ -85,6 +85,26 @@ START_TEST(a_free_hint_is_taken)
 }
 END_TEST
 
+/* Else there would be no way out of a lack of memory. */
+START_TEST(whole_regions_go_when_there_is_no_memory)
+{
+    struct disk *disk = world_disk(&world, 8 * world.page, HURDMM_STORE_SHARED);
+    static uintptr_t at[4096];
+    unsigned count = 0;
+    hurdmm_sim_fail(world.port, HURDMM_SIM_CORE_MAP, 1, 0, true);
+    while (count < 4096 &&
+           bind_at(disk, 0, 2 * world.page, 0, 0, &at[count]) == 0)
+        count++;
+    ck_assert_uint_lt(count, 4096);
+    ck_assert_uint_gt(count, 1);
+    ck_assert_int_eq(
+        hurdmm_protect(world.space, at[0], 2 * world.page, HURDMM_READ), 0);
+    for (unsigned i = 0; i < count; i++)
+        ck_assert_int_eq(hurdmm_unbind(world.space, at[i], 2 * world.page), 0);
+    hurdmm_sim_fail(world.port, 0, 0, 0, false);
+}
+END_TEST
+
 START_TEST(anywhere_never_overlaps)
 {
     struct disk *disk = world_disk(&world, 8 * world.page, HURDMM_STORE_SHARED);
@@ -675,6 +695,7 @@ static Suite *suite(void)
     tcase_add_test(place, exact_binds_there_or_says_eexist);
     tcase_add_test(place, an_exact_address_leaves_the_neighbours);
     tcase_add_test(place, a_free_hint_is_taken);
+    tcase_add_test(place, whole_regions_go_when_there_is_no_memory);
     tcase_add_test(place, anywhere_never_overlaps);
     tcase_add_test(place, regions_4_gib_apart_are_different);
     tcase_add_test(place, regions_more_than_2_gib_apart_are_ordered);
