@@ -10,13 +10,35 @@
  * An error belongs to the first byte that was not done.  The wanted block fails
  * with it, and remembers it (sticky) unless it speaks of the moment only;
  * other pages of the cluster were not asked for and are simply absent again.
+ *
+ *     begin ----> ask_simple: page_in, refill ---------------------> finish
+ *          \----> ask_full: fault, fill_start ---> answered within --/
+ *                                          \----> answered later ---/  by
+ *                                                 hurdmm_request_complete
+ *
+ * Invariants
+ *   R1  each frame of a request is in the slot of its page, which is marked as
+ *       filling, or in no slot: then somebody installed the page in between, or
+ *       took the slot for a bond, and finish drops the frame.  Nothing else takes a
+ *       filling page away, so its slot need not be looked for at other places;
+ *   R2  a request keeps its store (requests: EBUSY, and zombies wait for it), but
+ *       neither region nor space: what the description says of them is for the
+ *       store to look at, and may be out of date;
+ *   R3  blocks are filled, failed and pushed whole (M6): windows, rows of frames
+ *       and what counts as done are multiples of a block;
+ *   R4  `executor' is the thread in the callback, and `result' lies on its stack:
+ *       both are taken off before that thread goes on, under the lock;
+ *   R5  past the store's size there are zeros, whoever brought the page.
+ *
+ * What a store pushes (supply, cache) is installed at once, a block at a time, and
+ * never where somebody has a hold (M7) but to end a fill that the hold waits for.
  */
 #include "lib/mm/mm.h"
 
 /* Nodes of an index that so many pages in a row may need. */
 #define NODES_FOR(pages) ((pages) / 8 + 12)
 
-/* Errors that speak of the moment and not of the page. */
+/* Errors that speak of the moment and not of the page: who comes next asks again. */
 static bool passing(int error)
 {
     return error == ENOMEM || error == EAGAIN || error == EINTR ||
@@ -33,13 +55,15 @@ static struct hmm_region *pattern_of(const struct hmm_want *want)
                : NULL;
 }
 
-/* How many pages to bring in from `page` on, by advice and pattern. */
+/* How many pages to bring in from `page` on, by advice and pattern: 1 and up.  What
+ * goes straight on doubles each time; nothing is learnt here, begin does that. */
 static uint64_t window_for(struct hmm_want *want)
 {
     struct hmm_region *region = pattern_of(want);
     const struct hurdmm *manager = want->store->manager;
     uint32_t most = manager->readahead;
 
+    hmm_assert(most > 0 && most <= HMM_RUN_MAX);
     if (!region)
         return hmm_min(most, hmm_max(want->ahead, 1));
     if (region->advice == HURDMM_ADVICE_RANDOM)
@@ -64,6 +88,7 @@ static bool discarded_at(const struct hurdmm_store *store, uint64_t page,
 {
     bool some = false;
 
+    hmm_assert(page % block == 0);
     for (uint64_t i = page; i < page + block; i++) {
         const uint64_t *slot = hmm_container_slot(&store->cache, i);
 
@@ -88,8 +113,8 @@ static uint64_t alike_until(const struct hurdmm_store *store, uint64_t first,
     return page;
 }
 
-/* Cuts a window at the region's end, the store's, its extent's, a hold, and the
- * first page that is there. */
+/* Cuts a window at the region's end, the store's, a hold, the first bond and the
+ * first page that is there: whole blocks, and at least the one that is wanted. */
 static uint64_t cut_window(struct hmm_want *want, uint64_t first,
                            uint64_t count)
 {
@@ -121,14 +146,18 @@ static uint64_t marker_again(const struct hurdmm_store *store, uint64_t page,
            (discarded ? HMM_DISCARDED : 0);
 }
 
-/* Marks [first, first + count) as filling with frames from `run` on.  A marker
- * of a discarded page is replaced.  ENOMEM: nothing was marked. */
+/* Marks [first, first + count) as filling with frames from `run` on, which go over
+ * to the slots.  A marker of a discarded page is replaced; *discarded says that
+ * there was one.  ENOMEM: nothing was marked, the frames are the caller's, and
+ * markers are as they were. */
 static int mark(struct hurdmm_store *store, uint64_t first, uint32_t count,
                 uint32_t run, bool *discarded)
 {
     struct hurdmm *manager = store->manager;
     uint32_t i;
 
+    hmm_assert(first % store->block_pages == 0);
+    hmm_assert(count > 0 && count % store->block_pages == 0); /* R3 */
     *discarded = false;
     for (i = 0; i < count; i++) {
         uint64_t *slot = hmm_container_slot(&store->cache, first + i);
@@ -191,7 +220,8 @@ static void describe(struct hurdmm_request *request, struct hmm_want *want,
     };
 }
 
-/* Takes up to `count` frames in a row, a multiple of `block`; *got may be 0. */
+/* Takes up to `count` frames in a row, a multiple of `block`; *got may be 0, when no
+ * row is as long as a block.  EAGAIN, ENOMEM. */
 static int take_blocks(struct hurdmm *manager, uint32_t count, uint32_t block,
                        uint32_t hint, uint32_t *run, uint32_t *got)
 {
@@ -207,7 +237,8 @@ static int take_blocks(struct hurdmm *manager, uint32_t count, uint32_t block,
 }
 
 /* Takes frames in a row for up to `count` pages from `first` on, whole blocks,
- * and behind the frame of the page before where that is free.  EAGAIN. */
+ * and behind the frame of the page before where that is free: neighbours can be lent
+ * and written at once then.  EAGAIN: the lock may have been dropped; ENOMEM. */
 static int take_frames(struct hurdmm_store *store, uint64_t first,
                        uint64_t count, uint32_t *run, uint32_t *got)
 {
@@ -222,6 +253,7 @@ static int take_frames(struct hurdmm_store *store, uint64_t first,
     if (!err && *got == 0 && hint != HURDMM_FRAME_NONE)
         err = take_blocks(manager, (uint32_t)count, block, HURDMM_FRAME_NONE,
                           run, got);
+    hmm_assert(err || *got % block == 0);
     if (err || *got > 0)
         return err;
     /* The block needs frames in a row: make room until they are. */
@@ -235,6 +267,7 @@ static void init_request(struct hurdmm_request *request, struct hmm_want *want,
 {
     struct hurdmm_store *store = want->store;
 
+    hmm_assert(count >= store->block_pages && run != HURDMM_FRAME_NONE);
     memset(request, 0, sizeof *request);
     request->magic = HMM_MAGIC_REQUEST;
     request->store = store;
@@ -248,7 +281,9 @@ static void init_request(struct hurdmm_request *request, struct hmm_want *want,
         pattern_of(want) && want->region->advice == HURDMM_ADVICE_READ_ONCE;
 }
 
-/* Makes the request: frames, marks, structure.  EAGAIN or an error. */
+/* Makes the request: frames, marks, structure.  0: the lock was not dropped since the
+ * page was seen to be absent; EAGAIN or an error: there is none.  The region learns
+ * where a sequential reader would go on. */
 static int begin(struct hmm_want *want, struct hurdmm_request **result)
 {
     struct hurdmm_store *store = want->store;
@@ -291,7 +326,8 @@ static int begin(struct hmm_want *want, struct hurdmm_request **result)
     return 0;
 }
 
-/* Ends one page of a request. */
+/* Ends one page of a request: published, or absent again with what is to be known of
+ * it (`sticky': the error that it remembers).  Waking is the caller's. */
 static void end_page(struct hurdmm_request *request, uint32_t i, bool good,
                      int sticky)
 {
@@ -334,6 +370,7 @@ static uint32_t pages_done(const struct hurdmm_request *request, size_t done)
     const struct hurdmm_store *store = request->store;
     unsigned shift = store->manager->physmem.page_shift;
 
+    hmm_assert(request->length > 0 && request->count >= request->wanted);
     if (done >= request->length)
         return request->count;
     return (uint32_t)((done >> shift) / store->block_pages *
@@ -347,6 +384,7 @@ static void zero_rest(struct hurdmm_request *request)
     size_t whole = (size_t)request->count
                    << request->store->manager->physmem.page_shift;
 
+    hmm_assert(request->length <= whole); /* R5 */
     memset((char *)request->buffer + request->length, 0,
            whole - request->length);
 }
@@ -363,8 +401,10 @@ static bool installed(const struct hurdmm_request *request)
     return true;
 }
 
-/* Publishes and wakes; the request is gone.  Returns the error of the wanted
- * block. */
+/* Publishes and wakes; the request is gone.  `done' bytes of it are there, as the
+ * store says, and `err' is for the next.  Returns the error of the wanted block, 0
+ * also if somebody else has brought that.  The lock is not dropped, so that who
+ * asked and still has it finds the page there. */
 static int finish(struct hurdmm_request *request, size_t done, int err)
 {
     struct hurdmm_store *store = request->store;
@@ -375,6 +415,8 @@ static int finish(struct hurdmm_request *request, size_t done, int err)
 
     hmm_assert(request->magic == HMM_MAGIC_REQUEST && store->requests > 0);
     hmm_assert(good <= request->count);
+    hmm_assert(good == request->count || good % store->block_pages == 0);
+    hmm_assert(!hmm_list_empty(&request->link));
     if (good < request->wanted && !installed(request))
         wanted = err ? hmm_callback_error(err) : EIO;
     if (good == request->count)
@@ -407,6 +449,8 @@ static int finish(struct hurdmm_request *request, size_t done, int err)
     return wanted;
 }
 
+/* Asks by a call that answers before it returns.  `behalf' waits for it.  Drops the
+ * lock.  The error of the wanted block. */
 static int ask_simple(struct hurdmm_request *request, uint64_t behalf)
 {
     struct hurdmm_store *store = request->store;
@@ -430,7 +474,9 @@ static int ask_simple(struct hurdmm_request *request, uint64_t behalf)
 typedef int start_call(struct hurdmm_store *store, void *hook,
                        struct hurdmm_request *request);
 
-/* Asks by a call that may leave the answer for later. */
+/* Asks by a call that may leave the answer for later.  Drops the lock.  0: the page
+ * is there or will be, and who wants it joins.  An error that the call returns is an
+ * answer, too, unless the request was completed. */
 static int ask_full(struct hurdmm_request *request, uint64_t behalf,
                     start_call *start)
 {
@@ -448,7 +494,7 @@ static int ask_full(struct hurdmm_request *request, uint64_t behalf,
         return result.error;
     if (err)
         return finish(request, 0, err);
-    /* It will be answered later; we are waiters like others. */
+    /* It will be answered later; we are waiters like others (R4). */
     request->result = NULL;
     request->executor = 0;
     return 0;
@@ -482,9 +528,10 @@ int hmm_fill(struct hmm_want *want)
 {
     struct hurdmm_store *store = want->store;
     struct hurdmm_request *request = NULL;
-    int err = may_fill(want);
 
     hmm_assert(hmm_entered(want->store->manager));
+    hmm_assert(!store->container && (store->ops.fault || store->ops.page_in));
+    int err = may_fill(want);
     if (err)
         return err;
     cool_behind(want);
@@ -511,9 +558,10 @@ int hmm_fill_blank(struct hmm_want *want)
     uint64_t *slot;
     uint32_t frame, got;
     void *bytes;
-    int err = may_fill(want);
 
     hmm_assert(hmm_entered(want->store->manager));
+    hmm_assert(store->block_pages == 1 && want->access & HURDMM_WRITE);
+    int err = may_fill(want);
     if (!err)
         err = hmm_account_admit(store, 1);
     if (!err)
@@ -578,11 +626,12 @@ static bool room_ahead(const struct hurdmm_store *store)
            (store->ops.fill_start && manager->filling < manager->budget / 8);
 }
 
-/* Lets the store start what it has kept back. */
+/* Lets the store start what it has kept back.  Drops the lock. */
 static void submit(struct hurdmm_store *store)
 {
     struct hmm_call call;
 
+    hmm_assert(hmm_entered(store->manager));
     if (!store->ops.fill_start || !store->ops.submit)
         return;
     store->users++;
@@ -677,7 +726,9 @@ int hurdmm_prefetch(struct hurdmm_space *space, const uintptr_t *addresses,
 /* So many windows are on their way, or there, ahead of one that is read. */
 #define WINDOWS_AHEAD 4u
 
-/* How many pages to begin from the region's next_page on. */
+/* How many pages to begin from the region's next_page on; 0: enough is on its way, or
+ * the reader does not go straight on.  All windows together are at most half of the
+ * budget, so that they do not push each other out. */
 static uint64_t next_window(const struct hmm_want *want)
 {
     const struct hmm_region *region = pattern_of(want);
@@ -765,8 +816,8 @@ void hurdmm_request_complete_part(struct hurdmm_request *request, size_t done,
     hmm_leave(manager);
 }
 
-/* Checks a range that is pushed: whole blocks inside the store; the last page
- * may be cut at its size. */
+/* Checks a range that is pushed: whole blocks inside the store, the last of which
+ * may be cut at its size, or reach past that.  EINVAL. */
 static int check_push(const struct hurdmm_store *store, uint64_t offset,
                       uint64_t length)
 {
