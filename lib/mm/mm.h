@@ -96,7 +96,7 @@ enum hmm_chore_kind {
  * might be gone each time before the thread that wants it has run. */
 #define HMM_RECENT 8u
 
-/* A range of pages to be done in the background. */
+/* A range of pages to be done in the background; chore.c. */
 struct hmm_chore {
     enum hmm_chore_kind kind;
     struct hurdmm_store *store; /* NULL: it has gone */
@@ -221,8 +221,9 @@ struct hmm_region {
     uint8_t rights, max_rights;
     uint8_t advice;
     uint8_t wired;      /* enum hmm_wired */
-    uint32_t window;    /* pages filled by the last cluster */
-    uint64_t next_page; /* where a sequential reader would fault next */
+    uint32_t window;    /* pages filled by the last cluster; 0: none yet */
+    uint64_t next_page; /* of the store: where a sequential reader would fault
+                         * next; fill.c */
     uint16_t written;   /* how many samples were written to: fault.c */
     uint16_t foreseen;  /* pages since the last sample */
     hurdmm_first_write *first_write; /* NULL: nobody wants to know */
@@ -267,75 +268,91 @@ struct hurdmm_store {
     uint64_t hold_first, hold_last;
 };
 
-/* Who wants a page, and what for. */
+/* Who wants a page, and what for.  On the stack of who asks; it lives over several
+ * rounds, between which the lock is dropped: in each round the first part is set
+ * anew, and the last tells the next round what has been done already. */
 struct hmm_want {
-    struct hurdmm_store *store;
+    /* Set by who asks.  hmm_obtain makes store and page the home's, where the
+     * contents are. */
+    struct hurdmm_store
+        *store; /* NULL after a lend without the lock: fault.c */
     uint64_t page;
-    uint64_t view; /* the page that was asked for, before bonds were followed */
-    bool read_only; /* it was reached through a copy on write */
-    unsigned access;
-    uint64_t thread;
-    struct hmm_region *region;        /* NULL: through the cache */
-    uintptr_t address;                /* of the fault */
-    const struct hurdmm_fault *fault; /* set: may be answered later */
+    unsigned access;           /* HURDMM_READ... */
+    uint64_t thread;           /* that wants it, as the port names it */
+    struct hmm_region *region; /* NULL: through the cache */
+    uintptr_t address;         /* with a region: of the fault, any byte */
+    const struct hurdmm_fault *fault; /* NULL: who asks waits on this thread */
     uint64_t ahead;                   /* no region: pages of use, 0: one */
     bool prefetch;                    /* nobody waits for it */
-    uint32_t got;                     /* pages that the store was asked for */
+    bool raw;         /* read where it is, though it will not be lent there */
+    bool own;         /* not through a copy on write */
     size_t overwrite; /* so many bytes from its first on will be written,
                        * whatever they are now */
-    bool blank;       /* it has been made for that, with zeros */
-    bool raw;         /* read through bonds on any port */
-    bool own;         /* not through a copy on write */
-    bool filled;      /* the store was asked */
-    bool joined;      /* somebody else was waited for */
-    bool throttled;   /* it has done its share of writing */
-    uint8_t refused;  /* by the port, for want of memory */
+
+    /* Said by hmm_obtain. */
+    uint64_t view; /* the page that was asked for, before bonds were followed */
+    bool read_only; /* it was reached through a copy on write */
+    bool blank;     /* it has just been made with zeros, to be overwritten */
+
+    /* From round to round. */
+    uint32_t got;    /* pages that the store was asked for */
+    bool filled;     /* the store was asked */
+    bool joined;     /* somebody else was waited for */
+    bool throttled;  /* it has done its share of writing */
+    uint8_t refused; /* how often by the port, for want of memory */
 };
 
-/* A fill that is being answered; struct hurdmm_request in the public API. */
+/* A fill that is being answered; struct hurdmm_request in the public API.  On
+ * manager->requests, and counted in store->requests, from begin to finish (fill.c);
+ * guarded by the lock, but for what the store may read meanwhile: the description
+ * and the buffer's bytes. */
 struct hurdmm_request {
     struct hmm_list link;
-    uint32_t magic;
+    uint32_t magic; /* 0 when it has been answered */
     uint32_t count; /* pages */
     struct hurdmm_store *store;
-    uint64_t first;  /* page */
-    uint32_t wanted; /* of them: the first block, what was asked for */
-    uint32_t run;    /* first frame of the buffer */
-    bool buffer_used;
-    bool read_once;
-    bool unasked;  /* a prefetch: errors are not remembered */
-    size_t length; /* bytes, cut at the store's size */
-    void *buffer;
+    uint64_t first;   /* page; a block begins there */
+    uint32_t wanted;  /* of them: the first block, what was asked for */
+    uint32_t run;     /* first frame of the buffer, which are in a row */
+    bool buffer_used; /* complete(0) means that it is full; set by its store */
+    bool read_once;   /* for the policy: HURDMM_PAGE_READ_ONCE */
+    bool unasked;     /* a prefetch: errors are not remembered */
+    size_t length;    /* bytes, cut at the store's size; not 0 */
+    void *buffer;     /* the frames' window */
     struct hurdmm_request_info info;
     uint64_t executor;              /* thread in the callback, 0: none */
-    struct hmm_fill_result *result; /* of a caller that is still there */
+    struct hmm_fill_result *result; /* of that thread, on its stack; or NULL */
 };
 
+/* How a request ended while the callback that began it still ran. */
 struct hmm_fill_result {
     bool finished;
-    int error;
+    int error; /* of the wanted block */
 };
 
-/* One running callback, on the stack of the thread that runs it. */
+/* One running callback, on the stack of the thread that runs it, and on
+ * manager->calls. */
 struct hmm_call {
     struct hmm_list link;
     struct hurdmm_store *store;
-    uint64_t thread;
-    uint64_t behalf; /* the thread that waits for it, 0: nobody's */
+    uint64_t thread; /* that runs it */
+    uint64_t behalf; /* the thread that waits for it, 0: nobody, or itself */
     uintptr_t met;   /* where its thread is said to have faulted in it */
 };
 
 enum hmm_waiter_kind { HMM_WAITER_THREAD, HMM_WAITER_FAULT };
 
+/* Somebody who waits for a page: on manager->waiters, and, a fault that was woken, on
+ * manager->ready.  A thread's lies on its stack, a fault's in waiter_slab. */
 struct hmm_waiter {
     struct hmm_list link;
-    struct hurdmm_store *store;
+    struct hurdmm_store *store; /* with the page: what is waited for */
     uint64_t page;
     enum hmm_waiter_kind kind;
-    uint64_t thread;
-    int error;
-    uint32_t word; /* THREAD: 1 when woken */
-    struct hurdmm_fault fault;
+    uint64_t thread;           /* that cannot go on */
+    int error;                 /* it was woken with; 0: look again */
+    uint32_t word;             /* THREAD: 1 when woken; atomic */
+    struct hurdmm_fault fault; /* FAULT: to be answered */
 };
 
 struct hmm_bounce {
@@ -483,7 +500,8 @@ uint64_t *hmm_home_slot(struct hmm_want *want);
 /* Gives a page that is being written a frame of its own to write to. */
 int hmm_page_renew(struct hurdmm_store *store, uint64_t page, uint64_t *slot);
 /* Waits until somebody wakes the page: EAGAIN, HMM_LATER (the fault is queued),
- * EDEADLK, or the error that the page's waiters were given. */
+ * EDEADLK, or the error that the page's waiters were given.  The lock is dropped but
+ * for HMM_LATER and EDEADLK. */
 int hmm_page_wait(struct hmm_want *want, uint64_t page);
 /* Wakes those who wait for [first, first + count) with `error` or 0. */
 void hmm_page_wake(struct hurdmm_store *store, uint64_t first, uint64_t count,
@@ -497,11 +515,13 @@ void hmm_call_begin(struct hmm_call *call, struct hurdmm_store *store,
 void hmm_call_end(struct hmm_call *call);
 bool hmm_in_callback(struct hurdmm *manager, uint64_t thread);
 
-/* Takes a range for itself (M7): waits for what is filled or written in it. */
+/* Takes a range for itself (M7): waits for what is filled or written in it.  0, or
+ * EDEADLK: a callback of the store would wait for its own end. */
 int hmm_hold(struct hurdmm_store *store, uint64_t first, uint64_t last);
+/* Wakes who waited for it; does not drop the lock. */
 void hmm_unhold(struct hurdmm_store *store);
-/* The same when nobody depends on the range by copy on write any more: their
- * pages are settled first. */
+/* As hmm_hold, when nobody depends on the range by copy on write any more: their
+ * pages are settled first.  Also the errors of settling: ENOMEM, EDQUOT, the stores'. */
 int hmm_hold_settled(struct hurdmm_store *store, uint64_t first, uint64_t last);
 /* Is some page of [first, last] held? */
 static inline bool hmm_range_held(const struct hurdmm_store *store,
@@ -517,8 +537,9 @@ static inline bool hmm_page_held(const struct hurdmm_store *store,
 }
 
 /* fill.c: bringing pages in. */
-/* Asks the store for the absent page in `want`.  0: the lock was dropped and
- * the page was there for a moment: EAGAIN in other words; or the error. */
+/* Asks the store for the absent page in `want`, or waits for who holds it.  Never 0:
+ * EAGAIN, the page may be there now; HMM_LATER; EDEADLK; ENOMEM; EDQUOT; or the error
+ * of the store.  May drop the lock, whatever it says. */
 int hmm_fill(struct hmm_want *want);
 /* Gives an absent page a frame that the caller will write wholly: 0 and the
  * lock was not dropped, EAGAIN, or the error. */
@@ -531,8 +552,12 @@ void hmm_read_on(struct hmm_want *want);
 
 /* fault.c: what faults and accesses through the cache have in common. */
 /* Makes the page resident and, for writing, writable: dirty, unlocked, not read
- * by the laundry.  0 with the lock never dropped since the page was looked at;
- * EAGAIN; HMM_LATER; or an error. */
+ * by the laundry.  0 with the lock never dropped since the page was looked at, and
+ * *slot is its home's, which *want names then.  EAGAIN: set *want anew and ask again;
+ * HMM_LATER (only with want->fault): the fault is queued.
+ * ENXIO (past the store's end), ENOENT (a hole of a container), EROFS, EDEADLK,
+ * EFAULT (the application dropped the page's bytes, and it cannot go), ENOMEM,
+ * EDQUOT, what the store says, or the error that the page remembers. */
 int hmm_obtain(struct hmm_want *want, uint64_t **slot);
 /* After the port answered ENOMEM to a lend or reclaim for `want`: makes room.
  * EAGAIN, or ENOMEM: it was tried often enough. */
