@@ -82,6 +82,12 @@ void test_skip(const char *reason)
     atomic_fetch_add(skips, 1);
 }
 
+void test_faults(uint64_t count)
+{
+    printf("FAULTS: %llu\n", (unsigned long long)count);
+    fflush(stdout);
+}
+
 size_t test_scaled(size_t full)
 {
     const char *text = getenv("HMM_TEST_PERCENT");

@@ -11,6 +11,7 @@
 #define HMM_TESTS_SUPPORT_RUNNER_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include <check.h>
 
@@ -22,6 +23,10 @@ int run_suites(const char *name, Suite *const *suites, size_t count);
 /* Says that the running test cannot do its work here, and why. Call it at most
  * once in a test, from its own thread, and return from the test afterwards. */
 void test_skip(const char *reason);
+
+/* Says how many faults the storm of the running test has made, at least;
+ * tools/check adds them up. */
+void test_faults(uint64_t count);
 
 /* How many rounds of FULL a long test does here: HMM_TEST_PERCENT of it, or all
  * where that is not set, and at least one. */
