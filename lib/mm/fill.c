@@ -500,15 +500,27 @@ static int ask_full(struct hurdmm_request *request, uint64_t behalf,
     return 0;
 }
 
+/* Has somebody a hold on some of the page's block, which is filled whole?  *page is
+ * one that it is on. */
+static bool block_held(const struct hurdmm_store *store, uint64_t *page)
+{
+    uint64_t first = *page / store->block_pages * store->block_pages;
+
+    if (!hmm_range_held(store, first, first + (store->block_pages - 1)))
+        return false;
+    *page = hmm_max(first, store->hold_first);
+    return true;
+}
+
 /* Makes sure that the thread would not wait for itself, and that nobody has
- * taken a hold on the page. */
+ * taken a hold on the block. */
 static int may_fill(struct hmm_want *want)
 {
-    if (hmm_would_deadlock(want->store, want->thread, want->page))
+    uint64_t page = want->page;
+
+    if (hmm_would_deadlock(want->store, want->thread, page))
         return EDEADLK;
-    return hmm_page_held(want->store, want->page)
-               ? hmm_page_wait(want, want->page)
-               : 0;
+    return block_held(want->store, &page) ? hmm_page_wait(want, page) : 0;
 }
 
 /* A reader that goes straight on will not come back soon for what lies two
@@ -601,6 +613,7 @@ static int fill_ahead(struct hurdmm_store *store, uint64_t first,
         .ahead = count,
         .prefetch = true,
     };
+    uint64_t held = first;
     int err = EAGAIN;
 
     *got = 0;
@@ -608,7 +621,7 @@ static int fill_ahead(struct hurdmm_store *store, uint64_t first,
         if (first >= hmm_store_pages(store) || store->dying)
             return ENXIO;
         if (hmm_container_slot(&store->cache, first) ||
-            hmm_bond_at(&store->cache, first) || hmm_page_held(store, first))
+            hmm_bond_at(&store->cache, first) || block_held(store, &held))
             return 0;
         err = hmm_fill(&want);
     }

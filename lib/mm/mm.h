@@ -266,6 +266,7 @@ struct hurdmm_store {
                             * for each of 64 by their number */
     bool held;             /* M7 */
     uint64_t hold_first, hold_last;
+    uint64_t hold_thread; /* whose hold it is */
 };
 
 /* Who wants a page, and what for.  On the stack of who asks; it lives over several

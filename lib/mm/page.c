@@ -526,6 +526,22 @@ static struct hmm_waiter *waiter_of(struct hurdmm *manager, uint64_t thread)
     return NULL;
 }
 
+/* The thread that whoever waits for the page waits for, 0: none that is known, or
+ * none that could wait itself.  In a hold that has just begun what is under way is
+ * waited for first. */
+static uint64_t waited_for(struct hurdmm_store *store, uint64_t page)
+{
+    const uint64_t busy = HMM_FILLING | HMM_WRITING | HMM_UNLOCKING;
+    const struct hurdmm_request *request = request_for(store, page);
+    const uint64_t *slot = hmm_container_slot(&store->cache, page);
+
+    if (request)
+        return request->executor;
+    if ((slot && *slot & busy) || !hmm_page_held(store, page))
+        return 0;
+    return store->hold_thread;
+}
+
 /* True after 16 steps, too: rather one error too many than threads that wait for
  * ever. */
 bool hmm_would_deadlock(struct hurdmm_store *store, uint64_t thread,
@@ -534,18 +550,19 @@ bool hmm_would_deadlock(struct hurdmm_store *store, uint64_t thread,
     struct hurdmm *manager = store->manager;
 
     hmm_assert(hmm_entered(store->manager));
-    if (hmm_list_empty(&manager->calls))
+    if (hmm_list_empty(&manager->calls) && !store->held)
         return false;
     if (works_for(manager, thread, store))
         return true;
-    /* The page's filler may wait, in its callback, for a page that we fill. */
+    /* The page's filler may wait, in its callback, for a page that we fill; and so
+     * may who has a hold on it. */
     for (unsigned steps = 0; steps < 16; steps++) {
-        struct hurdmm_request *request = request_for(store, page);
-        if (!request || !request->executor)
+        uint64_t other = waited_for(store, page);
+        if (!other)
             return false;
-        if (request->executor == thread)
+        if (other == thread)
             return true;
-        struct hmm_waiter *waiter = waiter_of(manager, request->executor);
+        const struct hmm_waiter *waiter = waiter_of(manager, other);
         if (!waiter)
             return false;
         store = waiter->store;
@@ -715,6 +732,7 @@ int hmm_hold(struct hurdmm_store *store, uint64_t first, uint64_t last)
     store->held = true;
     store->hold_first = first;
     store->hold_last = last;
+    store->hold_thread = hmm_thread_self(store->manager);
     while (find_busy(store, first, last, &page)) {
         err = wait_for(store, page);
         if (err == EDEADLK) {

@@ -441,6 +441,128 @@ END_TEST
 
 /* ---- Holds ---------------------------------------------------------------- */
 
+static bool cutting;
+
+static int ones_in(struct hurdmm_store *store, void *hook, uint64_t offset,
+                   void *bytes, size_t length, size_t *done)
+{
+    (void)store;
+    (void)hook;
+    (void)offset;
+    (void)done;
+    memset(bytes, 1, length);
+    return 0;
+}
+
+static void cut_slowly(struct hurdmm_store *store, void *hook, uint64_t offset,
+                       uint64_t length)
+{
+    (void)store;
+    (void)hook;
+    (void)offset;
+    (void)length;
+    cutting = true;
+    for (unsigned i = 0; i < 100; i++)
+        hurdmm_sim_yield(world.port);
+}
+
+static void cut(void *argument)
+{
+    ck_assert_int_eq(hurdmm_store_resize(argument, world.page), 0);
+}
+
+static void read_meanwhile(void *argument)
+{
+    uint8_t byte;
+    size_t done;
+    while (!cutting)
+        hurdmm_sim_yield(world.port);
+    ck_assert_int_eq(hurdmm_store_read(argument, 0, &byte, 1, &done), 0);
+    ck_assert_uint_eq(byte, 1);
+}
+
+START_TEST(a_block_that_is_cut_is_not_filled_to_its_old_end)
+{
+    static const struct hurdmm_store_ops ops = {
+        .struct_size = sizeof ops, .page_in = ones_in, .discarded = cut_slowly};
+    struct hurdmm_store *store =
+        make(&ops, NULL, 8 * world.page, 4 * world.page, HURDMM_STORE_VOLATILE);
+    uint8_t byte = 2;
+    size_t done;
+    cutting = false;
+    world_spawn(&world, cut, store);
+    world_spawn(&world, read_meanwhile, store);
+    world_run(&world);
+    ck_assert_int_eq(hurdmm_store_resize(store, 4 * world.page), 0);
+    ck_assert_int_eq(hurdmm_store_read(store, world.page, &byte, 1, &done), 0);
+    ck_assert_uint_eq(byte, 0);
+    destroy(store);
+}
+END_TEST
+
+/* One thread has a hold on the first store and waits for a page of the second, the
+ * one that brings it wants to write to the first. */
+static struct hurdmm_store *knot[2];
+static struct hurdmm_container *knot_source;
+static int knot_errors[2];
+
+static int knot_in(struct hurdmm_store *store, void *hook, uint64_t offset,
+                   void *bytes, size_t length, size_t *done)
+{
+    uint8_t byte = 0;
+    size_t got;
+    int error = 0;
+    if (store == knot[1]) {
+        cutting = true;
+        for (unsigned i = 0; i < 100; i++)
+            hurdmm_sim_yield(world.port);
+        error = hurdmm_store_write(knot[0], 0, &byte, 1, &got);
+        knot_errors[0] = error;
+    }
+    return error ? error : zeros_in(store, hook, offset, bytes, length, done);
+}
+
+static void knot_read(void *argument)
+{
+    uint8_t byte;
+    size_t done;
+    (void)argument;
+    (void)hurdmm_store_read(knot[1], 0, &byte, 1, &done);
+}
+
+static void knot_copy(void *argument)
+{
+    struct hurdmm_copy_range ranges[2];
+    (void)argument;
+    for (unsigned i = 0; i < 2; i++)
+        ranges[i] = (struct hurdmm_copy_range){
+            .target = hurdmm_store_container(knot[i]),
+            .source = knot_source,
+            .length = world.page};
+    while (!cutting)
+        hurdmm_sim_yield(world.port);
+    knot_errors[1] =
+        hurdmm_container_copy_ranges(ranges, 2, HURDMM_COPY_SQUASH);
+}
+
+START_TEST(who_waits_for_a_hold_is_seen_by_its_holder)
+{
+    static const struct hurdmm_store_ops ops = {.struct_size = sizeof ops,
+                                                .page_in = knot_in};
+    for (unsigned i = 0; i < 2; i++)
+        knot[i] = make(&ops, NULL, world.page, 0, HURDMM_STORE_VOLATILE);
+    knot_source = filled(0, 1, 0x41);
+    cutting = false;
+    world_spawn(&world, knot_read, NULL);
+    world_spawn(&world, knot_copy, NULL);
+    world_run(&world);
+    ck_assert(knot_errors[0] == EDEADLK || knot_errors[1] == EDEADLK);
+    for (unsigned i = 0; i < 2; i++)
+        destroy(knot[i]);
+    ck_assert_int_eq(hurdmm_container_destroy(knot_source), 0);
+}
+END_TEST
+
 static uint64_t pushed;
 
 static void push_back(struct hurdmm_store *store, void *hook, uint64_t offset,
@@ -832,6 +954,8 @@ static Suite *suite(void)
     tcase_add_loop_test(c, what_is_pushed_is_paid_for, 0, 2);
     tcase_add_test(c, a_container_stays_while_its_pages_are_cached);
     tcase_add_test(c, a_failed_page_of_a_container_is_not_cached);
+    tcase_add_test(c, a_block_that_is_cut_is_not_filled_to_its_old_end);
+    tcase_add_test(c, who_waits_for_a_hold_is_seen_by_its_holder);
     tcase_add_test(c, what_is_being_cut_off_cannot_be_supplied);
     tcase_add_test(c, discarding_a_huge_store_with_one_copied_page_is_quick);
     tcase_add_loop_test(c, a_page_that_failed_and_is_shared_can_be_written_anew,
