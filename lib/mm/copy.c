@@ -696,23 +696,59 @@ static int copy_now(struct hurdmm *manager, struct copy *copies, size_t count)
     return err;
 }
 
-/* Targets that are stores' caches must be at rest, and nobody may depend on
- * what they have.  The lock may be dropped. */
-static int hold_targets(struct copy *copies, size_t count, size_t *held)
+/* The target with the next number that is a store's cache, or NULL. */
+static struct hurdmm_store *next_target(const struct copy *copies, size_t count,
+                                        const struct hurdmm_store *before)
 {
+    struct hurdmm_store *next = NULL;
+
+    for (size_t i = 0; i < count; i++) {
+        struct hurdmm_store *store = copies[i].target;
+
+        if (!store->container && (!before || store->id > before->id) &&
+            (!next || store->id < next->id))
+            next = store;
+    }
+    return next;
+}
+
+/* Targets that are stores' caches must be at rest, and nobody may depend on
+ * what they have: one hold on each store, over all of its ranges.  They are taken
+ * in the order of the stores' numbers, or two callers might wait for each other.
+ * *held is the last that is; the lock may be dropped. */
+static int hold_targets(const struct copy *copies, size_t count,
+                        struct hurdmm_store **held)
+{
+    struct hurdmm_store *store = NULL;
     int err = 0;
 
-    for (*held = 0; !err && *held < count; ++*held) {
-        struct copy *copy = &copies[*held];
-        uint64_t last = copy->to + (copy->count - 1);
+    *held = NULL;
+    while (!err && (store = next_target(copies, count, store)) != NULL) {
+        uint64_t first = UINT64_MAX, last = 0;
 
-        if (copy->target->container)
-            continue;
-        err = hmm_hold_settled(copy->target, copy->to, last);
-        if (err)
-            break;
+        for (size_t i = 0; i < count; i++) {
+            if (copies[i].target != store)
+                continue;
+            first = hmm_min(first, copies[i].to);
+            last = hmm_max(last, copies[i].to + (copies[i].count - 1));
+        }
+        err = hmm_hold_settled(store, first, last);
+        if (!err)
+            *held = store;
     }
     return err;
+}
+
+/* Gives the holds up to `held' up. */
+static void unhold_targets(const struct copy *copies, size_t count,
+                           const struct hurdmm_store *held)
+{
+    struct hurdmm_store *store = NULL;
+
+    while (held && store != held) {
+        store = next_target(copies, count, store);
+        hmm_unhold(store);
+    }
 }
 
 /* Taking rights back ahead.
@@ -836,7 +872,7 @@ static void take_ahead(struct hurdmm_store *store, uint64_t first,
 
 static int copy_all(struct hurdmm *manager, struct copy *copies, size_t count)
 {
-    size_t held;
+    struct hurdmm_store *held;
 
     if (hmm_in_callback(manager, hmm_thread_self(manager)))
         return EDEADLK;
@@ -859,13 +895,10 @@ static int copy_all(struct hurdmm *manager, struct copy *copies, size_t count)
         err = hmm_reclaim(manager, manager->readahead);
         err = err == EAGAIN || room ? 0 : err;
     }
-    for (size_t i = 0; i < held; i++) {
-        if (copies[i].target->container)
-            continue;
-        if (!err)
+    for (size_t i = 0; !err && i < count; i++)
+        if (!copies[i].target->container)
             tell_target(&copies[i]);
-        hmm_unhold(copies[i].target);
-    }
+    unhold_targets(copies, count, held);
     for (size_t i = 0; i < count; i++) {
         copies[i].source->users--;
         copies[i].target->users--;

@@ -164,6 +164,11 @@ static int zeros_in(struct hurdmm_store *store, void *hook, uint64_t offset,
     return 0;
 }
 
+static const struct hurdmm_store_ops zeros = {
+    .struct_size = sizeof zeros,
+    .page_in = zeros_in,
+};
+
 static int strange_unlock(struct hurdmm_store *store, void *hook,
                           uint64_t offset, size_t length)
 {
@@ -563,6 +568,91 @@ START_TEST(who_waits_for_a_hold_is_seen_by_its_holder)
 }
 END_TEST
 
+START_TEST(a_store_may_be_the_target_of_several_copies_at_once)
+{
+    struct hurdmm_container *c = filled(0, 2, 0x41);
+    struct hurdmm_store *store =
+        make(&zeros, NULL, 8 * world.page, 0, HURDMM_STORE_VOLATILE);
+    struct hurdmm_copy_range ranges[2];
+    uint8_t byte = 0;
+    size_t done;
+    for (unsigned i = 0; i < 2; i++)
+        ranges[i] = (struct hurdmm_copy_range){
+            .target = hurdmm_store_container(store),
+            .target_offset = (5 - 4 * i) * world.page,
+            .source = c,
+            .source_offset = i * world.page,
+            .length = world.page};
+    ck_assert_int_eq(hurdmm_container_copy_ranges(ranges, 2, 0), 0);
+    for (unsigned page = 0; page < 8; page++) {
+        ck_assert_int_eq(
+            hurdmm_store_read(store, page * world.page, &byte, 1, &done), 0);
+        ck_assert_uint_eq(byte, page == 1 || page == 5 ? 0x41 : 0);
+    }
+    destroy(store);
+    ck_assert_int_eq(hurdmm_container_destroy(c), 0);
+}
+END_TEST
+
+/* Copies to both stores of the knot, the one that is given first. */
+static void copy_to_both(void *argument)
+{
+    struct hurdmm_copy_range ranges[2];
+    unsigned first = *(unsigned *)argument;
+    for (unsigned i = 0; i < 2; i++)
+        ranges[i] = (struct hurdmm_copy_range){
+            .target = hurdmm_store_container(knot[first ^ i]),
+            .source = knot_source,
+            .length = 4 * world.page};
+    for (unsigned i = 0; i < 4; i++)
+        ck_assert_int_eq(
+            hurdmm_container_copy_ranges(ranges, 2, HURDMM_COPY_SQUASH), 0);
+}
+
+static int slow_in(struct hurdmm_store *store, void *hook, uint64_t offset,
+                   void *bytes, size_t length, size_t *done)
+{
+    for (unsigned i = 0; i < 5; i++)
+        hurdmm_sim_yield(world.port);
+    return zeros_in(store, hook, offset, bytes, length, done);
+}
+
+/* Pages of both are being filled again and again, so that holds are waited for. */
+static void read_both(void *argument)
+{
+    uint8_t byte;
+    size_t done;
+    (void)argument;
+    for (unsigned i = 0; i < 8; i++) {
+        (void)hurdmm_store_discard(knot[i % 2], 0, HURDMM_WHOLE);
+        ck_assert_int_eq(hurdmm_store_read(knot[i % 2], 0, &byte, 1, &done), 0);
+    }
+}
+
+START_TEST(copies_to_the_same_stores_do_not_stop_each_other)
+{
+    static const struct hurdmm_store_ops ops = {.struct_size = sizeof ops,
+                                                .page_in = slow_in};
+    unsigned firsts[2] = {0, 1};
+    for (uint64_t seed = 1; seed <= test_scaled(100); seed++) {
+        struct world_options options = {.seed = seed};
+        world_begin(&world, &options);
+        for (unsigned i = 0; i < 2; i++)
+            knot[i] =
+                make(&zeros, NULL, 4 * world.page, 0, HURDMM_STORE_VOLATILE);
+        knot_source = filled(0, 4, 0x41);
+        for (unsigned i = 0; i < 2; i++)
+            world_spawn(&world, copy_to_both, &firsts[i]);
+        world_spawn(&world, read_both, NULL);
+        world_run(&world);
+        for (unsigned i = 0; i < 2; i++)
+            destroy(knot[i]);
+        ck_assert_int_eq(hurdmm_container_destroy(knot_source), 0);
+        world_end(&world);
+    }
+}
+END_TEST
+
 static uint64_t pushed;
 
 static void push_back(struct hurdmm_store *store, void *hook, uint64_t offset,
@@ -865,11 +955,6 @@ END_TEST
 static struct hurdmm_store *doomed;
 static uintptr_t doomed_at;
 
-static const struct hurdmm_store_ops zeros = {
-    .struct_size = sizeof zeros,
-    .page_in = zeros_in,
-};
-
 static void discard_all(void *argument)
 {
     (void)argument;
@@ -956,6 +1041,7 @@ static Suite *suite(void)
     tcase_add_test(c, a_failed_page_of_a_container_is_not_cached);
     tcase_add_test(c, a_block_that_is_cut_is_not_filled_to_its_old_end);
     tcase_add_test(c, who_waits_for_a_hold_is_seen_by_its_holder);
+    tcase_add_test(c, a_store_may_be_the_target_of_several_copies_at_once);
     tcase_add_test(c, what_is_being_cut_off_cannot_be_supplied);
     tcase_add_test(c, discarding_a_huge_store_with_one_copied_page_is_quick);
     tcase_add_loop_test(c, a_page_that_failed_and_is_shared_can_be_written_anew,
@@ -980,6 +1066,7 @@ static Suite *suite(void)
     suite_add_tcase(s, c);
     c = tcase_create("seeds");
     tcase_set_timeout(c, 60);
+    tcase_add_test(c, copies_to_the_same_stores_do_not_stop_each_other);
     tcase_add_test(c, a_verb_does_not_meet_the_store_that_comes_after);
     suite_add_tcase(s, c);
     return s;
