@@ -632,12 +632,14 @@ static void undo_bind(struct hurdmm_space *space, uintptr_t address,
     hmm_leave(space->manager);
 }
 
-int hurdmm_bind(const struct hurdmm_bind_options *bind, uintptr_t *address)
+int hurdmm_bind(const struct hurdmm_bind_options *given, uintptr_t *address)
 {
     uintptr_t where = 0;
 
-    if (!bind || !address || bind->struct_size < sizeof *bind)
+    if (!given || !address || given->struct_size < sizeof *given)
         return EINVAL;
+    /* It may lie in managed memory, which nobody may touch with the lock. */
+    const struct hurdmm_bind_options copy = *given, *bind = &copy;
     int err = hmm_enter_space(bind->space);
     if (err)
         return err;
@@ -860,10 +862,11 @@ int hurdmm_region_find(struct hurdmm_space *space, uintptr_t address,
     int err = hmm_enter_space(space);
     if (err)
         return err;
+    struct hurdmm_region_info found = {0};
     struct hmm_region *region =
         region_of(hmm_span_first_overlap(&space->regions, address, UINT64_MAX));
     if (region) {
-        *info = (struct hurdmm_region_info){
+        found = (struct hurdmm_region_info){
             .address = (uintptr_t)region->by_address.first,
             .length = (size_t)(region->by_address.last -
                                region->by_address.first + 1),
@@ -876,5 +879,8 @@ int hurdmm_region_find(struct hurdmm_space *space, uintptr_t address,
         };
     }
     hmm_leave(space->manager);
-    return region ? 0 : ENOENT;
+    if (!region)
+        return ENOENT;
+    *info = found;
+    return 0;
 }

@@ -257,9 +257,11 @@ struct hurdmm_space *hurdmm_space_own(struct hurdmm *manager)
 }
 
 int hurdmm_space_create(struct hurdmm *manager, void *token,
-                        struct hurdmm_space **space)
+                        struct hurdmm_space **result)
 {
-    if (!space || !token)
+    struct hurdmm_space *space = NULL;
+
+    if (!result || !token)
         return EINVAL;
     int err = hmm_enter_manager(manager);
     if (err)
@@ -269,8 +271,10 @@ int hurdmm_space_create(struct hurdmm *manager, void *token,
     else if (hmm_space_by_token(manager, token))
         err = EEXIST;
     else
-        err = hmm_space_make(manager, token, space);
+        err = hmm_space_make(manager, token, &space);
     hmm_leave(manager);
+    if (!err)
+        *result = space;
     return err;
 }
 

@@ -44,37 +44,26 @@ static void copy_name(char *to, size_t room, const char *from)
     to[i] = '\0';
 }
 
-int hurdmm_store_create(struct hurdmm *manager,
-                        const struct hurdmm_store_ops *ops,
-                        const struct hurdmm_store_options *options,
-                        struct hurdmm_store **result)
+/* Makes the store that `made` describes, with its ops, name and sizes. */
+static int make_store(struct hurdmm *manager, const struct hurdmm_store *made,
+                      size_t block_size, struct hurdmm_store **result)
 {
-    if (!ops || !options || !result ||
-        ops->struct_size < offsetof(struct hurdmm_store_ops, sync) ||
-        options->struct_size < sizeof *options)
-        return EINVAL;
-    int err = hmm_enter_manager(manager);
-    if (err)
-        return err;
     struct hurdmm_store *store = NULL;
-    err = check_options(manager, ops, options);
+    const struct hurdmm_store_options options = {
+        .size = made->size, .block_size = block_size, .flags = made->flags};
+    int err = check_options(manager, &made->ops, &options);
+
+    hmm_assert(hmm_entered(manager));
     if (!err && !(store = hmm_slab_alloc(&manager->store_slab)))
         err = ENOMEM;
     if (!err) {
-        memset(store, 0, sizeof *store);
+        *store = *made;
         store->manager = manager;
-        memcpy(&store->ops, ops,
-               (size_t)hmm_min(ops->struct_size, sizeof store->ops));
-        store->given_ops = ops;
-        store->hook = options->hook;
-        store->size = options->size;
-        store->flags = options->flags;
         store->block_pages = 1;
-        if (options->block_size)
+        if (block_size)
             store->block_pages =
-                (uint32_t)(options->block_size / hmm_page_bytes(manager));
+                (uint32_t)(block_size / hmm_page_bytes(manager));
         store->id = ++manager->next_id;
-        copy_name(store->name, sizeof store->name, options->name);
         hmm_span_tree_init(&store->grades);
         hmm_index_init(&store->left, &manager->physmem.nodes);
         store->account = manager->account;
@@ -84,7 +73,35 @@ int hurdmm_store_create(struct hurdmm *manager,
         store->magic = HMM_MAGIC_STORE;
         *result = store;
     }
+    return err;
+}
+
+/* What the caller says, and where he wants the answer, may lie in managed memory:
+ * it is looked at before the lock is taken, or after that. */
+int hurdmm_store_create(struct hurdmm *manager,
+                        const struct hurdmm_store_ops *ops,
+                        const struct hurdmm_store_options *options,
+                        struct hurdmm_store **result)
+{
+    if (!ops || !options || !result ||
+        ops->struct_size < offsetof(struct hurdmm_store_ops, sync) ||
+        options->struct_size < sizeof *options)
+        return EINVAL;
+    struct hurdmm_store made = {.given_ops = ops,
+                                .hook = options->hook,
+                                .size = options->size,
+                                .flags = options->flags};
+    size_t block_size = options->block_size;
+    struct hurdmm_store *store = NULL;
+    memcpy(&made.ops, ops, (size_t)hmm_min(ops->struct_size, sizeof made.ops));
+    copy_name(made.name, sizeof made.name, options->name);
+    int err = hmm_enter_manager(manager);
+    if (err)
+        return err;
+    err = make_store(manager, &made, block_size, &store);
     hmm_leave(manager);
+    if (!err)
+        *result = store;
     return err;
 }
 
@@ -718,10 +735,13 @@ int hurdmm_store_state(struct hurdmm_store *store, uint64_t offset,
         return leave_with(store, EINVAL);
     struct hmm_want want = {.store = store, .page = page};
     const uint64_t *slot = hmm_home_slot(&want);
-    *state = slot ? hmm_page_state(manager, *slot) : 0;
+    unsigned found = slot ? hmm_page_state(manager, *slot) : 0;
+    int said = slot ? (int)(*slot >> HMM_ERROR_SHIFT) : 0;
+    hmm_leave(manager);
+    *state = found;
     if (error)
-        *error = slot ? (int)(*slot >> HMM_ERROR_SHIFT) : 0;
-    return leave_with(store, 0);
+        *error = said;
+    return 0;
 }
 
 int hurdmm_store_set_priority(struct hurdmm_store *store, uint64_t offset,

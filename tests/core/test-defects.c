@@ -69,6 +69,79 @@ START_TEST(of_two_regions_one_may_go)
 }
 END_TEST
 
+static int nothing_in(struct hurdmm_store *store, void *hook, uint64_t offset,
+                      void *buffer, size_t length, size_t *done)
+{
+    (void)store;
+    (void)hook;
+    (void)offset;
+    (void)done;
+    memset(buffer, 0, length);
+    return 0;
+}
+
+/* Puts what it is told before the end of a page so that it begins there and ends
+ * in the next one. */
+static void *across(struct real *real, unsigned page, const void *bytes,
+                    size_t length)
+{
+    uint8_t *to = real_at(real, page + 1) - sizeof(size_t);
+    memcpy(to, bytes, length);
+    return to;
+}
+
+/* Arguments and results may lie in pages that are not there: they are not looked
+ * at while the library keeps everybody out. */
+START_TEST(what_is_said_may_lie_in_managed_memory)
+{
+    struct real real;
+    if (!real_begin(&real, _i))
+        return;
+    struct hurdmm_store_ops ops = {.struct_size = sizeof ops,
+                                   .page_in = nothing_in};
+    struct hurdmm_store_options options = {
+        .struct_size = sizeof options,
+        .name = (const char *)real_at(&real, 40),
+        .size = 4 * real.page,
+        .flags = HURDMM_STORE_READ_ONLY,
+    };
+    struct hurdmm_store_ops *far_ops = across(&real, 20, &ops, sizeof ops);
+    struct hurdmm_store_options *far_options =
+        across(&real, 24, &options, sizeof options);
+    struct hurdmm_store **made = (struct hurdmm_store **)real_at(&real, 28);
+    struct hurdmm_region_info *info =
+        (struct hurdmm_region_info *)real_at(&real, 32);
+    unsigned *state = (unsigned *)real_at(&real, 36);
+    int *error = (int *)real_at(&real, 38);
+    ck_assert_int_eq(
+        hurdmm_store_return(real.store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    ck_assert_int_eq(hurdmm_region_find(real.space, real.base, info), 0);
+    ck_assert_uint_eq(info->address, real.base);
+    ck_assert_int_eq(hurdmm_store_state(real.store, 0, state, error), 0);
+    ck_assert_int_eq(*error, 0);
+    ck_assert_int_eq(
+        hurdmm_store_create(real.manager, far_ops, far_options, made), 0);
+    struct hurdmm_store *store = *made;
+    struct hurdmm_bind_options bind = {
+        .struct_size = sizeof bind,
+        .space = real.space,
+        .store = store,
+        .length = 4 * real.page,
+        .rights = HURDMM_READ,
+    };
+    struct hurdmm_bind_options *far_bind =
+        across(&real, 44, &bind, sizeof bind);
+    uintptr_t *where = (uintptr_t *)real_at(&real, 48);
+    ck_assert_int_eq(
+        hurdmm_store_return(real.store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    ck_assert_int_eq(hurdmm_bind(far_bind, where), 0);
+    ck_assert_int_eq(hurdmm_unbind(real.space, *where, 4 * real.page), 0);
+    ck_assert_ptr_eq(hurdmm_store_operations(store), far_ops);
+    ck_assert_int_eq(hurdmm_store_destroy(store, 0), 0);
+    real_end(&real);
+}
+END_TEST
+
 START_TEST(tiny_budgets_are_refused)
 {
     struct real real;
@@ -454,6 +527,8 @@ static Suite *suite(void)
     TCase *c = tcase_create("defects of others");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, of_two_regions_one_may_go, 0, REAL_WAYS);
+    tcase_add_loop_test(c, what_is_said_may_lie_in_managed_memory, 0,
+                        REAL_WAYS);
     tcase_add_loop_test(c, tiny_budgets_are_refused, 0, REAL_WAYS);
     tcase_add_loop_test(c, small_budgets_are_enough, 0, REAL_WAYS);
     tcase_add_loop_test(c, past_the_end_of_a_file_is_nothing, 0, REAL_WAYS);
