@@ -273,7 +273,8 @@ static int keep_page(struct compressed *at, struct desk *desk, uint64_t page,
 }
 
 /* Does the page of the row that is next: it is kept, or waits with those before
- * it for the swap space. */
+ * it for the swap space.  After an error it is still the row's next, so that
+ * those that wait are the ones right before it, as write_waiting takes it. */
 static int put_page(struct compressed *at, struct desk *desk, struct row *row,
                     uint64_t *finished)
 {
@@ -284,6 +285,8 @@ static int put_page(struct compressed *at, struct desk *desk, struct row *row,
         row->waiting++;
         error = 0;
     }
+    if (error != 0)
+        return error;
     row->page++;
     row->bytes += at->page_size;
     if (kept) {
@@ -298,6 +301,9 @@ static int put_page(struct compressed *at, struct desk *desk, struct row *row,
     return error;
 }
 
+/* Puts `count' whole pages; *finished grows by those before the first that could
+ * not be stored.  Those that wait are written also after an error: they come
+ * before the page that failed.  ENOMEM, or the errors of the swap space. */
 static int put_pages(struct compressed *at, uint64_t page, const char *bytes,
                      uint64_t count, uint64_t *finished)
 {

@@ -517,6 +517,40 @@ START_TEST(a_swap_space_that_fails_loses_nothing)
 }
 END_TEST
 
+/* Takes all core memory there is, and lets it have no more. */
+static void use_up_memory(void)
+{
+    static void *pieces[20000];
+    unsigned count = 0;
+
+    hurdmm_sim_fail(rig.port, HURDMM_SIM_CORE_MAP, 1, ENOMEM, 1);
+    for (size_t size = 65536; size >= 64; size /= 2)
+        while (hurdmm_allocate(rig.manager, size, &pieces[count]) == 0)
+            ck_assert_uint_lt(++count, 20000);
+}
+
+/* Pages 252 to 255 wait for the swap space when page 256, of which the table
+ * has no leaf, finds no memory for one. */
+START_TEST(a_page_that_cannot_be_noted_takes_no_others_with_it)
+{
+    struct hurdmm_store *store = make(64 * PAGE, true, 600 * PAGE);
+
+    ck_assert_int_eq(put(store, 0, NOISE), 0);
+    page_out(store, 0, 1);
+    for (unsigned i = 252; i < 260; i++)
+        ck_assert_int_eq(put(store, i, NOISE), 0);
+    use_up_memory();
+    ck_assert_int_eq(
+        hurdmm_store_return(store, 252 * PAGE, 8 * PAGE, HURDMM_WAIT), ENOMEM);
+    for (unsigned i = 252; i < 260; i++)
+        expect(store, i, NOISE);
+    hurdmm_sim_fail(rig.port, 0, 0, 0, 0);
+    page_out(store, 252, 8);
+    for (unsigned i = 252; i < 260; i++)
+        expect(store, i, NOISE);
+}
+END_TEST
+
 START_TEST(the_last_page_may_be_cut)
 {
     struct hurdmm_store *store = make(64 * PAGE, true, 10 * PAGE + 100);
@@ -789,6 +823,7 @@ int main(void)
     tcase_add_test(c, what_was_promised_a_place_can_always_leave);
     tcase_add_test(c, a_copy_outlives_the_store);
     tcase_add_test(c, a_swap_space_that_fails_loses_nothing);
+    tcase_add_test(c, a_page_that_cannot_be_noted_takes_no_others_with_it);
     tcase_add_test(c, the_last_page_may_be_cut);
     tcase_add_test(c, a_store_that_grows_goes_on);
     tcase_add_test(c, the_store_gives_all_its_memory_back);
