@@ -15,6 +15,11 @@
  * operations, those by range (sync, discard, advice, notices) go to every store
  * that the range touches; all are asked, and the first error is returned.
  *
+ * Resizing a composition does not resize its stores.  Longer, it has nothing
+ * there: pages that reach past the size that it was made with fail with ENXIO.
+ * Cut within a block, its last page fails with EINVAL when it is read or written,
+ * as stores take whole blocks from who has claimed them.
+ *
  * Flags of all: HURDMM_STORE_READ_ONLY, HURDMM_STORE_SHARED,
  * HURDMM_STORE_NO_STEAL.  A composition is SIGNAL_SAFE where all its stores are,
  * and NO_STEAL where one of those that it writes to is.
@@ -85,7 +90,9 @@ int hurdmm_zero_create(struct hurdmm *manager, uint64_t size, unsigned flags,
                        struct hurdmm_store **result);
 
 /* Private memory of the program as a store.  It stays the caller's, and is not
- * to be touched between a sync and the store's end. */
+ * to be touched between a sync and the store's end.  Resizing does not change how
+ * much of it there is: ENXIO past `size'.  It claims nothing, and is SIGNAL_SAFE;
+ * EINVAL (no memory), ENOMEM, ESTALE. */
 int hurdmm_buffer_create(struct hurdmm *manager, void *memory, size_t size,
                          unsigned flags, struct hurdmm_store **result);
 

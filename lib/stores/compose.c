@@ -93,7 +93,8 @@ static int transfer_piece(const struct hmm_composed_place *place, void *in,
 }
 
 /* The same of a part of the composition, piece by piece; *done says how far it
- * got, also on error. */
+ * got, also on error.  ENXIO: whoever made the store longer finds nothing behind
+ * the pieces. */
 static int transfer(const struct hmm_composed *composed, uint64_t offset,
                     char *in, const char *out, size_t length, size_t *done)
 {
@@ -106,6 +107,8 @@ static int transfer(const struct hmm_composed *composed, uint64_t offset,
         size_t rest = length - *done;
         size_t moved = 0;
 
+        if (offset + *done >= composed->size)
+            return ENXIO;
         hmm_composed_locate(composed, offset + *done, &place);
         if (rest > place.run)
             rest = (size_t)place.run;
@@ -133,13 +136,16 @@ static int composed_page_out(struct hurdmm_store *store, void *hook,
     return transfer(hook, offset, NULL, buffer, length, done);
 }
 
-/* A block lies in one piece.  Nothing can be written to a hole. */
+/* A block lies in one piece.  Nothing can be written to a hole, nor behind the
+ * pieces. */
 static int composed_unlock(struct hurdmm_store *store, void *hook,
                            uint64_t offset, size_t length)
 {
     struct hmm_composed_place place;
 
     (void)store;
+    if (offset >= ((struct hmm_composed *)hook)->size)
+        return ENXIO;
     hmm_composed_locate(hook, offset, &place);
     store_assert(place.within % ((struct hmm_composed *)hook)->block == 0);
     if (!place.piece->store)

@@ -114,12 +114,19 @@ static bool get_bit(const uint8_t *bits, uint64_t at)
 
 /* ---- Groups -------------------------------------------------------------- */
 
+/* What there is a place for in the delta.  The claim keeps the base's size as it
+ * is; the copy's own may be changed by anybody. */
+static uint64_t size_of(const struct copy *copy)
+{
+    return hurdmm_store_size(copy->base);
+}
+
 /* Whether no bit is set for blocks that the base does not have. */
 static bool plausible(const struct copy *copy, size_t index,
                       const uint8_t *bits)
 {
     uint64_t each = group_blocks(copy->block);
-    uint64_t blocks = blocks_of(hurdmm_store_size(copy->base), copy->block);
+    uint64_t blocks = blocks_of(size_of(copy), copy->block);
     uint64_t rest = blocks - index * each;
 
     store_assert(index < copy->group_count && rest > 0);
@@ -230,7 +237,7 @@ static uint64_t run_at(struct copy *copy, uint64_t block, uint64_t count,
 }
 
 /* A read that fails in the middle says how far it got: what is there is not read
- * again. */
+ * again.  ENXIO: whoever made the copy longer finds nothing behind the base. */
 static int copy_page_in(struct hurdmm_store *store, void *hook, uint64_t offset,
                         void *buffer, size_t length, size_t *done)
 {
@@ -246,6 +253,10 @@ static int copy_page_in(struct hurdmm_store *store, void *hook, uint64_t offset,
         size_t rest = length - *done, moved = 0;
         bool in_delta;
 
+        if (at >= size_of(copy))
+            return ENXIO;
+        if (rest > size_of(copy) - at)
+            rest = (size_t)(size_of(copy) - at);
         error = load(copy, (size_t)(block / group_blocks(copy->block)));
         if (error != 0)
             break;
@@ -282,18 +293,26 @@ static void set_bits(struct copy *copy, uint64_t block, uint64_t count)
 }
 
 /* The memory for the map is there before anything is written: or the delta had
- * blocks that nobody could be told of. */
+ * blocks that nobody could be told of.  ENXIO: nothing is written behind the
+ * base. */
 static int copy_page_out(struct hurdmm_store *store, void *hook,
                          uint64_t offset, const void *buffer, size_t length,
                          size_t *done)
 {
     struct copy *copy = hook;
     uint64_t each = group_blocks(copy->block) * copy->block;
-    uint64_t whole;
+    uint64_t whole, size = size_of(copy);
+    bool beyond;
     int error = 0;
 
+    (void)store;
     store_assert(offset % copy->block == 0 && length > 0);
     *done = 0;
+    if (offset >= size)
+        return ENXIO;
+    beyond = length > size - offset;
+    if (beyond)
+        length = (size_t)(size - offset);
     for (uint64_t i = offset / each;
          error == 0 && i <= (offset + length - 1) / each; i++)
         error = prepare(copy, (size_t)i);
@@ -303,10 +322,10 @@ static int copy_page_out(struct hurdmm_store *store, void *hook,
                                     length, done);
     store_assert(*done <= length && (error != 0 || *done == length));
     whole = *done / copy->block;
-    if (offset + *done == hurdmm_store_size(store))
+    if (offset + *done == size)
         whole = blocks_of(*done, copy->block);
     set_bits(copy, offset / copy->block, whole);
-    return error;
+    return error == 0 && beyond ? ENXIO : error;
 }
 
 /* Makes room for a block, and for its part of the map. */
@@ -315,12 +334,16 @@ static int copy_unlock(struct hurdmm_store *store, void *hook, uint64_t offset,
 {
     struct copy *copy = hook;
     size_t index = (size_t)(offset / copy->block / group_blocks(copy->block));
+    uint64_t size = size_of(copy);
     bool unlocked;
     int error = 0;
 
+    (void)store;
+    if (offset >= size)
+        return ENXIO;
     store_assert(index < copy->group_count && offset % copy->block == 0);
-    if (length > hurdmm_store_size(store) - offset) /* the last block */
-        length = (size_t)(hurdmm_store_size(store) - offset);
+    if (length > size - offset) /* the last block */
+        length = (size_t)(size - offset);
     lock(copy);
     unlocked = copy->groups[index].unlocked;
     unlock(copy);
@@ -433,8 +456,9 @@ static void copy_advise(struct hurdmm_store *store, void *hook, uint64_t offset,
                         uint64_t length, enum hurdmm_advice advice)
 {
     struct copy *copy = hook;
-    uint64_t size = hurdmm_store_size(store);
+    uint64_t size = size_of(copy);
 
+    (void)store;
     if (offset >= size)
         return;
     if (length > size - offset)

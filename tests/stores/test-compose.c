@@ -468,6 +468,89 @@ START_TEST(a_buffer_gets_what_is_written_and_no_more)
 }
 END_TEST
 
+/* Whoever makes a store longer than what it is made of finds nothing there, and
+ * what it is made of is as it was. */
+static void expect_nothing_beyond(struct hurdmm_store *store, uint64_t size)
+{
+    uint8_t byte = 7;
+    size_t done;
+
+    ck_assert_int_eq(hurdmm_store_resize(store, size + 3000 * PAGE), 0);
+    ck_assert_int_eq(hurdmm_store_read(store, size + 2 * PAGE, &byte, 1, &done),
+                     ENXIO);
+    ck_assert_int_eq(
+        hurdmm_store_read(store, size + 2900 * PAGE, &byte, 1, &done), ENXIO);
+    (void)hurdmm_store_write(store, size + 2 * PAGE, &byte, 1, &done);
+    (void)hurdmm_store_write(store, size + 2900 * PAGE, &byte, 1, &done);
+    (void)hurdmm_store_advise(store, 0, HURDMM_WHOLE, HURDMM_ADVICE_WILLNEED);
+    (void)hurdmm_store_sync(store, 0, HURDMM_WHOLE, HURDMM_WAIT);
+    ck_assert_int_eq(hurdmm_store_discard(store, 0, HURDMM_WHOLE), 0);
+    ck_assert_int_eq(hurdmm_store_read(store, PAGE, &byte, 1, &done), 0);
+    ck_assert_int_eq(hurdmm_store_destroy(store, HURDMM_DROP), 0);
+}
+
+START_TEST(a_composition_that_grows_has_nothing_there)
+{
+    struct hurdmm_store *parts[2] = {plain_leaf(0, 4), plain_leaf(1, 4)};
+    struct hurdmm_store *store;
+
+    ck_assert_int_eq(hurdmm_concat_create(rig.manager, parts, 2, 0, &store), 0);
+    expect_nothing_beyond(store, 8 * PAGE);
+    ck_assert_int_eq(
+        hurdmm_stripe_create(rig.manager, parts, 2, PAGE, 0, &store), 0);
+    expect_nothing_beyond(store, 8 * PAGE);
+}
+END_TEST
+
+START_TEST(a_composition_that_asks_before_it_writes_may_grow)
+{
+    struct hurdmm_store *parts[2] = {plain_leaf(0, 4), NULL};
+    struct hurdmm_store *store;
+
+    ck_assert_int_eq(hurdmm_zero_create(rig.manager, 4 * PAGE, 0, &parts[1]),
+                     0);
+    ck_assert_int_eq(hurdmm_concat_create(rig.manager, parts, 2, 0, &store), 0);
+    expect_nothing_beyond(store, 8 * PAGE);
+}
+END_TEST
+
+START_TEST(a_buffer_that_grows_has_nothing_there)
+{
+    static uint8_t memory[5 * PAGE];
+    struct hurdmm_store *store;
+
+    memset(memory, 1, sizeof memory);
+    ck_assert_int_eq(
+        hurdmm_buffer_create(rig.manager, memory, 4 * PAGE - 7, 0, &store), 0);
+    expect_nothing_beyond(store, 4 * PAGE);
+    for (size_t i = 0; i < sizeof memory; i++)
+        ck_assert_uint_eq(memory[i], 1);
+}
+END_TEST
+
+START_TEST(a_composition_cut_within_a_block_fails_there_only)
+{
+    struct hurdmm_store *parts[2] = {plain_leaf(0, 4), plain_leaf(1, 4)};
+    struct hurdmm_store *store;
+    uint8_t byte = 7;
+    size_t done;
+
+    ck_assert_int_eq(hurdmm_concat_create(rig.manager, parts, 2, 0, &store), 0);
+    ck_assert_int_eq(hurdmm_store_resize(store, 5 * PAGE + 100), 0);
+    ck_assert_int_eq(hurdmm_store_write(store, PAGE, &byte, 1, &done), 0);
+    ck_assert_int_eq(hurdmm_store_sync(store, 0, HURDMM_WHOLE, HURDMM_WAIT),
+                     EINVAL);
+    ck_assert_uint_eq(leaves[0].bytes[PAGE], 7);
+    ck_assert_int_eq(hurdmm_store_discard(store, 0, HURDMM_WHOLE), 0);
+    ck_assert_int_eq(hurdmm_store_read(store, 5 * PAGE, &byte, 1, &done),
+                     EINVAL);
+    ck_assert_int_eq(hurdmm_store_resize(store, 8 * PAGE), 0);
+    ck_assert_int_eq(hurdmm_store_discard(store, 0, HURDMM_WHOLE), 0);
+    ck_assert_int_eq(hurdmm_store_read(store, 5 * PAGE, &byte, 1, &done), 0);
+    ck_assert_uint_eq(byte, leaves[1].truth[PAGE]);
+}
+END_TEST
+
 START_TEST(a_part_that_fails_leaves_the_others_alone)
 {
     struct hurdmm_store *stores[] = {plain_leaf(0, 4), plain_leaf(1, 4)};
@@ -1088,6 +1171,10 @@ int main(void)
     tcase_add_test(tcase, all_of_zero_can_be_a_part);
     tcase_add_test(tcase, what_zero_is_told_is_refused);
     tcase_add_test(tcase, a_buffer_gets_what_is_written_and_no_more);
+    tcase_add_test(tcase, a_composition_that_grows_has_nothing_there);
+    tcase_add_test(tcase, a_composition_that_asks_before_it_writes_may_grow);
+    tcase_add_test(tcase, a_buffer_that_grows_has_nothing_there);
+    tcase_add_test(tcase, a_composition_cut_within_a_block_fails_there_only);
     tcase_add_test(tcase, a_part_that_fails_leaves_the_others_alone);
     tcase_add_test(tcase, a_short_answer_of_a_part_is_where_it_ends);
     tcase_add_test(tcase, a_write_that_fails_in_one_part_loses_nothing);

@@ -220,6 +220,31 @@ START_TEST(what_is_written_goes_to_the_delta_and_comes_back)
 }
 END_TEST
 
+/* Whoever makes the copy longer than its base finds nothing there. */
+START_TEST(a_copy_that_grows_has_nothing_there)
+{
+    uint8_t byte;
+    size_t done;
+
+    ck_assert_int_eq(hurdmm_store_resize(copy, SIZE + 5000 * PAGE), 0);
+    for (uint64_t page = PAGES; page < 5000; page += 1200) {
+        ck_assert_int_eq(hurdmm_store_read(copy, page * PAGE, &byte, 1, &done),
+                         ENXIO);
+        ck_assert_int_eq(set_byte(page * PAGE, 9), ENXIO);
+    }
+    ck_assert_int_eq(set_byte(PAGE, 9), 0);
+    ck_assert_int_eq(
+        hurdmm_store_advise(copy, 0, PAGES * PAGE, HURDMM_ADVICE_WILLNEED), 0);
+    ck_assert_int_eq(sync_copy(), 0);
+    ck_assert_int_eq(hurdmm_store_return(copy, 0, HURDMM_WHOLE, HURDMM_WAIT),
+                     0);
+    open_again(0);
+    ck_assert_uint_eq(byte_at(PAGE), 9);
+    ck_assert_uint_eq(byte_at(2 * PAGE), base_byte(2 * PAGE));
+    ck_assert_uint_eq(byte_at(SIZE - 1), base_byte(SIZE - 1));
+}
+END_TEST
+
 START_TEST(a_delta_opened_again_is_the_same_copy)
 {
     ck_assert_int_eq(set_byte(5 * PAGE, 77), 0);
@@ -476,6 +501,7 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, what_is_not_written_is_the_base);
     tcase_add_test(tcase, what_is_written_goes_to_the_delta_and_comes_back);
+    tcase_add_test(tcase, a_copy_that_grows_has_nothing_there);
     tcase_add_test(tcase, a_delta_opened_again_is_the_same_copy);
     tcase_add_test(tcase, the_map_is_read_once);
     tcase_add_test(tcase, what_is_not_to_be_stolen_is_not_through_a_copy);
