@@ -54,8 +54,10 @@ struct hurdmm_nbd_options {
 int hurdmm_nbd_create(const struct hurdmm_nbd_options *options,
                       struct hurdmm_block **block);
 
-/* Ends it.  No call may be under way; requests that are end with ECANCELED.
- * NULL does nothing.  In a child after fork only the child's part of it. */
+/* Ends it.  No call may be under way; requests that are end with ECANCELED, and
+ * so does what their `done' submits then.  Waits for those `done's and for the
+ * device's thread, so that it must not be called by one of them.  NULL does
+ * nothing.  In a child after fork only the child's part of it. */
 void hurdmm_nbd_destroy(struct hurdmm_block *block);
 
 struct hurdmm_nbd_stats {

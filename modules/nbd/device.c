@@ -187,11 +187,15 @@ static int prepare(struct nbd_device *device, struct nbd_job *job)
     }
 }
 
+/* ECANCELED: the device is ending, and it is `done' of a request that was
+ * cancelled which submits: nobody would serve it any more.  The job is ours until
+ * it is added, then the service thread's. */
 static int nbd_submit(struct hurdmm_block *block,
                       struct hurdmm_block_request *request)
 {
     struct nbd_device *device = device_of(block);
     struct nbd_job *job;
+    bool late;
     int error;
 
     if (device->pid != getpid())
@@ -209,10 +213,17 @@ static int nbd_submit(struct hurdmm_block *block,
     }
     job->deadline_ns = hmm_nbd_now() + device->timeout_ns;
     pthread_mutex_lock(&device->mutex);
-    hmm_nbd_job_add(device, job);
-    hmm_nbd_wake(device);
+    late = device->stop;
+    if (!late) {
+        hmm_nbd_job_add(device, job);
+        hmm_nbd_wake(device);
+    }
     pthread_mutex_unlock(&device->mutex);
-    return 0;
+    if (!late)
+        return 0;
+    free(job->bounce);
+    free(job);
+    return ECANCELED;
 }
 
 static const struct hurdmm_block_ops nbd_ops = {

@@ -263,6 +263,7 @@ struct noted {
     struct hurdmm_block_piece pieces[3];
     int error;
     unsigned turn; /* when it was done; 0: it is not */
+    int again;     /* what submitting it once more said */
 };
 
 static pthread_mutex_t noted_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -383,6 +384,45 @@ START_TEST(the_end_of_a_device_cancels_requests)
     block = NULL;
     ck_assert_uint_eq(noted.turn, 1);
     ck_assert_int_eq(noted.error, ECANCELED);
+}
+END_TEST
+
+/* Tries it once more, as whoever retries does. */
+static void try_again(struct hurdmm_block_request *request, int error)
+{
+    struct noted *noted = request->hook;
+
+    noted->turn++;
+    noted->error = error;
+    if (noted->turn == 1)
+        noted->again = hurdmm_block_submit(block, request);
+}
+
+START_TEST(a_device_that_ends_takes_no_requests)
+{
+    struct noted noted = {.turn = 0};
+
+    if (!server_possible())
+        return;
+    server_start(&server, "memory", "8M", NULL);
+    connect_server();
+    server_stop(&server);
+    noted.pieces[0] = (struct hurdmm_block_piece){back, 4096};
+    noted.request = (struct hurdmm_block_request){
+        .struct_size = sizeof noted.request,
+        .kind = HURDMM_BLOCK_READ,
+        .piece_count = 1,
+        .pieces = noted.pieces,
+        .done = try_again,
+        .hook = &noted,
+    };
+    ck_assert_int_eq(hurdmm_block_submit(block, &noted.request), 0);
+    wait_for_commands(1);
+    hurdmm_nbd_destroy(block);
+    block = NULL;
+    ck_assert_uint_eq(noted.turn, 1);
+    ck_assert_int_eq(noted.error, ECANCELED);
+    ck_assert_int_eq(noted.again, ECANCELED);
 }
 END_TEST
 
@@ -860,6 +900,7 @@ int main(void)
     tcase_add_test(c, requests_are_done_and_flushes_keep_their_place);
     tcase_add_test(c, pieces_may_have_any_length);
     tcase_add_test(c, the_end_of_a_device_cancels_requests);
+    tcase_add_test(c, a_device_that_ends_takes_no_requests);
     tcase_add_test(c, a_child_has_no_device);
     tcase_add_test(c, the_servers_errors_are_told);
     tcase_add_test(c, a_full_server_says_so);
