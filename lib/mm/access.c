@@ -369,6 +369,7 @@ static int bring(const struct walk *walk, uint64_t ahead, bool pin,
 {
     int err;
 
+    hmm_assert(hmm_entered(walk->manager));
     memset(want, 0, sizeof *want);
     want->ahead = ahead;
     want->own = pin;
@@ -481,6 +482,8 @@ static void undo_pins(struct walk *walk, uint64_t address, uint64_t length)
 {
     size_t page = hmm_page_bytes(walk->manager);
 
+    hmm_assert(hmm_entered(walk->manager) && walk->space);
+    hmm_assert(!(address & (page - 1)) && !(length & (page - 1)));
     for (walk->at = address; walk->at - address < length; walk->at += page) {
         struct hmm_want want = {0};
 
@@ -528,6 +531,8 @@ static int check_pins(struct walk *walk, uint64_t length)
     uint64_t address = walk->at;
     size_t page = hmm_page_bytes(manager);
 
+    hmm_assert(hmm_entered(manager) && walk->space);
+    hmm_assert(!(address & (page - 1)) && !(length & (page - 1)));
     for (; walk->at - address < length; walk->at += page) {
         struct hmm_want want = {0};
         int err = find(walk, &want);

@@ -36,6 +36,8 @@ static int check(const struct hurdmm_store *store, unsigned access)
 {
     bool write = access & HURDMM_WRITE;
 
+    hmm_assert(hmm_entered(store->manager));
+    hmm_assert(!store->claimed_to_write || store->claims == 1);
     if (hmm_in_callback(store->manager, hmm_thread_self(store->manager)))
         return EDEADLK;
     if (write && store->flags & HURDMM_STORE_READ_ONLY)
@@ -121,6 +123,7 @@ int hurdmm_store_unclaim(struct hurdmm_store *store)
     if (store->claims == 0) {
         err = EINVAL;
     } else {
+        hmm_assert(!store->claimed_to_write || store->claims == 1);
         store->claims--;
         store->claimed_to_write = false;
         store->manager->reap_due = true;

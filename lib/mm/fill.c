@@ -106,6 +106,7 @@ static uint64_t alike_until(const struct hurdmm_store *store, uint64_t first,
 {
     uint64_t page = first + block;
 
+    hmm_assert(first % block == 0);
     if (!discarded_at(store, first, block))
         return hmm_index_next(&store->cache.index, page, &page) ? page : end;
     while (page < end && discarded_at(store, page, block))
@@ -207,6 +208,7 @@ static void describe(struct hurdmm_request *request, struct hmm_want *want,
     unsigned shift = want->store->manager->physmem.page_shift;
     const struct hmm_region *region = pattern_of(want);
 
+    hmm_assert(request->store == want->store && request->length > 0);
     request->info = (struct hurdmm_request_info){
         .store = want->store,
         .space = region ? region->space : NULL,
@@ -458,6 +460,8 @@ static int ask_simple(struct hurdmm_request *request, uint64_t behalf)
     size_t done = request->length;
     struct hmm_call call;
 
+    hmm_assert(request->magic == HMM_MAGIC_REQUEST && store->users > 0);
+    hmm_assert(!request->executor && !request->result); /* R4 */
     request->executor = hmm_thread_self(manager);
     bool again = request->info.why == HURDMM_WHY_DISCARDED && store->ops.refill;
 
@@ -485,6 +489,8 @@ static int ask_full(struct hurdmm_request *request, uint64_t behalf,
     struct hmm_fill_result result = {false, 0};
     struct hmm_call call;
 
+    hmm_assert(request->magic == HMM_MAGIC_REQUEST && store->users > 0);
+    hmm_assert(!request->executor && !request->result); /* R4 */
     request->executor = hmm_thread_self(manager);
     request->result = &result;
     hmm_call_begin(&call, store, behalf);
@@ -518,6 +524,7 @@ static int may_fill(struct hmm_want *want)
 {
     uint64_t page = want->page;
 
+    hmm_assert(hmm_entered(want->store->manager));
     if (hmm_would_deadlock(want->store, want->thread, page))
         return EDEADLK;
     return block_held(want->store, &page) ? hmm_page_wait(want, page) : 0;
@@ -616,6 +623,7 @@ static int fill_ahead(struct hurdmm_store *store, uint64_t first,
     uint64_t held = first;
     int err = EAGAIN;
 
+    hmm_assert(hmm_entered(store->manager) && count > 0);
     *got = 0;
     for (unsigned i = 0; i < ROOM_MAX && err == EAGAIN && !want.filled; i++) {
         if (first >= hmm_store_pages(store) || store->dying)
@@ -684,6 +692,7 @@ static bool prefetch_some(struct hurdmm *manager, void *token,
     bool room = true;
     uint32_t got;
 
+    hmm_assert(hmm_entered(manager) && count <= ADDRESSES_SOME);
     for (size_t i = 0; room && i < count; i++) {
         struct hurdmm_space *space = hmm_space_by_token(manager, token);
         struct hmm_region *region =
@@ -871,6 +880,7 @@ static uint32_t unpaid(const struct hurdmm_store *store, uint64_t first)
 {
     uint32_t n = 0;
 
+    hmm_assert(first % store->block_pages == 0);
     for (uint32_t i = 0; i < store->block_pages; i++) {
         const uint64_t *slot = hmm_container_slot(&store->cache, first + i);
 
@@ -954,6 +964,8 @@ static int supply_block(struct hurdmm_store *store, uint64_t first,
     uint64_t offset = first << manager->physmem.page_shift;
     uint32_t block = store->block_pages, frame[HMM_RUN_MAX];
 
+    hmm_assert(hmm_entered(manager) && store->users > 0);
+    hmm_assert(first % block == 0 && length > 0); /* R3 */
     if (offset >= store->size) /* it has been cut off since */
         return 0;
     for (uint32_t i = 0; i < block; i++)
@@ -1039,6 +1051,7 @@ static int ready_page(const struct push *push, uint32_t i)
     struct hmm_want want = {.thread = hmm_thread_self(store->manager)};
     const uint64_t *slot = hmm_container_slot(&push->container->cache, from);
 
+    hmm_assert(i < push->count && push->count <= store->block_pages);
     if (present(store, page))
         return EEXIST;
     if (kept_out(store, page)) {
@@ -1114,6 +1127,8 @@ static void hand_over(const struct push *push, const uint32_t *rest)
     struct hurdmm_store *store = push->store;
     struct hmm_container *to = &store->cache;
 
+    hmm_assert(push->count > 0 && push->count <= store->block_pages);
+    hmm_assert(push->to % store->block_pages == 0); /* R3 */
     for (uint32_t i = 0; i < store->block_pages; i++) {
         const uint64_t *slot = hmm_container_slot(to, push->to + i);
 
@@ -1169,6 +1184,8 @@ static int cache(struct push *push, uint64_t pages, uint64_t *done)
 {
     int err = 0;
 
+    hmm_assert(push->store->users > 0 && push->container->users > 0);
+    hmm_assert(push->container->container && !push->store->container);
     while (!err && *done < pages) {
         push->count =
             (uint32_t)hmm_min(push->store->block_pages, pages - *done);

@@ -22,12 +22,12 @@
  *   M2  a page lent to write is dirty;
  *   M3  a page being written is lent to read at most, or has got a frame other
  *       than the one that the run reads;
- *   M4  a page is ranked by the policy iff it is resident, not filling and not
- *       pinned;
+ *   M4  a page is ranked by the policy iff it is resident, not filling, not pinned
+ *       and a store's: those of containers never leave;
  *   M5  store->dirty, ->writing and the manager's sums count slots;
  *   M6  a block larger than a page is wholly there or wholly absent;
- *   M7  nobody but the holder of store->hold fills, dirties or writes pages
- *       inside it;
+ *   M7  nobody but the holder of store->hold begins to fill pages inside it, makes
+ *       them dirty or writes them back, or pushes any there;
  *   M8  in a store whose writes are noted a page lent to write is HMM_WRITTEN.
  */
 #ifndef HMM_MM_MM_H

@@ -72,10 +72,12 @@ static int each(struct hurdmm_space *space, uintptr_t address, size_t length,
             first_error = ENOENT;
         if (!more)
             break;
+        hmm_assert(part > 0 && at <= last);
         store->users++;
         hmm_leave(manager);
         err = call(store, offset, part, flags);
         hmm_enter_again(manager);
+        hmm_assert(store->users > 0);
         store->users--;
         if (err && !first_error)
             first_error = err;
