@@ -774,6 +774,12 @@ static uint64_t next_window(const struct hmm_want *want)
     return region->next_page < end ? hmm_min(most, end - region->next_page) : 0;
 }
 
+bool hmm_reads_on(const struct hmm_want *want)
+{
+    hmm_assert(hmm_entered(want->store->manager));
+    return next_window(want) != 0 && room_ahead(want->store);
+}
+
 void hmm_read_on(struct hmm_want *want)
 {
     struct hurdmm_store *store = want->store;

@@ -550,6 +550,8 @@ void hmm_prefetch(struct hurdmm_store *store, uint64_t first, uint64_t last);
 /* The fault of `want' has been answered: if it goes straight on, begins to fill
  * what comes next.  Drops the lock if there is something to begin. */
 void hmm_read_on(struct hmm_want *want);
+/* Would hmm_read_on begin anything?  The lock is not dropped. */
+bool hmm_reads_on(const struct hmm_want *want);
 
 /* fault.c: what faults and accesses through the cache have in common. */
 /* Makes the page resident and, for writing, writable: dirty, unlocked, not read

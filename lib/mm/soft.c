@@ -83,6 +83,9 @@ static int answer(struct hurdmm *manager, const struct hurdmm_fault *fault)
     uint64_t *slot = hmm_container_slot(&want.store->cache, want.page);
     if (!slot || !ready(&want, *slot))
         return EAGAIN;
+    /* Who goes on to what was read ahead needs more to be. */
+    if (want.store->ops.fill_start && *slot & HMM_AHEAD && hmm_reads_on(&want))
+        return EAGAIN;
     if (fault->access & HURDMM_WRITE)
         hmm_page_dirty(want.store, slot);
     hmm_page_used(&want, slot);
