@@ -29,6 +29,8 @@
 #define CHANNELS 2u
 #define LINES 16u
 #define LINE_STACK 8192u
+#define SERVER_STACK 16384u
+#define GOING_NS UINT64_C(10000000) /* to look again whether the server went */
 #define DMA_PIECES 4u
 #define SLEEP_LEAST_US 5000u /* below it the clock is looked at */
 
@@ -44,6 +46,10 @@ struct channel {
     struct hmm_ide_disk disks[2];
     struct hurdmm *manager; /* pays for the memory; NULL: no disk is open */
     struct dma_piece pieces[DMA_PIECES];
+    /* Who does what nobody waits for; NULL: nobody does, the kernel had no
+     * thread.  `open': it may use `ide'.  `inside': it does. */
+    struct hmm_l4_thread *server;
+    bool open, inside;
 };
 
 struct line {
@@ -350,6 +356,55 @@ static const struct hmm_ide_bus_ops bus_ops = {
     .wake = bus_wake,
 };
 
+/* ---- Who does what nobody waits for ---- */
+
+static void serve(void *argument)
+{
+    struct channel *channel = argument;
+    unsigned number = (unsigned)(channel - channels);
+    for (;;) {
+        hmm_l4_lock();
+        if (!channel->open) {
+            channel->inside = false;
+            hmm_l4_rouse(&channel->inside, UINT32_MAX);
+            hmm_l4_lock();
+            while (!channel->open) {
+                (void)hmm_l4_sleep(&channel->open, HURDMM_FOREVER);
+                hmm_l4_lock();
+            }
+        }
+        channel->inside = true;
+        hmm_l4_unlock();
+        (void)hmm_ide_serve(&channel->ide, number, HURDMM_FOREVER);
+    }
+}
+
+/* Lets the server at the driver, which is ready. */
+static void open_to_server(struct channel *channel)
+{
+    hmm_l4_lock();
+    channel->open = true;
+    hmm_l4_rouse(&channel->open, 1);
+}
+
+/* Sends the server away, before the driver goes.  It may be about to wait for
+ * work: so it is roused until it has gone. */
+static void close_to_server(struct channel *channel)
+{
+    hmm_l4_lock();
+    channel->open = false;
+    while (channel->inside) {
+        hmm_l4_unlock();
+        hmm_ide_rouse(&channel->ide, (unsigned)(channel - channels));
+        hmm_l4_lock();
+        if (channel->inside) {
+            (void)hmm_l4_sleep(&channel->inside, GOING_NS);
+            hmm_l4_lock();
+        }
+    }
+    hmm_l4_unlock();
+}
+
 /* ---- The public functions ---- */
 
 /* Makes the driver for a channel ready. */
@@ -367,14 +422,31 @@ static int begin(struct channel *channel, unsigned number, unsigned flags,
     ports[1 - number].command = 0;
     if ((flags & HURDMM_L4_DISK_POLL) == 0)
         attach(ports[number].irq % LINES);
+    if (channel->server == NULL &&
+        hmm_l4_thread_start(NULL, SERVER_STACK, serve, channel, l4_my_id(),
+                            &channel->server) != 0)
+        channel->server = NULL;
+    if (channel->server != NULL)
+        options.flags |= HMM_IDE_SERVED;
     channel->manager = manager;
-    return hmm_ide_init(&channel->ide, &options, ports);
+    int error = hmm_ide_init(&channel->ide, &options, ports);
+    if (error == 0)
+        open_to_server(channel);
+    return error;
 }
 
+/* Ends the driver, if no disk is open any more. */
 static void end(struct channel *channel)
 {
-    if (hmm_ide_end(&channel->ide) == 0)
-        channel->manager = NULL;
+    const struct hmm_ide_channel *at =
+        &channel->ide.channels[channel - channels];
+    if (at->disks[0] != NULL || at->disks[1] != NULL)
+        return;
+    close_to_server(channel);
+    int error = hmm_ide_end(&channel->ide);
+    hmm_assert(error == 0);
+    (void)error;
+    channel->manager = NULL;
 }
 
 int hurdmm_l4_disk_open(struct hurdmm *manager, unsigned number, unsigned drive,

@@ -32,6 +32,9 @@ struct hurdmm_block_piece {
 #define HURDMM_BLOCK_DISCARDS 4u /* has use for discard */
 #define HURDMM_BLOCK_PIECES 8u   /* transfers many pieces in one command */
 #define HURDMM_BLOCK_ASYNC 16u   /* submit returns before the work is done */
+#define HURDMM_BLOCK_SERVED                                                    \
+    32u /* with ASYNC: what is submitted is done though nobody waits for it,    \
+         * nor serves */
 
 struct hurdmm_block_ops {
     size_t struct_size;

@@ -14,11 +14,28 @@
  *  2. a flush that fails leaves `flushed' as it was: the next sync asks again.
  *
  * The device is called without the mutex.
+ *
+ * Reading ahead.  What nobody waits for yet is submitted, where the device does
+ * such requests by itself (HURDMM_BLOCK_SERVED).  There are `jobs', one for each
+ * request that can be under way; when all are busy, that is enough.  A job is
+ * whose `busy' was set: fill_start's, then the device's until `done', which gives
+ * it back before it completes the fill: the store may be gone right after that.
+ * A request that fails brings nothing: who comes to such a page asks for it by
+ * page_in, which finds out what of it can be read.
  */
 #include "lib/block/private.h"
 
 #include <hurdmm/manager.h>
 #include <hurdmm/stores.h>
+
+#define JOBS 8u
+
+struct job {
+    struct hurdmm_block_request request;
+    struct hurdmm_block_piece piece;
+    struct hurdmm_request *fill;
+    bool busy; /* atomic */
+};
 
 struct block_store {
     struct hurdmm *manager;
@@ -28,6 +45,9 @@ struct block_store {
     uint32_t mutex;
     uint32_t written; /* both wrap: only whether they are equal counts */
     uint32_t flushed;
+    size_t bytes;   /* of this structure, with its jobs */
+    unsigned depth; /* how many those are: 0 or JOBS */
+    struct job jobs[];
 };
 
 static int transfer(struct block_store *at, uint64_t offset, void *in,
@@ -68,6 +88,62 @@ static int store_page_in(struct hurdmm_store *store, void *hook,
 {
     (void)store;
     return transfer_row(hook, offset, buffer, NULL, length, done);
+}
+
+/* A job that is the caller's now; NULL: all are busy. */
+static struct job *take_job(struct block_store *at)
+{
+    for (unsigned i = 0; i < at->depth; i++)
+        if (!__atomic_exchange_n(&at->jobs[i].busy, true, __ATOMIC_ACQUIRE))
+            return &at->jobs[i];
+    return NULL;
+}
+
+static void give_job(struct job *job)
+{
+    block_assert(job->busy);
+    __atomic_store_n(&job->busy, false, __ATOMIC_RELEASE);
+}
+
+/* On a thread of the device, or of another that waits for it. */
+static void end_fill(struct hurdmm_block_request *request, int error)
+{
+    struct job *job = request->hook;
+    struct hurdmm_request *fill = job->fill;
+    size_t length = job->piece.length;
+
+    give_job(job);
+    hurdmm_request_complete_part(fill, error == 0 ? length : 0, error);
+}
+
+static int store_fill_start(struct hurdmm_store *store, void *hook,
+                            struct hurdmm_request *fill)
+{
+    struct block_store *at = hook;
+    struct hurdmm_request_info info;
+    struct job *job = take_job(at);
+    int error;
+
+    (void)store;
+    if (!job)
+        return EBUSY;
+    hurdmm_request_get_info(fill, &info);
+    job->fill = fill;
+    job->piece = (struct hurdmm_block_piece){
+        .memory = hurdmm_request_buffer(fill), .length = info.length};
+    job->request = (struct hurdmm_block_request){
+        .struct_size = sizeof job->request,
+        .kind = HURDMM_BLOCK_READ,
+        .piece_count = 1,
+        .pieces = &job->piece,
+        .offset = at->start + info.offset,
+        .done = end_fill,
+        .hook = job,
+    };
+    error = hurdmm_block_submit(at->block, &job->request);
+    if (error != 0)
+        give_job(job); /* else it may be another's already */
+    return error;
 }
 
 static int store_page_out(struct hurdmm_store *store, void *hook,
@@ -116,7 +192,7 @@ static void store_destroy(void *hook)
 {
     struct block_store *at = hook;
 
-    hurdmm_deallocate(at->manager, at, sizeof *at);
+    hurdmm_deallocate(at->manager, at, at->bytes);
 }
 
 static const struct hurdmm_store_ops block_store_ops = {
@@ -126,6 +202,45 @@ static const struct hurdmm_store_ops block_store_ops = {
     .sync = store_sync,
     .destroy = store_destroy,
 };
+
+/* The same for devices that have requests under way by themselves. */
+static const struct hurdmm_store_ops served_store_ops = {
+    .struct_size = sizeof served_store_ops,
+    .page_in = store_page_in,
+    .page_out = store_page_out,
+    .sync = store_sync,
+    .destroy = store_destroy,
+    .fill_start = store_fill_start,
+};
+
+/* How many requests may be under way. */
+static unsigned depth_of(const struct hurdmm_block *block)
+{
+    const unsigned both = HURDMM_BLOCK_ASYNC | HURDMM_BLOCK_SERVED;
+
+    return (hurdmm_block_capabilities(block) & both) == both ? JOBS : 0;
+}
+
+/* The structure; 0 or an error of hurdmm_allocate. */
+static int store_new(struct hurdmm *manager, struct hurdmm_block *block,
+                     uint64_t offset, struct block_store **result)
+{
+    unsigned depth = depth_of(block);
+    size_t bytes = sizeof **result + depth * sizeof(struct job);
+    void *memory;
+    int error = hurdmm_allocate(manager, bytes, &memory);
+
+    if (error != 0)
+        return error;
+    memset(memory, 0, bytes);
+    *result = memory;
+    (*result)->manager = manager;
+    (*result)->block = block;
+    (*result)->start = offset;
+    (*result)->bytes = bytes;
+    (*result)->depth = depth;
+    return 0;
+}
 
 /* The range of the device, and whether it may be bound so. */
 static int check(const struct hurdmm_block *block, uint64_t offset,
@@ -158,7 +273,6 @@ int hurdmm_block_store_create(struct hurdmm *manager,
     struct hurdmm_store_options options = {
         .struct_size = sizeof options, .name = "block", .flags = flags};
     struct block_store *at;
-    void *memory;
     int error;
 
     if (!manager || !store || (flags & ~known) != 0)
@@ -166,19 +280,17 @@ int hurdmm_block_store_create(struct hurdmm *manager,
     error = check(block, offset, &size, flags);
     if (error != 0)
         return error;
-    error = hurdmm_allocate(manager, sizeof *at, &memory);
+    error = store_new(manager, block, offset, &at);
     if (error != 0)
         return error;
-    at = memory;
-    at->manager = manager;
-    at->block = block;
-    at->start = offset;
     at->unit = hurdmm_page_size(manager);
     if (at->unit < block->block_size)
         at->unit = options.block_size = block->block_size;
     options.hook = at;
     options.size = size;
-    error = hurdmm_store_create(manager, &block_store_ops, &options, store);
+    error = hurdmm_store_create(
+        manager, at->depth > 0 ? &served_store_ops : &block_store_ops, &options,
+        store);
     if (error != 0)
         store_destroy(at);
     return error;

@@ -117,6 +117,51 @@ static const struct hurdmm_block_ops ops = {
     .capabilities = device_capabilities,
 };
 
+static int device_submit(struct hurdmm_block *block,
+                         struct hurdmm_block_request *request)
+{
+    struct device *device = of(block);
+
+    request->next = NULL;
+    if (device->last)
+        device->last->next = request;
+    else
+        device->first = request;
+    device->last = request;
+    device->submitted++;
+    device->work++;
+    if (device->woken)
+        device->woken(device);
+    return 0;
+}
+
+bool device_serve(struct device *device)
+{
+    struct hurdmm_block_request *request = device->first;
+
+    if (!request)
+        return false;
+    device->first = request->next;
+    if (!device->first)
+        device->last = NULL;
+    if (request->kind != HURDMM_BLOCK_READ)
+        device->complaint = "a request that this device does not do";
+    request->done(request, hurdmm_block_read_pieces(
+                               &device->block, request->offset, request->pieces,
+                               request->piece_count));
+    return true;
+}
+
+static const struct hurdmm_block_ops served_ops = {
+    .struct_size = sizeof served_ops,
+    .read = device_read,
+    .write = device_write,
+    .flush = device_flush,
+    .destroy = device_destroy,
+    .capabilities = device_capabilities,
+    .submit = device_submit,
+};
+
 /* The table as it was first: what lies behind must not be looked at. */
 static const struct hurdmm_block_ops old_ops = {
     .struct_size = offsetof(struct hurdmm_block_ops, read_pieces),
@@ -152,6 +197,14 @@ void device_init_old(struct device *device, uint64_t blocks, size_t block_size)
 {
     device_init(device, blocks, block_size);
     device->block.ops = &old_ops;
+}
+
+void device_init_served(struct device *device, uint64_t blocks,
+                        size_t block_size)
+{
+    device_init(device, blocks, block_size);
+    device->block.ops = &served_ops;
+    device->capabilities |= HURDMM_BLOCK_ASYNC | HURDMM_BLOCK_SERVED;
 }
 
 void device_end(struct device *device)

@@ -35,6 +35,13 @@ struct device {
     int fail_error;
     unsigned capabilities;
 
+    /* What was submitted and waits for device_serve; `work' changes, and `woken'
+     * is called, when something comes. */
+    struct hurdmm_block_request *first, *last;
+    uint32_t work;
+    void (*woken)(struct device *device);
+    unsigned submitted;
+
     unsigned reads, writes, flushes, failures;
     size_t longest;
     uint64_t seed;
@@ -45,6 +52,11 @@ struct device {
 void device_init(struct device *device, uint64_t blocks, size_t block_size);
 /* Without the members that were added to the table later. */
 void device_init_old(struct device *device, uint64_t blocks, size_t block_size);
+/* One that takes requests (HURDMM_BLOCK_SERVED), and does them in order. */
+void device_init_served(struct device *device, uint64_t blocks,
+                        size_t block_size);
+/* Does the request that waits longest; false: none does. */
+bool device_serve(struct device *device);
 void device_end(struct device *device);
 uint8_t device_byte(uint64_t offset);
 void device_fail(struct device *device, unsigned kinds, unsigned nth, int error,

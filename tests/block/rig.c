@@ -45,6 +45,53 @@ void rig_machine(struct rig *rig, const struct rig_options *given)
     ck_assert_int_eq(hurdmm_create(&manager, &rig->manager), 0);
 }
 
+/* ---- A device that does requests by itself ---- */
+
+static void serve(void *argument)
+{
+    struct rig *rig = argument;
+
+    for (;;) {
+        uint32_t seen = rig->device.work;
+
+        if (!rig->device.first) {
+            if (rig->over)
+                return;
+            (void)rig->port->ops->park(rig->port, &rig->device.work, seen,
+                                       HURDMM_FOREVER);
+            continue;
+        }
+        for (unsigned i = 0; i < rig->served; i++)
+            hurdmm_sim_yield(rig->port);
+        (void)device_serve(&rig->device);
+    }
+}
+
+static void wake_server(struct device *device)
+{
+    struct rig *rig =
+        (struct rig *)(void *)((char *)device - offsetof(struct rig, device));
+
+    rig->port->ops->wake(rig->port, &device->work, 1);
+}
+
+static void begin_serving(struct rig *rig, unsigned served)
+{
+    rig->served = served;
+    rig->device.woken = wake_server;
+    ck_assert_int_eq(
+        rig->port->ops->thread_start(rig->port, serve, rig, &rig->server), 0);
+}
+
+static void end_serving(struct rig *rig)
+{
+    rig->over = true;
+    rig->device.work++;
+    wake_server(&rig->device);
+    ck_assert_int_eq(rig->port->ops->thread_join(rig->port, rig->server), 0);
+    ck_assert(!rig->device.first);
+}
+
 void rig_begin(struct rig *rig, const struct rig_options *given,
                struct hurdmm_block *block)
 {
@@ -55,7 +102,12 @@ void rig_begin(struct rig *rig, const struct rig_options *given,
     };
 
     rig_machine(rig, given);
-    device_init(&rig->device, options.blocks, options.block);
+    if (options.served) {
+        device_init_served(&rig->device, options.blocks, options.block);
+        begin_serving(rig, options.served);
+    } else {
+        device_init(&rig->device, options.blocks, options.block);
+    }
     ck_assert_int_eq(hurdmm_block_store_create(
                          rig->manager, block ? block : &rig->device.block,
                          options.offset, options.size,
@@ -89,6 +141,8 @@ void rig_end(struct rig *rig)
     rig->device.fail_nth = 0;
     rig->device.bad_count = 0;
     (void)hurdmm_sync_all(rig->manager); /* tells what went wrong before */
+    if (rig->served)
+        end_serving(rig);
     ck_assert_int_eq(hurdmm_destroy(rig->manager, HURDMM_DETACH), 0);
     hurdmm_sim_destroy(rig->port);
     device_end(&rig->device);

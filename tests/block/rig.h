@@ -20,6 +20,8 @@ struct rig_options {
     uint64_t offset, size;
     unsigned flags;     /* of the store; HURDMM_STORE_SHARED is added */
     unsigned readahead; /* pages; 1 */
+    unsigned served;    /* not 0: the device does requests by itself, each after
+                         * so many points at which others may run */
     uint64_t seed;      /* not 0: a random schedule */
     unsigned manager_flags;
 };
@@ -31,6 +33,9 @@ struct rig {
     struct hurdmm_store *store;
     uint64_t size; /* of the store */
     uintptr_t at;  /* all of it, bound to read and write */
+    unsigned served;
+    bool over; /* the device's thread is to end */
+    uint64_t server;
 };
 
 /* NULL: all defaults.  `block' NULL: on rig->device, which is made. */

@@ -371,6 +371,128 @@ START_TEST(no_memory_for_a_store_is_ENOMEM)
 }
 END_TEST
 
+/* ---- Reading ahead ---- */
+
+/* A device that does requests by itself; 64 pages of four blocks. */
+static void begin_served(uint64_t random, unsigned frames, unsigned served)
+{
+    struct rig_options options = {.blocks = 256,
+                                  .frames = frames,
+                                  .readahead = 4,
+                                  .served = served,
+                                  .seed = random};
+
+    rig_begin(&rig, &options, NULL);
+}
+
+START_TEST(what_comes_next_is_read_ahead)
+{
+    begin_served(0, 128, 1);
+    for (uint64_t i = 0; i < rig.size; i += 256)
+        rig_expect(&rig, i, device_byte(i));
+    /* Of four pages, but for the first few, which nobody foresees. */
+    ck_assert_uint_gt(rig.device.submitted, 8);
+    ck_assert_uint_le(rig.device.reads, 20);
+    rig_end(&rig);
+}
+END_TEST
+
+START_TEST(a_device_that_must_be_served_is_not_given_requests)
+{
+    rig_begin(&rig, &(struct rig_options){.blocks = 256, .readahead = 4}, NULL);
+    rig.device.capabilities |= HURDMM_BLOCK_ASYNC;
+    ck_assert_int_eq(make(0, 0, 0), 0);
+    for (uint64_t i = 0; i < rig.size; i += 256)
+        rig_expect(&rig, i, device_byte(i));
+    ck_assert_uint_eq(rig.device.submitted, 0);
+    rig_end(&rig);
+}
+END_TEST
+
+START_TEST(a_bad_block_ahead_takes_no_page_before_it)
+{
+    begin_served(0, 64, 1 + (unsigned)_i);
+    rig.device.bad[rig.device.bad_count++] = 4 * 30 + 2;
+    for (uint64_t page = 0; page < 64; page++) {
+        uint8_t value = 0;
+
+        ck_assert_int_eq(rig_get(&rig, page * 256, &value),
+                         page == 30 ? EIO : 0);
+        if (page != 30)
+            ck_assert_uint_eq(value, device_byte(page * 256));
+    }
+    ck_assert_uint_gt(rig.device.submitted, 0);
+    rig_end(&rig);
+}
+END_TEST
+
+/* Whatever is asked for fails: what is submitted, and what is waited for. */
+START_TEST(a_device_that_fails_while_it_reads_ahead)
+{
+    static const int errors[] = {EIO, ENODEV, ETIMEDOUT};
+    uint8_t value = 0;
+
+    begin_served(0, 64, 1);
+    for (uint64_t i = 0; i < 16 * 256; i += 256)
+        rig_expect(&rig, i, device_byte(i));
+    device_fail(&rig.device, DEVICE_READ, 1, errors[_i], true);
+    for (uint64_t i = 16 * 256; i < rig.size; i += 256) {
+        int error = rig_get(&rig, i, &value);
+
+        ck_assert(error == 0 || error == errors[_i]);
+    }
+    ck_assert_int_eq(rig_get(&rig, rig.size - 1, &value), errors[_i]);
+    rig_end(&rig);
+}
+END_TEST
+
+START_TEST(more_than_can_be_under_way_is_left_for_later)
+{
+    begin_served(0, 128, 5);
+    ck_assert_int_eq(
+        hurdmm_store_advise(rig.store, 0, rig.size, HURDMM_ADVICE_WILLNEED), 0);
+    ck_assert_uint_ge(rig.device.submitted, 4);
+    for (uint64_t i = rig.size; i > 0; i -= 256)
+        rig_expect(&rig, i - 256, device_byte(i - 256));
+    rig_end(&rig);
+}
+END_TEST
+
+START_TEST(a_store_may_go_while_it_reads_ahead)
+{
+    begin_served((uint64_t)_i, 64, 40);
+    for (uint64_t i = 0; i < 16 * 256; i += 256)
+        rig_expect(&rig, i, device_byte(i));
+    if (_i == 0)
+        ck_assert_ptr_nonnull(rig.device.first);
+    ck_assert_int_eq(hurdmm_store_destroy(rig.store, HURDMM_DETACH), 0);
+    ck_assert_ptr_null(rig.device.first);
+    rig_end(&rig);
+}
+END_TEST
+
+START_TEST(reading_ahead_and_eviction_share_the_device)
+{
+    static uint8_t model[256 * 64];
+
+    begin_served((uint64_t)_i + 1, 40, 1 + (unsigned)_i % 7);
+    for (uint64_t i = 0; i < rig.size; i++)
+        model[i] = device_byte(i);
+    for (unsigned round = 0; round < 3; round++) {
+        for (uint64_t i = round; i < rig.size; i += 128) {
+            rig_expect(&rig, i, model[i]);
+            model[i] = (uint8_t)(i + round);
+            rig_set(&rig, i, model[i]);
+        }
+        rig_check(&rig);
+    }
+    ck_assert_uint_gt(rig.device.submitted, 0);
+    ck_assert_int_eq(rig_sync(&rig), 0);
+    expect_device(model, 0, sizeof model);
+    rig_end(&rig);
+}
+END_TEST
+
 /* ---- Other devices ---- */
 
 START_TEST(a_ramdisk_works_as_a_store)
@@ -521,6 +643,7 @@ int main(void)
     Suite *suite = suite_create("block-store");
     TCase *data = tcase_create("data");
     TCase *errors = tcase_create("errors");
+    TCase *ahead = tcase_create("ahead");
     TCase *devices = tcase_create("devices");
     TCase *order = tcase_create("order");
 
@@ -544,6 +667,14 @@ int main(void)
     tcase_add_test(errors, a_read_only_device);
     tcase_add_test(errors, wrong_arguments_are_refused);
     tcase_add_test(errors, no_memory_for_a_store_is_ENOMEM);
+    tcase_add_test(ahead, what_comes_next_is_read_ahead);
+    tcase_add_test(ahead, a_device_that_must_be_served_is_not_given_requests);
+    tcase_add_loop_test(ahead, a_bad_block_ahead_takes_no_page_before_it, 0, 4);
+    tcase_add_loop_test(ahead, a_device_that_fails_while_it_reads_ahead, 0, 3);
+    tcase_add_test(ahead, more_than_can_be_under_way_is_left_for_later);
+    tcase_add_loop_test(ahead, a_store_may_go_while_it_reads_ahead, 0, 20);
+    tcase_add_loop_test(ahead, reading_ahead_and_eviction_share_the_device, 0,
+                        40);
     tcase_add_test(devices, a_ramdisk_works_as_a_store);
     tcase_add_test(devices, a_partition_found_on_the_device_is_bound);
     tcase_add_test(devices, two_slices_of_a_device_are_two_stores);
@@ -552,6 +683,7 @@ int main(void)
     tcase_add_test(order, a_barrier_is_for_block_stores);
     suite_add_tcase(suite, data);
     suite_add_tcase(suite, errors);
+    suite_add_tcase(suite, ahead);
     suite_add_tcase(suite, devices);
     suite_add_tcase(suite, order);
     return run_suites("tests/block/test-store", &suite, 1);

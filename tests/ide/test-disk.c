@@ -154,7 +154,7 @@ START_TEST(wrong_arguments_are_refused)
     half.lock = (void (*)(void *))free;
     ck_assert_int_eq(hmm_ide_init(&ide, &options, ports), EINVAL);
     options.ops = rig.machine.ops;
-    options.flags = 8;
+    options.flags = 16;
     ck_assert_int_eq(hmm_ide_init(&ide, &options, ports), EINVAL);
     ck_assert_int_eq(hmm_ide_disk_open(&rig.ide, 0, 0, &disk), EBUSY);
     ck_assert_int_eq(hmm_ide_disk_open(&rig.ide, 2, 0, &disk), EINVAL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Requests in the queue: merged, kept in order, each with its own error. */
 #include <pthread.h>
+#include <sched.h>
 
 #include "tests/ide/rig.h"
 #include "tests/support/runner.h"
@@ -455,6 +456,78 @@ START_TEST(a_disk_opens_while_its_neighbour_works)
 }
 END_TEST
 
+/* A thread that does what nobody waits for, until it is told to end. */
+struct server {
+    pthread_t thread;
+    bool over, gone; /* atomic */
+    uint32_t done;
+};
+
+static void *serve_channel(void *argument)
+{
+    struct server *server = argument;
+
+    while (!__atomic_load_n(&server->over, __ATOMIC_ACQUIRE))
+        (void)hmm_ide_serve(&rig.ide, 0, HURDMM_FOREVER);
+    __atomic_store_n(&server->gone, true, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+static void note_end(struct hurdmm_block_request *request, int error)
+{
+    struct server *server = request->hook;
+
+    ck_assert_int_eq(error, 0);
+    __atomic_fetch_add(&server->done, 1, __ATOMIC_RELEASE);
+    bus_wake(NULL, &server->done);
+}
+
+START_TEST(a_served_channel_needs_nobody_who_waits)
+{
+    static struct server server;
+    struct hurdmm_block_piece piece[8];
+    struct hurdmm_block_request request[8];
+    uint32_t done;
+
+    begin_threads(1);
+    ck_assert(
+        !(hurdmm_block_capabilities(&disks[0].block) & HURDMM_BLOCK_SERVED));
+    rig.ide.options.flags |= HMM_IDE_SERVED;
+    ck_assert(hurdmm_block_capabilities(&disks[0].block) & HURDMM_BLOCK_SERVED);
+    ck_assert_int_eq(
+        pthread_create(&server.thread, NULL, serve_channel, &server), 0);
+    for (unsigned i = 0; i < 8; i++) {
+        piece[i] =
+            (struct hurdmm_block_piece){rig.buffer + i * 4096, (i + 1) * 512};
+        request[i] = (struct hurdmm_block_request){
+            .struct_size = sizeof request[i],
+            .kind = HURDMM_BLOCK_READ,
+            .piece_count = 1,
+            .pieces = &piece[i],
+            .offset = (1024 + i * 50) * 512,
+            .done = note_end,
+            .hook = &server,
+        };
+        ck_assert_int_eq(hurdmm_block_submit(&disks[0].block, &request[i]), 0);
+    }
+    while ((done = __atomic_load_n(&server.done, __ATOMIC_ACQUIRE)) < 8)
+        (void)bus_park(NULL, &server.done, done, HURDMM_FOREVER);
+    for (unsigned i = 0; i < 8; i++)
+        ck_assert_int_eq(memcmp(rig.buffer + i * 4096,
+                                rig.model + (1024 + i * 50) * 512,
+                                (i + 1) * 512),
+                         0);
+    __atomic_store_n(&server.over, true, __ATOMIC_RELEASE);
+    /* It may not wait yet, and not look again before it does. */
+    while (!__atomic_load_n(&server.gone, __ATOMIC_ACQUIRE)) {
+        hmm_ide_rouse(&rig.ide, 0);
+        sched_yield();
+    }
+    pthread_join(server.thread, NULL);
+    end_threads(1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("ide-queue");
@@ -477,6 +550,7 @@ int main(void)
     tcase_add_test(queueing, a_wait_does_what_was_queued_before);
     tcase_add_test(threads, threads_share_a_channel);
     tcase_add_test(threads, a_disk_opens_while_its_neighbour_works);
+    tcase_add_test(threads, a_served_channel_needs_nobody_who_waits);
     tcase_set_timeout(threads, 60);
     suite_add_tcase(suite, queueing);
     suite_add_tcase(suite, threads);

@@ -414,7 +414,8 @@ static int check(const struct hmm_ide_options *options)
 
     if (options->struct_size < sizeof *options || !ops ||
         ops->struct_size < sizeof *ops ||
-        (options->flags & ~(HMM_IDE_POLL | HMM_IDE_NO_DMA | HMM_IDE_NO_MERGE)))
+        (options->flags &
+         ~(HMM_IDE_POLL | HMM_IDE_NO_DMA | HMM_IDE_NO_MERGE | HMM_IDE_SERVED)))
         return EINVAL;
     if (!ops->in8 || !ops->in16 || !ops->in32 || !ops->out8 || !ops->out16 ||
         !ops->out32 || !ops->in16s || !ops->out16s || !ops->delay ||

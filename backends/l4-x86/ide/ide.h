@@ -14,7 +14,7 @@
  * Threads.  Any number may use the disks at once if the table has lock, unlock,
  * park and wake.  Whoever waits for a disk does the channel's work meanwhile, so
  * the driver needs no thread of its own; for requests that nobody waits for, a
- * thread that calls hurdmm_block_serve.
+ * thread that calls hurdmm_block_serve or hmm_ide_serve.
  */
 #ifndef HMM_IDE_H
 #define HMM_IDE_H
@@ -78,6 +78,7 @@ struct hmm_ide_bus_ops {
 #define HMM_IDE_POLL 1u     /* do not use interrupts */
 #define HMM_IDE_NO_DMA 2u   /* nor DMA */
 #define HMM_IDE_NO_MERGE 4u /* a command for each request */
+#define HMM_IDE_SERVED 8u   /* a thread is in hmm_ide_serve for each channel */
 
 /* 0 in a member but ops and bus is its default. */
 struct hmm_ide_options {
@@ -177,5 +178,11 @@ int hmm_ide_disk_open(struct hmm_ide *ide, unsigned channel, unsigned drive,
 /* Gives it back; nobody uses it any more.  What it has cached is flushed: the
  * error of that. */
 int hmm_ide_disk_close(struct hmm_ide_disk *disk);
+
+/* As hurdmm_block_serve, for both drives of a channel, also where none is open:
+ * ETIMEDOUT, also when others did the work, or hmm_ide_rouse was called. */
+int hmm_ide_serve(struct hmm_ide *ide, unsigned channel, uint64_t timeout_ns);
+/* Whoever waits in hmm_ide_serve for something to do returns. */
+void hmm_ide_rouse(struct hmm_ide *ide, unsigned channel);
 
 #endif /* HMM_IDE_H */

@@ -339,9 +339,8 @@ static int ide_submit(struct hurdmm_block *block,
     return 0;
 }
 
-static int ide_serve(struct hurdmm_block *block, uint64_t timeout_ns)
+static int serve(struct hmm_ide_channel *channel, uint64_t timeout_ns)
 {
-    struct hmm_ide_channel *channel = of(block)->channel;
     uint32_t seen = get_turn(channel);
     int error = work(channel);
 
@@ -349,6 +348,24 @@ static int ide_serve(struct hurdmm_block *block, uint64_t timeout_ns)
         return error == 0 ? 0 : ETIMEDOUT;
     (void)sleep(channel, seen, timeout_ns);
     return work(channel) == 0 ? 0 : ETIMEDOUT;
+}
+
+static int ide_serve(struct hurdmm_block *block, uint64_t timeout_ns)
+{
+    return serve(of(block)->channel, timeout_ns);
+}
+
+int hmm_ide_serve(struct hmm_ide *ide, unsigned channel, uint64_t timeout_ns)
+{
+    hmm_assert(channel < 2);
+    return serve(&ide->channels[channel], timeout_ns);
+}
+
+void hmm_ide_rouse(struct hmm_ide *ide, unsigned channel)
+{
+    hmm_assert(channel < 2);
+    lock(&ide->channels[channel]);
+    turn_and_unlock(&ide->channels[channel]);
 }
 
 static void waited_for(struct hurdmm_block_request *request, int error)
@@ -456,7 +473,10 @@ static unsigned ide_capabilities(const struct hurdmm_block *block)
     const struct hmm_ide_disk *disk =
         (const struct hmm_ide_disk *)(const void *)block;
 
+    bool served = (disk->channel->ide->options.flags & HMM_IDE_SERVED) != 0;
+
     return HURDMM_BLOCK_PIECES | HURDMM_BLOCK_ASYNC |
+           (served ? HURDMM_BLOCK_SERVED : 0) |
            (disk->cached ? HURDMM_BLOCK_CACHED : 0);
 }
 
