@@ -82,7 +82,10 @@ int hurdmm_stripe_create(struct hurdmm *manager,
 int hurdmm_copy_create(struct hurdmm *manager, struct hurdmm_store *base,
                        struct hurdmm_store *delta, unsigned flags,
                        struct hurdmm_store **result);
-/* 0: such a delta cannot be. */
+/* Bytes of a delta for a base of `size' bytes in blocks of `block_size': the
+ * blocks, a bit for each, and a block for the header.  0: such a delta cannot be
+ * (no bytes, a block that is no power of two or smaller than 32, or a sum that
+ * overflows).  Class: signal. */
 uint64_t hurdmm_copy_delta_size(uint64_t size, size_t block_size);
 
 /* Zeros, any number of them, READ_ONLY.  `flags`: 0 or HURDMM_STORE_SHARED. */
@@ -112,7 +115,7 @@ int hurdmm_granted_create(struct hurdmm *manager, struct hurdmm_grant *grant,
  * cut is no part of it.  Give &device.block to whoever wants a device.  The
  * structure stays the caller's and is in use until `end`, which gives the store
  * back.  `flags`: 0 or HURDMM_BLOCK_READ_ONLY.  EINVAL, ESTALE, and as
- * hurdmm_store_claim. */
+ * hurdmm_store_claim.  `end': EINVAL, ESTALE; no call may be under way. */
 struct hurdmm_store_device {
     struct hurdmm_block block;
     struct hurdmm_store *store;

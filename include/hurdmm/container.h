@@ -14,10 +14,13 @@
 extern "C" {
 #endif
 
-/* An empty container.  ENOMEM, ESTALE.  Class: store. */
+/* An empty container.  EINVAL, ENOMEM, ESTALE.  Class: store. */
 int hurdmm_container_create(struct hurdmm *manager,
                             struct hurdmm_container **container);
-/* Frees all its frames.  ESTALE.  Class: store. */
+/* Frees all its frames, but for those that copies still read: these go with the
+ * last copy.  Its grants are stale then.  EBUSY (it is bound to memory, pages are
+ * pinned, or a call is inside it), EINVAL, ENOTSUP (a store's), ESTALE; on error
+ * nothing is changed.  Class: store. */
 int hurdmm_container_destroy(struct hurdmm_container *container);
 
 /* Gives the page-aligned range frames of its own, zeroed.  Stops at the first

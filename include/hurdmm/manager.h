@@ -76,16 +76,19 @@ int hurdmm_set_budget(struct hurdmm *manager, size_t budget);
  * with HURDMM_NO_THREADS: serves faults that wait (waiting up to timeout_ns for
  * the first) and runs due background work.  *faults (may be NULL) counts those
  * served.  ETIMEDOUT when there was nothing, EDEADLK from a store callback,
- * ESTALE. */
+ * EINVAL (no manager), ESTALE, or the port's error. */
 int hurdmm_process(struct hurdmm *manager, uint64_t timeout_ns, size_t *faults);
 
 /* Writes every dirty page of every store and makes it durable; waits.  Goes on
- * after errors and returns the first.  ESTALE, or the stores' errors. */
+ * after errors and returns the first.  Stores that are claimed are passed over:
+ * their claimants write to them.  EINVAL (no manager), ESTALE, or the stores'
+ * errors. */
 int hurdmm_sync_all(struct hurdmm *manager);
 
 /* Memory of the library's own (never paged, counted in
  * hurdmm_stats.core_bytes), for people who write stores: zeroed, aligned to 16.
- * EINVAL, ENOMEM.  Class: store. */
+ * EINVAL (no bytes, or more than half of what can be addressed), ENOMEM, ESTALE.
+ * Class: store. */
 int hurdmm_allocate(struct hurdmm *manager, size_t size, void **memory);
 /* Gives it back; `size` as it was asked.  NULL does nothing. */
 void hurdmm_deallocate(struct hurdmm *manager, void *memory, size_t size);

@@ -197,8 +197,8 @@ struct hurdmm_region_info {
     enum hurdmm_advice advice;
 };
 
-/* The region that contains `address`, else the next one above it.  ENOENT,
- * ESTALE. */
+/* The region that contains `address`, else the next one above it; *info is written
+ * whole.  ENOENT (there is none), EINVAL, ESTALE. */
 int hurdmm_region_find(struct hurdmm_space *space, uintptr_t address,
                        struct hurdmm_region_info *info);
 
@@ -220,7 +220,9 @@ int hurdmm_catch(struct hurdmm_space *space, uintptr_t address, size_t length,
                  int (*catcher)(void *hook,
                                 const struct hurdmm_catch_info *info),
                  void *hook);
-/* Takes the catcher that begins at `address` away.  ENOENT, ESTALE. */
+/* Takes the catcher that begins at `address` away.  Calls of it that are under way
+ * are not waited for: its hook is to live until these are over.  ENOENT, EINVAL,
+ * ESTALE. */
 int hurdmm_uncatch(struct hurdmm_space *space, uintptr_t address);
 
 #ifdef __cplusplus

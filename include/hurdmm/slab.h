@@ -25,8 +25,9 @@
  * Constructors and destructors.  An object is constructed when its slab grows by
  * it, not each time it is handed out, and destructed when its slab is reaped:
  * whoever frees it leaves it constructed.  They may touch the object and call
- * all functions; no lock is held.  When a constructor fails, others go on being
- * handed out; the allocation fails with its error only when there is none.  When
+ * all functions; no lock is held.  When a constructor fails, the others of those
+ * that were taken with it (half a magazine) go on being handed out; the allocation
+ * fails with its error only when there is none of these.  When
  * a destructor fails, its slab stays and the reap says so.  What a constructed
  * object holds elsewhere (memory, handles) would leak if it were lost: so a cache
  * with a destructor loses objects only if it has `lost` too.
@@ -70,9 +71,9 @@ struct hurdmm_slab_options {
 /* Makes a slab store and binds it.  EINVAL (sizes), ENOMEM, ESTALE. */
 int hurdmm_slab_create(const struct hurdmm_slab_options *options,
                        struct hurdmm_slab **slab);
-/* EBUSY while it has caches, or memory of it is pinned.  If the manager is
- * destroyed before, with HURDMM_DETACH, the slab store and its caches go with
- * it. */
+/* Ends it and its range of addresses.  EBUSY while it has caches, or memory of it
+ * is pinned; EINVAL; ESTALE.  If the manager is destroyed before, with
+ * HURDMM_DETACH, the slab store and its caches go with it. */
 int hurdmm_slab_destroy(struct hurdmm_slab *slab);
 
 /* Its store and where that is bound: to pin, advise, account.  Do not resize,
@@ -83,7 +84,8 @@ uintptr_t hurdmm_slab_address(struct hurdmm_slab *slab);
 /* Gives the memory of all caches' empty slabs back, destructing what is
  * constructed.  *bytes (may be NULL) says how many bytes of addresses that were.
  * Goes on after an error (a destructor's, EBUSY of a pinned page) and returns
- * the first. */
+ * the first; what could not be reaped can be used as before.  Meanwhile caches may
+ * be used, and made and ended but for the one whose turn it is (EBUSY).  EINVAL. */
 int hurdmm_slab_reap(struct hurdmm_slab *slab, uint64_t *bytes);
 
 /* The cache that the address belongs to, and the object that it is in, whether
@@ -143,9 +145,12 @@ int hurdmm_cache_free(struct hurdmm_cache *cache, void *object);
 /* A stock of objects for one thread at a time.  ENOMEM, EINVAL. */
 int hurdmm_magazine_create(struct hurdmm_cache *cache,
                            struct hurdmm_magazine **magazine);
-/* Gives its objects back to the slabs. */
+/* Gives its objects back to the slabs, constructed as they are.  NULL does
+ * nothing. */
 void hurdmm_magazine_destroy(struct hurdmm_magazine *magazine);
-/* As hurdmm_cache_alloc and hurdmm_cache_free. */
+/* As hurdmm_cache_alloc and hurdmm_cache_free, for the thread that has the
+ * magazine: there is no lock on the way of most calls.  An object of another cache
+ * is ENOENT, also here. */
 int hurdmm_magazine_alloc(struct hurdmm_magazine *magazine, void **object);
 int hurdmm_magazine_free(struct hurdmm_magazine *magazine, void *object);
 

@@ -17,8 +17,9 @@ extern "C" {
  * manager.  NULL for a stale handle. */
 struct hurdmm_space *hurdmm_space_own(struct hurdmm *manager);
 
-/* Begins paging the space that the port knows as `token`.  EEXIST (paged
- * already), ENOTSUP (this port has only its own), ENOMEM, ESTALE. */
+/* Begins paging the space that the port knows as `token`, which stays the
+ * caller's.  EEXIST (paged already), ENOTSUP (this port has only its own), EINVAL
+ * (no token), ENOMEM, ESTALE, or what the port says. */
 int hurdmm_space_create(struct hurdmm *manager, void *token,
                         struct hurdmm_space **space);
 
@@ -26,6 +27,7 @@ int hurdmm_space_create(struct hurdmm *manager, void *token,
  * manager's own space.  ESTALE, EINVAL. */
 int hurdmm_space_destroy(struct hurdmm_space *space, unsigned flags);
 
+/* The manager that it was made with.  The handle must not be stale. */
 struct hurdmm *hurdmm_space_manager(const struct hurdmm_space *space);
 
 #ifdef __cplusplus

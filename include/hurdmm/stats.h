@@ -40,14 +40,15 @@ int hurdmm_get_stats(struct hurdmm *manager, struct hurdmm_stats *stats);
 
 /* Describes regions, stores and frames as text through `write`, which is called
  * without locks and gets pieces of lines.  The picture is consistent per line
- * only.  ESTALE. */
+ * only.  EINVAL (no `write'), ESTALE. */
 int hurdmm_dump(struct hurdmm *manager,
                 void (*write)(void *hook, const char *text, size_t length),
                 void *hook);
 
 /* Checks every invariant of every structure: slow, for tests and for a doubt in
  * the field.  0, or EIO with *what (may be NULL) naming the first that is
- * broken.  ESTALE. */
+ * broken; the text is constant and nobody's to free.  EINVAL (no manager),
+ * ESTALE. */
 int hurdmm_check(struct hurdmm *manager, const char **what);
 
 #ifdef __cplusplus

@@ -152,7 +152,8 @@ int hurdmm_store_create(struct hurdmm *manager,
  * (from its own callback). */
 int hurdmm_store_destroy(struct hurdmm_store *store, unsigned flags);
 
-/* The size in bytes and the hook that the store was made with. */
+/* The size in bytes, as it is now, and the hook that the store was made with.
+ * These take no lock and do not look whether the handle is stale. */
 uint64_t hurdmm_store_size(const struct hurdmm_store *store);
 void *hurdmm_store_hook(const struct hurdmm_store *store);
 struct hurdmm *hurdmm_store_manager(const struct hurdmm_store *store);
@@ -161,9 +162,13 @@ const struct hurdmm_store_ops *hurdmm_store_operations(
     const struct hurdmm_store *store);
 
 /* Changes the size.  Shrinking drops what lies past the new end, dirty or not,
- * and zeroes the rest of the last page; EBUSY if any of it is pinned or being
- * filled or written; or what the store says when the page that the new end cuts
- * must be read.  Faults past the end fail with ENXIO.  ESTALE. */
+ * and zeroes the rest of the last page; it waits for fills and writes there.
+ * Growing asks nothing of the store, which is then asked for what lies there.
+ * Faults past the end fail with ENXIO.
+ * EBUSY (some of what goes is pinned, or the store is claimed), EINVAL (a size
+ * within a block of 2^64), ENOMEM, EDEADLK (from a callback of this store),
+ * ESTALE, or what the store says when the page that the new end cuts must be
+ * read: then the size is what it was. */
 int hurdmm_store_resize(struct hurdmm_store *store, uint64_t size);
 
 /* Verbs by store range.  Ranges are page-aligned; a length that reaches past
@@ -221,7 +226,8 @@ int hurdmm_store_populate(struct hurdmm_store *store, uint64_t offset,
  * ahead without waiting: as far as memory is free, in the background; or, where
  * the store has fill_start, at once, and then up to an eighth of the budget is
  * made free for it.  DONTNEED makes the pages the next victims; the others set
- * nothing here (regions carry them).  EINVAL. */
+ * nothing here (regions carry them).  That the store has errors is not told.
+ * EINVAL, EBUSY (the store is claimed), ESTALE. */
 int hurdmm_store_advise(struct hurdmm_store *store, uint64_t offset,
                         uint64_t length, enum hurdmm_advice advice);
 
@@ -251,7 +257,9 @@ int hurdmm_store_cache(struct hurdmm_store *store, uint64_t offset,
 #define HURDMM_STATE_FAILED 16u      /* cannot be filled: `error` */
 #define HURDMM_STATE_WRITE_ERROR 32u /* last write-back failed: `error` */
 #define HURDMM_STATE_PINNED 64u
-/* The state of the page at `offset`; *error (may be NULL) its error or 0. */
+/* The state of the page at `offset`; *error (may be NULL) its error or 0.  What is
+ * said may have changed when this returns.  EINVAL (past the size), EBUSY (the
+ * store is claimed), ESTALE; nothing is written then. */
 int hurdmm_store_state(struct hurdmm_store *store, uint64_t offset,
                        unsigned *state, int *error);
 

@@ -17,7 +17,12 @@ extern "C" {
 struct hurdmm_swap;
 
 /* Swap space on a block device, for any number of anonymous stores of one
- * manager.  The device stays the caller's.  EINVAL, ENOMEM, ESTALE. */
+ * manager.  The device stays the caller's, and must live as long as the swap
+ * space; nobody else writes to it meanwhile, and nothing of it is kept over the
+ * end of the swap space.  Each page has a place of its own: pages are whole
+ * blocks of the device, and what is left at its end is not used.
+ * EINVAL (no device, one that is smaller than a page, or whose blocks are no part
+ * of one), ENOMEM, ESTALE. */
 int hurdmm_swap_create(struct hurdmm *manager, struct hurdmm_block *block,
                        struct hurdmm_swap **swap);
 /* The same, with more to say.
@@ -31,6 +36,7 @@ int hurdmm_swap_create(struct hurdmm *manager, struct hurdmm_block *block,
  * copy gave a store is promised nothing.)  Without it, whoever writes last finds
  * out. */
 #define HURDMM_SWAP_RESERVE 1u
+/* Also EINVAL: struct_size, or a flag that is not known. */
 struct hurdmm_swap_options {
     size_t struct_size;
     struct hurdmm_block *block;
@@ -45,9 +51,11 @@ int hurdmm_swap_create_with(struct hurdmm *manager,
  * signal. */
 uint64_t hurdmm_checksum(const void *bytes, size_t length);
 
-/* EBUSY while a store uses it. */
+/* Ends it; the device is left as it is.  EBUSY while a store uses it, copies of
+ * one included; EINVAL (none). */
 int hurdmm_swap_destroy(struct hurdmm_swap *swap);
-/* Bytes of the device, and those that hold pages now. */
+/* Bytes of the device that can hold pages, and those that do now; either may be
+ * NULL.  Class: store. */
 void hurdmm_swap_usage(struct hurdmm_swap *swap, uint64_t *size,
                        uint64_t *used);
 struct hurdmm_swap_info {
@@ -57,13 +65,16 @@ struct hurdmm_swap_info {
     uint64_t reserved;      /* bytes that are promised to pages */
     uint64_t pages_corrupt; /* that came back as something else */
 };
-/* EINVAL. */
+/* Fills *info; the caller sets info->struct_size.  EINVAL (also: it is smaller than
+ * this structure).  Class: store. */
 int hurdmm_swap_get_info(struct hurdmm_swap *swap,
                          struct hurdmm_swap_info *info);
 
 /* Anonymous memory: reads as zeros until written; lazy.  Pages that must leave
- * memory go to `swap`; with NULL they cannot leave.  `flags`: 0 or
- * HURDMM_STORE_SHARED.  EINVAL, ENOMEM, ESTALE. */
+ * memory go to `swap`; with NULL they cannot leave.  The swap space stays the
+ * caller's, who can end it only after the store.  `flags`: 0 or
+ * HURDMM_STORE_SHARED.  EINVAL (also: a swap space of another manager), ENOMEM,
+ * ESTALE. */
 int hurdmm_anonymous_create(struct hurdmm *manager, struct hurdmm_swap *swap,
                             uint64_t size, unsigned flags,
                             struct hurdmm_store **store);
@@ -71,7 +82,10 @@ int hurdmm_anonymous_create(struct hurdmm *manager, struct hurdmm_swap *swap,
 /* Computed memory: `fill` makes the contents of [offset, offset + length) of
  * the store, again each time they are needed.  Read-only, or, with
  * HURDMM_STORE_DISCARDABLE in `flags`, writable until dropped.  Also
- * HURDMM_STORE_SHARED and HURDMM_STORE_SIGNAL_SAFE.  EINVAL, ENOMEM, ESTALE. */
+ * HURDMM_STORE_SHARED and HURDMM_STORE_SIGNAL_SAFE.  `fill' runs as a store's
+ * page_in does; its error is the access's.  Where it fails for several pages at
+ * once it is called again for each, up to the one that fails: so it must say the
+ * same again of the same page.  EINVAL, ENOMEM, ESTALE. */
 int hurdmm_computed_create(struct hurdmm *manager, uint64_t size,
                            unsigned flags,
                            int (*fill)(void *hook, uint64_t offset,
