@@ -414,20 +414,29 @@ static uint32_t alike(struct hmm_linux_port *port, uintptr_t address,
     return n;
 }
 
-static int keep_part(struct hmm_linux_port *port,
-                     const struct hurdmm_reclaim *row, uint32_t first,
-                     uint32_t count);
+static int keep_row(struct hmm_linux_port *port,
+                    const struct hurdmm_reclaim *row);
 
 /* A frame of a shared store that is lent at another address comes from there:
- * it can be at one address only. */
+ * it can be at one address only.  Bytes that the program has dropped there, or
+ * unmapped, are gone, and must not become zeros here. */
 static int fetch(struct hmm_linux_port *port, uint32_t frame)
 {
+    struct hmm_linux_frame *f = frame_at(port, frame);
+    uint8_t status = 0;
     struct hurdmm_reclaim row = {
-        .address = frame_at(port, frame)->at & ~WRITABLE,
+        .address = f->at & ~WRITABLE,
         .frame = frame,
         .count = 1,
+        .status = &status,
     };
-    return keep_part(port, &row, 0, 1);
+    hmm_assert(f->at && !hmm_linux_placed(f));
+    int error = keep_row(port, &row);
+    if (!error && status & HURDMM_GONE) {
+        slot_drop(port, f);
+        f->slot = HMM_LINUX_GONE;
+    }
+    return error;
 }
 
 /* Frames that are all lent there, or all in a row of slots. */

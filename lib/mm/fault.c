@@ -394,6 +394,9 @@ int hmm_lend_around(struct hmm_want *want, uint64_t *slot)
             hmm_take_back(&want->store->cache, want->page, slot, HURDMM_NONE);
         if (taken)
             return taken;
+        /* The program has dropped it there: zeros are not what the page has. */
+        if (*slot & HMM_GONE)
+            return EFAULT;
     }
     if (!lend_large(want, *slot, write, lend_rights(region, write)))
         return 0;

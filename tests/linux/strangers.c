@@ -260,6 +260,74 @@ START_TEST(what_the_program_maps_where_it_unmapped_is_its_own)
 }
 END_TEST
 
+/* ---- A page that is at one address at a time ---- */
+
+static const struct rig_options single_ways[] = {
+    {.pages = 64,
+     .budget = 32,
+     .port_flags = HURDMM_LINUX_NO_SHARED,
+     .store_flags = HURDMM_STORE_SHARED},
+    {.pages = 64,
+     .budget = 32,
+     .port_flags = HURDMM_LINUX_NO_SHARED,
+     .store_flags = HURDMM_STORE_SHARED,
+     .bind_flags = HURDMM_BIND_INLINE},
+};
+
+/* The store at a second address. */
+static volatile uint8_t *bind_again(const struct rig_options *way)
+{
+    uintptr_t again = 0;
+    struct hurdmm_bind_options bind = {
+        .struct_size = sizeof bind,
+        .space = rig.space,
+        .store = rig.store,
+        .length = rig.pages * PAGE,
+        .rights = HURDMM_READ | HURDMM_WRITE,
+        .flags = way->bind_flags,
+    };
+    ck_assert_int_eq(hurdmm_bind(&bind, &again), 0);
+    return (volatile uint8_t *)again;
+}
+
+START_TEST(what_was_dropped_at_one_address_is_read_anew_at_another)
+{
+    if (!rig_open(&rig, &single_ways[_i]))
+        return;
+    volatile uint8_t *again = bind_again(&single_ways[_i]);
+    ck_assert_uint_eq(*rig_at(&rig, 3), 4);
+    ck_assert_int_eq(
+        madvise((void *)(uintptr_t)rig_at(&rig, 3), PAGE, MADV_DONTNEED), 0);
+    ck_assert_uint_eq(again[3 * PAGE], 4);
+    rig_check(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(what_the_program_maps_is_not_taken_for_a_page_wanted_elsewhere)
+{
+    if (!rig_open(&rig, &single_ways[_i]))
+        return;
+    volatile uint8_t *again = bind_again(&single_ways[_i]);
+    ck_assert_uint_eq(*rig_at(&rig, 3), 4);
+    uint8_t *own = (uint8_t *)(uintptr_t)rig_at(&rig, 3);
+    ck_assert_int_eq(munmap(own, PAGE), 0);
+    ck_assert_ptr_eq(mmap(own, PAGE, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+                          0),
+                     own);
+    memset(own, 77, PAGE);
+    ck_assert_uint_eq(again[3 * PAGE], 4);
+    for (size_t i = 0; i < PAGE; i++)
+        ck_assert_uint_eq(own[i], 77);
+    rig_check(&rig);
+    ck_assert_int_eq(hurdmm_unbind(rig.space, rig.region, rig.pages * PAGE), 0);
+    ck_assert_uint_eq(own[0], 77);
+    munmap(own, PAGE);
+    rig_close(&rig);
+}
+END_TEST
+
 /* Threads that read and write while others madvise and fork. */
 
 static atomic_int stop;
@@ -366,6 +434,11 @@ void strangers_cases(Suite *suite)
         0, HOLE_WAYS);
     tcase_add_loop_test(
         tcase, what_the_program_maps_where_it_unmapped_is_its_own, 0, 2);
+    tcase_add_loop_test(
+        tcase, what_was_dropped_at_one_address_is_read_anew_at_another, 0, 2);
+    tcase_add_loop_test(
+        tcase, what_the_program_maps_is_not_taken_for_a_page_wanted_elsewhere,
+        0, 2);
     tcase_add_loop_test(
         tcase, a_storm_of_madvise_munmap_and_fork_changes_nothing, 0, WAYS);
     tcase_add_test(tcase, without_any_descriptor_the_port_says_so);
