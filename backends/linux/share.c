@@ -388,12 +388,20 @@ bool hmm_linux_shown(struct hmm_linux_port *port, uintptr_t address)
 
 /* ---- Lending ---- */
 
-static uint64_t place_at(struct hmm_linux_port *port, uintptr_t address)
+/* The place of an address, and how many pages from there on are in one part of an
+ * object: the places of the next part are elsewhere, and it is a mapping of its
+ * own. */
+static uint64_t place_at(struct hmm_linux_port *port, uintptr_t address,
+                         uint32_t *count)
 {
     size_t i = search(&port->shares, address);
     hmm_assert(i < port->shares.count &&
                port->shares.shown[i].start <= address);
     const struct hmm_linux_shown *shown = &port->shares.shown[i];
+    size_t left = (shown->end - address) / port->page;
+    hmm_assert(left > 0 && *count > 0);
+    if (*count > left)
+        *count = (uint32_t)left;
     return shown->place + (address - shown->start) / port->page;
 }
 
@@ -464,13 +472,14 @@ static int show_pages(struct hmm_linux_port *port, uintptr_t address,
     return error && error != ENOMEM && error != ENOENT ? EFAULT : error;
 }
 
-int hmm_linux_share_lend(struct hmm_linux_port *port, uintptr_t address,
-                         uint32_t frame, uint32_t count, bool write,
-                         uint32_t *done)
+/* Pages of one part of an object. */
+static int lend_part(struct hmm_linux_port *port, uintptr_t address,
+                     uint64_t place, uint32_t frame, uint32_t count, bool write,
+                     uint32_t *done)
 {
-    uint64_t place = place_at(port, address);
     uint32_t n = 0;
     int error = 0, rest;
+    *done = 0;
     while (n < count && !(error = bring(port, frame + n, place + n)))
         n++;
     if (n == 0)
@@ -500,28 +509,70 @@ int hmm_linux_share_lend(struct hmm_linux_port *port, uintptr_t address,
     return rest;
 }
 
-int hmm_linux_share_reclaim(struct hmm_linux_port *port,
-                            const struct hurdmm_reclaim *row)
+int hmm_linux_share_lend(struct hmm_linux_port *port, uintptr_t address,
+                         uint32_t frame, uint32_t count, bool write,
+                         uint32_t *done)
 {
-    size_t size = row->count * port->page;
-    if ((row->rights & HURDMM_RIGHTS) == HURDMM_RIGHTS)
-        return 0;
-    if (row->rights & HURDMM_READ) {
-        int error = hmm_linux_protect(hmm_linux_fd_for(port, row->address),
-                                      row->address, size, true);
-        return error && error != ENOENT ? ENOMEM : 0;
+    int error = 0;
+    while (!error && *done < count) {
+        uintptr_t at = address + *done * port->page;
+        uint32_t some = count - *done, lent;
+        uint64_t place = place_at(port, at, &some);
+        error = lend_part(port, at, place, frame + *done, some, write, &lent);
+        *done += lent;
     }
-    if (madvise((void *)row->address, size, MADV_DONTNEED) && errno == EINVAL &&
-        madvise((void *)row->address, size, MADV_DONTNEED_LOCKED))
-        return ENOMEM;
-    uint64_t place = place_at(port, row->address);
-    for (uint32_t i = 0; i < row->count; i++) {
-        struct hmm_linux_frame *f = frame_at(port, row->frame + i);
+    return error;
+}
+
+/* The pages of one part that were lent at an address are not any more. */
+static void note_taken(struct hmm_linux_port *port,
+                       const struct hurdmm_reclaim *row, uint64_t place,
+                       uint32_t first, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t frame = row->frame + first + i;
+        struct hmm_linux_frame *f = frame_at(port, frame);
         if (!hmm_linux_placed(f) || place_of(f) != place + i)
             continue;
         f->at &= ~HMM_LINUX_LENT;
         if (row->flags & HURDMM_RECLAIM_DROP)
-            leave_place(port, row->frame + i);
+            leave_place(port, frame);
+    }
+}
+
+/* Takes the right to write.  The kernel stops at what the program has unmapped;
+ * what lies behind it loses the right all the same. */
+static int take_write(struct hmm_linux_port *port, uintptr_t address,
+                      uint32_t count)
+{
+    int fd = hmm_linux_fd_for(port, address);
+    int error = hmm_linux_protect(fd, address, count * port->page, true);
+    for (uint32_t i = 0; error == ENOENT && count > 1 && i < count; i++) {
+        uintptr_t page = address + i * port->page;
+        int one = hmm_linux_protect(fd, page, port->page, true);
+        error = one ? one : ENOENT;
+    }
+    return error && error != ENOENT ? ENOMEM : 0;
+}
+
+int hmm_linux_share_reclaim(struct hmm_linux_port *port,
+                            const struct hurdmm_reclaim *row)
+{
+    size_t size = row->count * port->page;
+    hmm_assert(row->count > 0);
+    if ((row->rights & HURDMM_RIGHTS) == HURDMM_RIGHTS)
+        return 0;
+    if (row->rights & HURDMM_READ)
+        return take_write(port, row->address, row->count);
+    if (madvise((void *)row->address, size, MADV_DONTNEED) && errno == EINVAL &&
+        madvise((void *)row->address, size, MADV_DONTNEED_LOCKED))
+        return ENOMEM;
+    for (uint32_t done = 0; done < row->count;) {
+        uint32_t some = row->count - done;
+        uint64_t place =
+            place_at(port, row->address + done * port->page, &some);
+        note_taken(port, row, place, done, some);
+        done += some;
     }
     return 0;
 }

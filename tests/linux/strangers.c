@@ -235,6 +235,34 @@ START_TEST(a_region_that_the_program_unmapped_is_unbound_and_leaks_nothing)
 }
 END_TEST
 
+START_TEST(no_write_is_missed_behind_what_the_program_mapped)
+{
+    size_t done;
+    if (!rig_open(&rig, &hole_ways[_i]))
+        return;
+    /* In one go, so that they are a row of frames. */
+    ck_assert_int_eq(hurdmm_populate(rig.space, rig.region, 16 * PAGE,
+                                     HURDMM_READ | HURDMM_WRITE, &done),
+                     0);
+    for (size_t i = 0; i < 16; i++)
+        *rig_at(&rig, i) = 98;
+    void *own = (void *)(uintptr_t)rig_at(&rig, 4);
+    ck_assert_ptr_eq(mmap(own, PAGE, PROT_NONE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+                     own);
+    ck_assert_int_eq(
+        hurdmm_store_flush(rig.store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    for (size_t i = 5; i < 16; i++)
+        *rig_at(&rig, i) = 99;
+    ck_assert_int_eq(
+        hurdmm_store_flush(rig.store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    for (size_t i = 5; i < 16; i++)
+        ck_assert_uint_eq(rig.disk[i * PAGE], 99);
+    rig_check(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
 START_TEST(what_the_program_maps_where_it_unmapped_is_its_own)
 {
     if (!rig_open(&rig, &hole_ways[_i]))
@@ -432,6 +460,8 @@ void strangers_cases(Suite *suite)
     tcase_add_loop_test(
         tcase, a_region_that_the_program_unmapped_is_unbound_and_leaks_nothing,
         0, HOLE_WAYS);
+    tcase_add_loop_test(
+        tcase, no_write_is_missed_behind_what_the_program_mapped, 0, HOLE_WAYS);
     tcase_add_loop_test(
         tcase, what_the_program_maps_where_it_unmapped_is_its_own, 0, 2);
     tcase_add_loop_test(

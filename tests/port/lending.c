@@ -528,7 +528,7 @@ START_TEST(an_alias_port_lends_one_frame_twice)
 END_TEST
 
 static int share(struct rig *rig, uintptr_t at, uint32_t pages, uint64_t object,
-                 uint32_t page)
+                 uint64_t page)
 {
     uintptr_t cookie = rig_enter(rig);
     int error = rig->ops->share(rig->port, NULL, at, pages * rig->page, object,
@@ -597,6 +597,30 @@ START_TEST(a_range_shows_what_was_said_last)
     rig_reclaim(&rig, at + 5 * rig.page, 5, 1, HURDMM_NONE);
     rig_release(&rig, NULL, at, 8);
     rig_close(&rig);
+}
+END_TEST
+
+/* Objects are as large as offsets go, whatever parts a port makes of them. */
+START_TEST(pages_of_an_object_lie_in_a_row_at_any_offset)
+{
+    struct rig rig;
+    uintptr_t at;
+    for (unsigned bits = 31; bits < 48; bits++) {
+        if (!open_sharing(&rig, _i, &at))
+            return;
+        ck_assert_int_eq(share(&rig, at, 8, 5, (UINT64_C(1) << bits) - 4), 0);
+        rig_lend(&rig, at, 0, 8, READ_WRITE);
+        for (uint32_t i = 0; i < 8; i++)
+            EXPECT_LOAD(&rig, at + i * rig.page, (uint8_t)(i + 1));
+        rig_reclaim(&rig, at, 0, 8, HURDMM_NONE);
+        EXPECT_FAULT(&rig, at + 6 * rig.page, HURDMM_READ);
+        for (uint32_t i = 0; i < 8; i++)
+            ck_assert_uint_eq(rig_byte(&rig, i, 0), i + 1);
+        rig_lend(&rig, at + 2 * rig.page, 2, 6, HURDMM_READ);
+        EXPECT_LOAD(&rig, at + 7 * rig.page, 8);
+        rig_drop(&rig, at, 0, 8);
+        rig_close(&rig);
+    }
 }
 END_TEST
 
@@ -756,6 +780,8 @@ TCase *lending_case(int count)
     tcase_add_loop_test(tcase, a_frame_is_at_all_addresses_that_show_its_page,
                         0, count);
     tcase_add_loop_test(tcase, a_range_shows_what_was_said_last, 0, count);
+    tcase_add_loop_test(tcase, pages_of_an_object_lie_in_a_row_at_any_offset, 0,
+                        count);
     tcase_add_loop_test(tcase, execute_is_a_right_of_its_own, 0, count);
     tcase_add_loop_test(tcase, spaces_have_the_same_address_apart, 0, count);
     tcase_add_loop_test(tcase, the_last_page_of_the_space_can_be_lent, 0,
