@@ -14,7 +14,9 @@
  *
  * `faults' says of those that were taken whether their threads were woken since
  * (lending does so): fault_done need not do it again.  A fault for which there
- * was no entry is woken always.
+ * was no entry is woken always.  A thread may fault between the call that wakes
+ * and the note of it, on a page that has just come and is lent to read: so what
+ * is noted is only what waited before the call.
  */
 #include "backends/linux/linux_port.h"
 
@@ -41,7 +43,7 @@ int hmm_linux_faults_open(struct hmm_linux_port *port)
     atomic_store(&port->polled, !!(port->without & HURDMM_LINUX_NO_PAGERS));
     atomic_store(&port->blocking, 0);
     for (unsigned i = 0; i < HMM_LINUX_FAULTS; i++)
-        atomic_store(&port->faults[i].taken, 0);
+        atomic_store(&port->faults[i].word, 0);
     port->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (port->stop_fd < 0)
         return ENOMEM;
@@ -71,29 +73,40 @@ void hmm_linux_faults_close(struct hmm_linux_port *port)
 
 static uintptr_t entry_take(struct hmm_linux_port *port, uintptr_t page)
 {
+    hmm_assert(page && !(page & HMM_LINUX_FATE));
     for (unsigned i = 0; i < HMM_LINUX_FAULTS; i++) {
-        struct hmm_linux_fault *fault = &port->faults[i];
-        unsigned free = 0;
-        if (atomic_load_explicit(&fault->taken, memory_order_relaxed) ||
-            !atomic_compare_exchange_strong(&fault->taken, &free, 1))
-            continue;
-        atomic_store(&fault->woken, 0);
-        atomic_store(&fault->page, page);
-        return i + 1;
+        _Atomic uintptr_t *word = &port->faults[i].word;
+        uintptr_t free = 0;
+        if (!atomic_load_explicit(word, memory_order_relaxed) &&
+            atomic_compare_exchange_strong(word, &free, page))
+            return i + 1;
     }
     return 0;
+}
+
+/* Of the faults that were taken in a range, those of one fate get another. */
+static void turn(struct hmm_linux_port *port, uintptr_t address, size_t size,
+                 uintptr_t from, uintptr_t to)
+{
+    for (unsigned i = 0; i < HMM_LINUX_FAULTS; i++) {
+        _Atomic uintptr_t *word = &port->faults[i].word;
+        uintptr_t old = atomic_load_explicit(word, memory_order_acquire);
+        uintptr_t page = old & ~HMM_LINUX_FATE;
+        if (page && page - address < size && (old & HMM_LINUX_FATE) == from)
+            (void)atomic_compare_exchange_strong(word, &old, page | to);
+    }
+}
+
+void hmm_linux_waking(struct hmm_linux_port *port, uintptr_t address,
+                      size_t size)
+{
+    turn(port, address, size, 0, HMM_LINUX_WAKING);
 }
 
 void hmm_linux_woken(struct hmm_linux_port *port, uintptr_t address,
                      size_t size)
 {
-    for (unsigned i = 0; i < HMM_LINUX_FAULTS; i++) {
-        struct hmm_linux_fault *fault = &port->faults[i];
-        if (!atomic_load_explicit(&fault->taken, memory_order_acquire))
-            continue;
-        if (atomic_load(&fault->page) - address < size)
-            atomic_store(&fault->woken, 1);
-    }
+    turn(port, address, size, HMM_LINUX_WAKING, HMM_LINUX_WOKEN);
 }
 
 /* The lowest page of a fault that was taken in [start, end), or end. */
@@ -101,8 +114,8 @@ static uintptr_t next_taken(struct hmm_linux_port *port, uintptr_t start,
                             uintptr_t end)
 {
     for (unsigned i = 0; i < HMM_LINUX_FAULTS; i++) {
-        uintptr_t page = atomic_load(&port->faults[i].page);
-        if (atomic_load(&port->faults[i].taken) && page >= start && page < end)
+        uintptr_t page = atomic_load(&port->faults[i].word) & ~HMM_LINUX_FATE;
+        if (page && page >= start && page < end)
             end = page;
     }
     return end;
@@ -130,10 +143,11 @@ void hmm_linux_fault_done(struct hurdmm_port *base,
     if (hmm_linux_stale(port))
         return;
     if (fault->token) {
-        struct hmm_linux_fault *entry = &port->faults[fault->token - 1];
-        woken = atomic_load(&entry->woken);
-        atomic_store(&entry->page, 0);
-        atomic_store(&entry->taken, 0);
+        hmm_assert(fault->token <= HMM_LINUX_FAULTS);
+        uintptr_t word =
+            atomic_exchange(&port->faults[fault->token - 1].word, 0);
+        hmm_assert((word & ~HMM_LINUX_FATE) == page);
+        woken = word & HMM_LINUX_WOKEN;
     }
     if (error) {
         atomic_fetch_add(&port->failed, 1);
@@ -232,7 +246,13 @@ static size_t wait_polled(struct hmm_linux_port *port,
     };
     (void)ppoll(polled, 2, timeout_ns == HURDMM_FOREVER ? NULL : &timeout,
                 NULL);
-    return atomic_load(&port->stopping) ? 0 : read_some(port, faults, max);
+    if (atomic_load(&port->stopping))
+        return 0;
+    size_t count = read_some(port, faults, max);
+    /* It may be the bell that was read, for which a reader waits. */
+    if (atomic_load(&port->stopping))
+        answer_bell(port);
+    return count;
 }
 
 int hmm_linux_fault_wait(struct hurdmm_port *base, struct hurdmm_fault *faults,

@@ -249,16 +249,24 @@ int hmm_linux_share_window(struct hmm_linux_port *port, uint32_t frame,
 
 #define HMM_LINUX_FAULTS 64u
 
-/* A fault that was taken and not ended. */
+/* A fault that was taken and not ended: its page, and in the low bits what has
+ * become of its thread; 0: the entry is free.  One word, so that an entry that is
+ * used anew meanwhile is never taken for what it was. */
 struct hmm_linux_fault {
-    atomic_uint taken;
-    _Atomic uintptr_t page;
-    atomic_uint woken; /* its thread goes on already */
+    _Atomic uintptr_t word;
 };
+
+#define HMM_LINUX_WAKING ((uintptr_t)1) /* a call that wakes it is being made */
+#define HMM_LINUX_WOKEN ((uintptr_t)2)  /* it goes on already */
+#define HMM_LINUX_FATE (HMM_LINUX_WAKING | HMM_LINUX_WOKEN)
 
 int hmm_linux_faults_open(struct hmm_linux_port *port);
 void hmm_linux_faults_close(struct hmm_linux_port *port);
-/* Threads that wait for pages of the range were woken. */
+/* Before and after a call that wakes the threads that wait for pages of the range
+ * (of the second, as far as it came).  Only a fault that was taken before the call
+ * is known to be woken by it. */
+void hmm_linux_waking(struct hmm_linux_port *port, uintptr_t address,
+                      size_t size);
 void hmm_linux_woken(struct hmm_linux_port *port, uintptr_t address,
                      size_t size);
 /* Wakes the threads that wait in the range, but for those whose faults were

@@ -466,6 +466,8 @@ static int show_pages(struct hmm_linux_port *port, uintptr_t address,
         at += done;
         if (error == EEXIST) {
             error = hmm_linux_protect(fd, address + at, port->page, !write);
+            if (!error && !write) /* the kernel wakes nobody then */
+                hmm_linux_wake(fd, address + at, port->page);
             at += error ? 0 : port->page;
         }
     }
@@ -488,6 +490,7 @@ static int lend_part(struct hmm_linux_port *port, uintptr_t address,
     bool blocked = atomic_load(&port->blocks.armed) > 0;
     if (blocked)
         hmm_linux_blocks_lock(port);
+    hmm_linux_waking(port, address, n * port->page);
     error = show_pages(port, address, n * port->page, write);
     /* The program has unmapped some of it, but maybe not the first page. */
     if (error == ENOENT && n > 1) {

@@ -392,6 +392,8 @@ static int lend_again(struct hmm_linux_port *port, int fd, uintptr_t address,
         hmm_linux_detach(port, address, count * port->page);
     if (error)
         return error == ENOMEM || error == ENOENT ? error : EFAULT;
+    if (!write) /* the kernel wakes nobody then */
+        hmm_linux_wake(fd, address, count * port->page);
     for (uint32_t i = 0; i < count; i++)
         frame_at(port, frame + i)->at =
             (address + i * port->page) | (write ? WRITABLE : 0);
@@ -509,6 +511,7 @@ int hmm_linux_lend(struct hurdmm_port *base, void *space, uintptr_t address,
     while (!error && *done < count) {
         uint32_t some;
         uintptr_t at = address + *done * port->page;
+        hmm_linux_waking(port, at, (count - *done) * port->page);
         error =
             lend_some(port, fd, at, frame + *done, count - *done, write, &some);
         if (error == EAGAIN)

@@ -7,6 +7,7 @@
 #include "tests/linux/rig.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #include <sys/syscall.h>
 
 #include <hurdmm/host.h>
+#include <hurdmm/port.h>
 
 /* Calls on ranges that were ended early, by what they are to do. */
 enum call { COPY, PROTECT, POISON, ASK, CALLS };
@@ -122,6 +124,18 @@ static int stop_early(int fd, unsigned long request, void *argument,
     return refuse(call);
 }
 
+/* If set, it is called once, when a page was copied and before the port knows. */
+static void (*after_copy)(void);
+
+static int copy_and_call(int fd, unsigned long request, void *argument)
+{
+    void (*call)(void) = after_copy;
+    after_copy = NULL;
+    int error = system_ioctl(fd, request, argument);
+    call();
+    return error;
+}
+
 int ioctl(int fd, unsigned long request, ...)
 {
     va_list list;
@@ -129,6 +143,8 @@ int ioctl(int fd, unsigned long request, ...)
     void *argument = va_arg(list, void *);
     va_end(list);
     enum call call = call_of(request);
+    if (call == COPY && after_copy)
+        return copy_and_call(fd, request, argument);
     unsigned now = call == CALLS ? 0 : atomic_fetch_add(&turn[call], 1);
     return now % 2 ? stop_early(fd, request, argument, now)
                    : system_ioctl(fd, request, argument);
@@ -239,6 +255,82 @@ START_TEST(a_hole_is_found_though_the_call_that_asks_stops)
 }
 END_TEST
 
+/* ---- A fault between a page's coming and the note of it ---- */
+
+static struct hurdmm_port *port;
+static volatile uint8_t *page;
+static pthread_t writer;
+static struct hurdmm_fault early;
+
+static void *write_page(void *argument)
+{
+    *page = 9;
+    return argument;
+}
+
+static void take_fault(struct hurdmm_fault *fault)
+{
+    size_t count = 0;
+    ck_assert_int_eq(
+        port->ops->fault_wait(port, fault, 1, HURDMM_FOREVER, &count), 0);
+    ck_assert_uint_eq(count, 1);
+    ck_assert_uint_eq(fault->access, HURDMM_WRITE);
+}
+
+/* The page is there to read: a thread writes, and its fault is taken. */
+static void fault_early(void)
+{
+    ck_assert_int_eq(pthread_create(&writer, NULL, write_page, NULL), 0);
+    take_fault(&early);
+}
+
+static void lend_page(unsigned rights)
+{
+    uintptr_t cookie;
+    uint32_t done;
+    ck_assert_int_eq(port->ops->critical_enter(port, &cookie), 0);
+    ck_assert_int_eq(
+        port->ops->lend(port, NULL, (uintptr_t)page, 0, 1, rights, &done), 0);
+    port->ops->critical_leave(port, cookie);
+}
+
+START_TEST(a_thread_that_faults_while_a_page_comes_is_woken)
+{
+    struct hurdmm_linux_options options = {.struct_size = sizeof options};
+    struct hurdmm_port_config config = {.struct_size = sizeof config,
+                                        .frames = 8};
+    struct hurdmm_port_info info;
+    struct hurdmm_fault fault;
+    uintptr_t at = 0;
+    void *window;
+    if (hurdmm_linux_create(&options, &port) == ENOTSUP) {
+        test_skip("the machine does not have this port");
+        return;
+    }
+    ck_assert_int_eq(port->ops->open(port, &config, &info), 0);
+    ck_assert_int_eq(port->ops->reserve(port, NULL, &at, PAGE, 0), 0);
+    ck_assert_int_eq(port->ops->window(port, 0, 1, &window), 0);
+    memset(window, 1, PAGE);
+    page = (volatile uint8_t *)at;
+    after_copy = fault_early;
+    lend_page(HURDMM_READ);
+    /* Whoever answers may want the access repeated, without lending more. */
+    port->ops->fault_done(port, &early, 0);
+    take_fault(&fault);
+    lend_page(HURDMM_READ | HURDMM_WRITE);
+    port->ops->fault_done(port, &fault, 0);
+    ck_assert_int_eq(pthread_join(writer, NULL), 0);
+    ck_assert_uint_eq(*page, 9);
+    port->ops->fault_stop(port);
+    struct hurdmm_reclaim row = {.address = at, .count = 1};
+    size_t rows;
+    ck_assert_int_eq(port->ops->reclaim(port, &row, 1, &rows), 0);
+    port->ops->release(port, NULL, at, PAGE);
+    port->ops->close(port);
+    ck_assert_int_eq(hurdmm_linux_destroy(port), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("again");
@@ -251,6 +343,7 @@ int main(void)
         tcase, an_access_fails_though_the_call_that_makes_it_stops, 0, WAYS);
     tcase_add_loop_test(tcase, a_hole_is_found_though_the_call_that_asks_stops,
                         0, WAYS);
+    tcase_add_test(tcase, a_thread_that_faults_while_a_page_comes_is_woken);
     suite_add_tcase(suite, tcase);
     return run_suites("tests/linux/test-again", &suite, 1);
 }
