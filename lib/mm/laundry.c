@@ -22,30 +22,56 @@
  * so a page that is dirty at the end was dirtied meanwhile, or failed.  A
  * failed page stays, readable and dirty, and is left alone by background work
  * until somebody asks for it to be written.
+ *
+ *   hmm_launder: find, take down, mark --> start_run --> end_later (any thread)
+ *                       |                     | the store would not
+ *                       | EAGAIN, ENOMEM      v
+ *                       v                 write_run ---> finish
+ *                 nothing is marked           |
+ *                                             +---> abandon: bytes are gone
+ *
+ * Invariants
+ *   W1  a page that is HMM_WRITING is in one run, which has its frame until it
+ *       ends: what is being written neither begins a run nor joins one;
+ *   W2  a run is whole blocks (M6), and no page of it is held (M7);
+ *   W3  what the store is given does not change before it has said that it is
+ *       done: the pages are lent to read at most, or the bytes are a copy; only
+ *       of a page pinned for writing may the copy be torn, and it stays dirty;
+ *   W4  who begins writes with struct hmm_writes does not wait for a page, or for
+ *       his writes, before the store was told to submit them: others may wait
+ *       for those.
+ *
+ * Taking down and marking happen under one hold of the lock, and so does ending
+ * a run, to the last page of it.  In between the lock is free, and the caller of
+ * hmm_launder keeps the store by store->users.
  */
 #include "lib/mm/mm.h"
 
-/* struct hurdmm_writeback in the public API. */
+/* struct hurdmm_writeback in the public API.  On the stack of hmm_launder, or,
+ * where it ends later, a copy of that in run_slab.  Once marked nobody changes it
+ * but who writes it, without the lock. */
 struct run {
-    uint32_t magic;
+    uint32_t magic; /* HMM_MAGIC_WRITE: in the slab, and not completed yet */
     struct hurdmm_store *store;
     struct hmm_writes *writes; /* whose it is, if it may end later */
-    uint64_t first;
+    uint64_t first;            /* pages, whole blocks */
     uint32_t count;
-    unsigned how;
+    unsigned how;              /* HMM_LAUNDER_... */
     struct hmm_bounce *bounce; /* the bytes are put together there, or NULL */
-    void *bytes;
-    size_t length;
+    void *bytes;               /* bounce's, or a window of the frames */
+    size_t length;             /* of them: cut at the store's size */
     uint64_t asked;            /* a bit for each page that the store may drop */
     uint64_t dropped;          /* and for each that it did */
     struct hmm_mapping *apart; /* they are read there without the lock */
     bool abandoned;            /* in vain: look again */
-    uint32_t frame[HMM_RUN_MAX];
+    uint32_t frame[HMM_RUN_MAX]; /* as they were when the run was marked: a slot
+                                  * that is renewed meanwhile names another */
 };
 
 _Static_assert(HMM_RUN_MAX <= 64, "a run has more pages than a word has bits");
 
-/* May this page be written now? */
+/* Is this page dirty and at rest, and may it be written for the reason that `how`
+ * gives?  (Its block may be held, or another page of that not at rest.) */
 static bool wanted(const struct hurdmm_store *store, const uint64_t *slot,
                    unsigned how)
 {
@@ -73,6 +99,7 @@ static bool block_wanted(const struct hurdmm_store *store, uint64_t page,
 {
     bool some = false;
 
+    hmm_assert(page % store->block_pages == 0);
     if (hmm_range_held(store, page, page + (store->block_pages - 1)))
         return false;
     for (uint64_t i = page; i < page + store->block_pages; i++) {
@@ -85,7 +112,9 @@ static bool block_wanted(const struct hurdmm_store *store, uint64_t page,
     return some;
 }
 
-/* Finds how far the run goes on both sides of `page`. */
+/* Finds how far the run goes on both sides of `page`, whose block is wanted.  Of
+ * a flush no block is looked at twice; else half of the room is left for what
+ * comes after the page. */
 static void find_run(struct run *run, uint64_t page, uint64_t first,
                      uint64_t last)
 {
@@ -106,6 +135,8 @@ static void find_run(struct run *run, uint64_t page, uint64_t first,
         to += block;
     run->first = from;
     run->count = (uint32_t)(to - from);
+    hmm_assert(run->count > 0 && run->count <= HMM_RUN_MAX);
+    hmm_assert(from <= page && page < to && run->count % block == 0);
 }
 
 /* May the store read this page of the run where it is?  What is pinned for
@@ -127,6 +158,7 @@ static void find_row(const struct run *run, uint32_t at, uint32_t *from,
     const struct hmm_physmem *physmem = &run->store->manager->physmem;
     const uint32_t *frame = run->frame;
 
+    hmm_assert(at < run->count && at % run->store->block_pages == 0);
     *from = *to = at;
     while (
         *to < run->count && in_place(run, *to) &&
@@ -148,9 +180,9 @@ static void cut(struct run *run, uint32_t from, uint32_t count)
     memmove(run->frame, run->frame + from, count * sizeof run->frame[0]);
 }
 
-/* Where the bytes of a run with `page` will be.  A long row is written where it
- * is; else some pages are put together in a copy, as far as there is memory for
- * one. */
+/* Where the bytes of a run with `page` will be: names its frames, and leaves of
+ * it what can be written at once.  A long row is written where it is; else some
+ * pages are put together in a copy, as far as there is memory for one.  ENOMEM. */
 static int choose_bytes(struct run *run, uint64_t page)
 {
     struct hurdmm *manager = run->store->manager;
@@ -163,6 +195,7 @@ static int choose_bytes(struct run *run, uint64_t page)
         run->frame[i] = HMM_SLOT_FRAME(
             *hmm_container_slot(&run->store->cache, run->first + i));
     uint32_t at = (uint32_t)(page / block * block - run->first);
+    hmm_assert(most % block == 0 && most <= HMM_RUN_MAX);
     find_row(run, at, &from, &to);
     if (to - from < hmm_min(run->count, most)) {
         run->bounce = hmm_bounce_get(manager, most);
@@ -184,6 +217,8 @@ static int choose_bytes(struct run *run, uint64_t page)
  * One that is written to meanwhile is a soft fault. */
 #define PROTECT_WINDOW 256u
 
+/* The pages stay dirty, so nothing hangs on what it takes.  ENOMEM: some keep
+ * their rights. */
 static int protect_around(struct run *run)
 {
     struct hurdmm_store *store = run->store;
@@ -212,7 +247,9 @@ static int protect_around(struct run *run)
     return hmm_batch_end(&batch);
 }
 
-/* Pages that are pinned for writing stay lent: their copy may be torn. */
+/* After this nobody can write to the run's pages but for those that are pinned
+ * for writing, which stay lent: their copy may be torn, and they stay dirty.
+ * ENOMEM: some keep their rights, and nothing may be marked. */
 static int take_run(struct run *run)
 {
     struct hurdmm_store *store = run->store;
@@ -254,6 +291,8 @@ bool hmm_may_launder(const struct hurdmm_store *store)
            !(store->flags & (HURDMM_STORE_DISCARDABLE | HURDMM_STORE_VOLATILE));
 }
 
+/* Cannot fail: from here on the run must be ended, by finish or abandon.  A page
+ * that is dirtied from now on is so for another write. */
 static void mark_run(struct run *run)
 {
     struct hurdmm_store *store = run->store;
@@ -264,6 +303,7 @@ static void mark_run(struct run *run)
     for (uint32_t i = 0; i < run->count; i++) {
         uint64_t *slot = hmm_container_slot(&store->cache, run->first + i);
 
+        hmm_assert(may_join(slot) && HMM_SLOT_FRAME(*slot) == run->frame[i]);
         if (!manager->physmem.table[run->frame[i]].pins_write)
             hmm_page_clean(store, slot);
         /* Copies must not lose what the store would not miss. */
@@ -278,13 +318,16 @@ static void mark_run(struct run *run)
 }
 
 /* Where frames move, the bytes are where the page is lent, and may leave there
- * as soon as the lock is dropped: they are put together under it.  After that
- * the pages are anybody's again.  EAGAIN: some were not there any more. */
+ * as soon as the lock is dropped: they are put together under it, which is not
+ * dropped here.  After that the pages are anybody's again.  EAGAIN: some were not
+ * there any more, and their block has been discarded; EFAULT: it cannot be. */
 static int gather_lent(struct run *run)
 {
     struct hurdmm_store *store = run->store;
     size_t page = hmm_page_bytes(store->manager);
 
+    /* Where frames move no row is read in place (in_place). */
+    hmm_assert(run->bounce && !hmm_frames_stay(store->manager));
     for (uint32_t i = 0; i < run->count; i++) {
         uint64_t *slot = hmm_container_slot(&store->cache, run->first + i);
         int err = *slot & HMM_GONE
@@ -300,7 +343,8 @@ static int gather_lent(struct run *run)
 }
 
 /* May that be done without the lock (lend.c)?  Every page is at one place, which
- * is told from the first one's. */
+ * is told from the first one's.  Whoever would take them from there waits
+ * meanwhile (hmm_lends_wait), also who unbinds the region. */
 static bool may_gather_apart(struct run *run)
 {
     struct hurdmm_store *store = run->store;
@@ -324,8 +368,8 @@ static bool may_gather_apart(struct run *run)
     return true;
 }
 
-/* Without the lock.  On an error, which it was and of which page: EFAULT, it was
- * not there any more. */
+/* Drops the lock, but not the critical section, and has it again after that.  On
+ * an error, which it was and of which page: EFAULT, it was not there any more. */
 static int gather_apart(struct run *run, uint32_t *bad)
 {
     struct hurdmm *manager = run->store->manager;
@@ -334,6 +378,7 @@ static int gather_apart(struct run *run, uint32_t *bad)
     uintptr_t address = hmm_mapping_address(run->apart, run->first);
     int err = 0;
 
+    hmm_assert(run->apart && run->bounce);
     /* What is lent to read only had no right to lose, so nobody has waited for
      * those who may be bringing it there. */
     hmm_lends_wait(&manager->physmem);
@@ -351,7 +396,8 @@ static int gather_apart(struct run *run, uint32_t *bad)
     return err;
 }
 
-/* Puts the bytes together, without the lock: the frames are the run's. */
+/* Puts the bytes together, without the lock: the frames are the run's (W1).
+ * ENOMEM. */
 static int gather(struct run *run)
 {
     struct hurdmm *manager = run->store->manager;
@@ -384,6 +430,8 @@ static void keep_page(struct run *run, uint64_t *slot)
     manager->kept++;
 }
 
+/* The write failed: the page is as dirty as before, and the background leaves it
+ * alone (to_write) until somebody asks for it, or its block is written. */
 static void end_bad_page(struct run *run, uint64_t *slot, int err)
 {
     struct hurdmm_store *store = run->store;
@@ -396,7 +444,10 @@ static void end_bad_page(struct run *run, uint64_t *slot, int err)
     *slot |= HMM_WRITE_ERROR | (uint64_t)err << HMM_ERROR_SHIFT;
 }
 
-/* Ends the write of one page: good, or failed with `err`. */
+/* Ends the write of one page: good, or failed with `err`.  Where the slot has
+ * another frame by now, the old one was the run's alone.  A good page that was
+ * on trial leaves, if that is why it was written and nobody came in between; then
+ * its slot is gone after this. */
 static void end_page(struct run *run, uint32_t i, int err)
 {
     struct hurdmm_store *store = run->store;
@@ -404,7 +455,8 @@ static void end_page(struct run *run, uint32_t i, int err)
     uint64_t page = run->first + i;
     uint64_t *slot = hmm_container_slot(&store->cache, page);
 
-    hmm_assert(slot && *slot & HMM_WRITING);
+    hmm_assert(i < run->count && slot && *slot & HMM_WRITING);
+    hmm_assert(store->writing > 0 && manager->writing >= store->writing);
     *slot &= ~HMM_WRITING;
     store->writing--;
     manager->writing--;
@@ -477,6 +529,9 @@ static void take_leavers(struct run *run, uint32_t good)
     hmm_batch_end(&batch);
 }
 
+/* Ends a marked run of which the store has taken `done` bytes, and says `err` for
+ * the first that it has not: whole blocks of them count.  Tells all who wait.
+ * The lock is not dropped; the run's slots may be gone after this. */
 static void finish(struct run *run, size_t done, int err)
 {
     struct hurdmm_store *store = run->store;
@@ -488,6 +543,7 @@ static void finish(struct run *run, size_t done, int err)
                               : good / store->block_pages * store->block_pages;
     if (good < run->count && !err)
         err = EIO;
+    hmm_assert(good <= run->count && store->writing >= run->count);
     take_leavers(run, (uint32_t)good);
     for (uint32_t i = 0; i < run->count; i++)
         end_page(run, i, i < good ? 0 : err);
@@ -511,6 +567,7 @@ static void ask_run(struct run *run)
     uint32_t block = store->block_pages;
     uint64_t pages = UINT64_MAX >> (64 - block);
 
+    hmm_assert(store->ops.victim && run->asked && !run->dropped);
     for (uint32_t i = 0; i < run->count; i += block) {
         uint64_t at = (uint64_t)i << shift;
 
@@ -530,12 +587,15 @@ static size_t piece_of(const struct run *run, size_t from, bool dropped)
     unsigned shift = run->store->manager->physmem.page_shift;
     size_t at = from;
 
+    hmm_assert(from <= run->length);
     while (at < run->length && (run->dropped >> (at >> shift) & 1) == dropped)
         at += (size_t)1 << shift;
     return (size_t)hmm_min(at, run->length) - from;
 }
 
-/* Writes what the store has not dropped; *done is how far it got. */
+/* Writes what the store has not dropped, without the lock; *done is how far it
+ * got, with what was dropped before that, *wrote what of it was written.  Stops at
+ * the first error. */
 static int write_pieces(struct run *run, size_t *done, size_t *wrote)
 {
     struct hurdmm_store *store = run->store;
@@ -559,6 +619,7 @@ static int write_pieces(struct run *run, size_t *done, size_t *wrote)
             err = EIO;
         if (!err)
             *done += piece_of(run, *done, true);
+        hmm_assert(*done <= run->length && *wrote <= *done);
     }
     return err;
 }
@@ -570,10 +631,13 @@ static int abandon(struct run *run, uint32_t bad, int err)
     struct hurdmm_store *store = run->store;
     struct hurdmm *manager = store->manager;
 
+    hmm_assert(err && bad < run->count);
     for (uint32_t i = 0; i < run->count; i++) {
         uint64_t *slot = hmm_container_slot(&store->cache, run->first + i);
 
+        /* Where frames move no page is renewed: the slot has its frame. */
         hmm_assert(slot && *slot & HMM_WRITING);
+        hmm_assert(HMM_SLOT_FRAME(*slot) == run->frame[i]);
         *slot &= ~HMM_WRITING;
         store->writing--;
         manager->writing--;
@@ -589,6 +653,8 @@ static int abandon(struct run *run, uint32_t bad, int err)
     return err == EFAULT ? 0 : err;
 }
 
+/* Writes a marked run by page_out, and ends it.  Drops the lock; 0 also when it
+ * was abandoned. */
 static int write_run(struct run *run)
 {
     struct hurdmm_store *store = run->store;
@@ -598,6 +664,7 @@ static int write_run(struct run *run)
     uint32_t bad = 0;
     int err = run->apart ? gather_apart(run, &bad) : 0;
 
+    hmm_assert(hmm_entered(manager) && store->users > 0);
     if (err)
         return abandon(run, bad, err);
     hmm_call_begin(&call, store, 0);
@@ -623,13 +690,16 @@ size_t hmm_run_size(void)
     return sizeof(struct run);
 }
 
-/* Ends a run that was under way. */
+/* Ends a run that was under way.  Its caller sees that `running' has sunk when he
+ * has the lock again, so after this *writes may be gone. */
 static void end_later(struct run *run, size_t done, int err)
 {
     struct hurdmm_store *store = run->store;
     struct hurdmm *manager = store->manager;
     struct hmm_writes *writes = run->writes;
 
+    hmm_assert(hmm_entered(manager) && run->magic == HMM_MAGIC_WRITE);
+    hmm_assert(writes->running > 0 && store->users > 0);
     err = hmm_drain_error(err);
     if (done < run->length && !err)
         err = EIO;
@@ -664,11 +734,13 @@ void hurdmm_writeback_complete(struct hurdmm_writeback *write, size_t done,
 
     if (run->magic != HMM_MAGIC_WRITE || hmm_enter(manager))
         return;
-    end_later(run, done, error);
+    if (run->magic == HMM_MAGIC_WRITE) /* or it was completed twice at once */
+        end_later(run, done, error);
     hmm_leave(manager);
 }
 
-/* Lets the store start what it has kept back to start many at once. */
+/* Lets the store start what it has kept back to start many at once (W4).  Drops
+ * the lock if there is anything. */
 static void submit_writes(struct hmm_writes *writes)
 {
     struct hurdmm_store *store = writes->kept;
@@ -677,7 +749,7 @@ static void submit_writes(struct hmm_writes *writes)
     writes->kept = NULL;
     if (!store)
         return;
-    hmm_assert(store->users > 0);
+    hmm_assert(hmm_entered(store->manager) && store->users > 0);
     if (store->ops.submit) {
         hmm_call_begin(&call, store, 0);
         store->ops.submit(store, store->hook);
@@ -686,6 +758,7 @@ static void submit_writes(struct hmm_writes *writes)
     store->users--;
 }
 
+/* Waits until at most so many are under way; drops the lock.  finish signals. */
 static void wait_writes(struct hurdmm *manager, struct hmm_writes *writes,
                         uint32_t most)
 {
@@ -715,7 +788,10 @@ void hmm_writes_end(struct hurdmm *manager, struct hmm_writes *writes)
     hmm_assert(writes->running == 0 && !writes->kept);
 }
 
-/* Begins to write a marked run.  False: it must be written by page_out. */
+/* Begins to write a marked run; drops the lock, and the run may have ended when
+ * this returns.  False: it must be written by page_out, and is as it was (the
+ * lock may have been dropped).  The run in the slab keeps the store by `users'
+ * until it ends, `kept' until it is submitted. */
 static bool start_run(const struct run *run, struct hmm_writes *writes)
 {
     struct hurdmm_store *store = run->store;
@@ -754,10 +830,13 @@ static bool start_run(const struct run *run, struct hmm_writes *writes)
 }
 
 /* Takes the run's pages down and marks them: their bytes are fixed.  `apart':
- * they may be put together later, without the lock. */
+ * they may be put together later, without the lock, which is not dropped here.
+ * On an error nothing is marked and nothing kept, though rights may be gone;
+ * EAGAIN: look at `page' again, which *end says. */
 static int prepare_run(struct run *run, uint64_t page, uint64_t first,
                        uint64_t last, uint64_t *end, bool apart)
 {
+    hmm_assert(hmm_entered(run->store->manager) && !run->bounce);
     find_run(run, page, first, last);
     int err = choose_bytes(run, page);
     *end = run->first + run->count;
@@ -788,6 +867,7 @@ int hmm_launder(struct hurdmm_store *store, uint64_t page, uint64_t first,
 
     hmm_assert(hmm_entered(store->manager));
     hmm_assert(!writes || writes->running < HMM_WRITES_MAX);
+    hmm_assert(first <= page && page <= last);
     /* Volatile or discardable: there is nowhere to write to. */
     if (block_wanted(store, page / store->block_pages * store->block_pages,
                      how) &&
@@ -838,12 +918,17 @@ static int wait_written(struct hurdmm_store *store, uint64_t page,
     };
     const uint64_t *slot = hmm_container_slot(&store->cache, page);
 
+    hmm_assert(hmm_entered(store->manager) && slot);
     *again = *slot & (HMM_DIRTY | HMM_UNLOCKING) ||
              (may_ask(store, 0) && !may_write(store, 0));
     int err = hmm_page_wait(&want, busy);
     return err == EAGAIN ? 0 : err;
 }
 
+/* Goes upwards, and looks up where it is each time, since the lock is dropped.
+ * So it ends: who makes pages dirty behind it is not met again, and a page is
+ * looked at again only while somebody else has it.  A dirty page is passed only when
+ * it was written, or failed, or there is no way to write it. */
 int hmm_flush(struct hurdmm_store *store, uint64_t first, uint64_t last)
 {
     struct hmm_writes writes = {0};
@@ -874,6 +959,7 @@ int hmm_flush(struct hurdmm_store *store, uint64_t first, uint64_t last)
                               &writes);
         if (err && !error)
             error = err;
+        hmm_assert(page >= first && end >= page);
         first = again && !err ? page : end;
     }
     hmm_writes_end(store->manager, &writes);
@@ -965,6 +1051,8 @@ int hmm_launder_any(struct hurdmm *manager)
     return err ? err : writes.error;
 }
 
+/* Can the page, or what its slot remembers, go?  Without `dirty_too' nothing goes
+ * that the store has not: markers say what it would not know either. */
 static bool droppable(const struct hurdmm_store *store, const uint64_t *slot,
                       bool dirty_too)
 {
@@ -974,7 +1062,8 @@ static bool droppable(const struct hurdmm_store *store, const uint64_t *slot,
     return dirty_too || !(*slot & (HMM_DIRTY | HMM_MARKER));
 }
 
-/* Their bytes are not needed, if they are sure to go. */
+/* Their bytes are not needed, if they are sure to go: where each page is shown at
+ * one place at most, which the row names. */
 static unsigned drop_flags(const struct hurdmm_store *store, bool sure)
 {
     return sure && !(store->flags & HURDMM_STORE_SHARED) &&
@@ -983,6 +1072,9 @@ static unsigned drop_flags(const struct hurdmm_store *store, bool sure)
                : 0;
 }
 
+/* Takes back what can be dropped.  *pinned is set if something in the range is.
+ * With drop_flags the bytes of what was taken are gone: it must be dropped under
+ * the same hold of the lock, after an error too. */
 static int take_droppable(struct hurdmm_store *store, uint64_t first,
                           uint64_t last, bool dirty_too, bool sure,
                           bool *pinned)
@@ -990,6 +1082,7 @@ static int take_droppable(struct hurdmm_store *store, uint64_t first,
     struct hmm_index_cursor cursor;
     struct hmm_batch batch;
 
+    hmm_assert(hmm_entered(store->manager) && first <= last);
     hmm_batch_begin(&batch, &store->manager->physmem, HURDMM_NONE);
     batch.flags = drop_flags(store, sure);
     bool more = hmm_index_seek(&store->cache.index, &cursor, first);
@@ -1029,7 +1122,6 @@ int hmm_drop_range(struct hurdmm_store *store, uint64_t first, uint64_t last,
         take_droppable(store, first, last, dirty_too, block == 1, &pinned);
     uint64_t *slot;
 
-    hmm_assert(hmm_entered(store->manager));
     if (err && block > 1)
         return err; /* else those that were taken have no bytes */
     while (first <= last &&
@@ -1045,6 +1137,8 @@ int hmm_drop_range(struct hurdmm_store *store, uint64_t first, uint64_t last,
     return err ? err : pinned ? EBUSY : 0;
 }
 
+/* Looks twice: first so that no right is taken in vain, then because the port may
+ * have kept some. */
 uint32_t hmm_drop_block(struct hurdmm_store *store, uint64_t page)
 {
     uint64_t block = store->block_pages, first = page / block * block;

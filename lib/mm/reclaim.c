@@ -19,6 +19,19 @@
  * thread keeps some free ahead of that, between the low and the high mark.  The
  * last few frames (the reserve) are for stores' callbacks, so that a store that
  * needs memory to write can have it.
+ *
+ * Invariants
+ *   R1  what is named in a sweep is ranked, so it has a page whose slot names the
+ *       frame; after the lock was dropped that is asked again (judge, written);
+ *   R2  between taking victims back and judging them the lock is not dropped; nor
+ *       while HMM_VICTIM is set in any slot;
+ *   R3  a sweep keeps the stores that it remembers while the lock is dropped
+ *       (hold_dirty, deliver_notes);
+ *   R4  no loop goes on without progress: work_done has grown, victims are not
+ *       named again, or rounds are counted.
+ *
+ * Whoever gets EAGAIN from here has lost the lock and looks everything up again;
+ * 0 says that it was never dropped.
  */
 #include "lib/mm/mm.h"
 
@@ -48,7 +61,7 @@ void hmm_kick(struct hurdmm *manager)
     hmm_event_signal(&manager->progress, &manager->parker);
 }
 
-/* What the caller may take of the free frames. */
+/* What the caller may take of the free frames: the reserve is for callbacks. */
 static uint32_t available(struct hurdmm *manager)
 {
     uint32_t free = hmm_frames_free(manager);
@@ -58,12 +71,14 @@ static uint32_t available(struct hurdmm *manager)
     return hmm_in_callback(manager, hmm_thread_self(manager)) ? free : 0;
 }
 
+/* Who finds none free reclaims, and then takes them under the same hold of the
+ * lock if that was not dropped: so nobody else gets them first. */
 int hmm_frames_get(struct hurdmm *manager, uint32_t want, uint32_t hint,
                    uint32_t *first, uint32_t *got)
 {
     uint32_t most = available(manager);
 
-    hmm_assert(hmm_entered(manager));
+    hmm_assert(hmm_entered(manager) && want > 0);
     if (most == 0) {
         manager->stats.reclaims_foreground++;
         int err = hmm_reclaim(manager, want);
@@ -82,14 +97,16 @@ int hmm_frames_get(struct hurdmm *manager, uint32_t want, uint32_t hint,
 /* How long what was lent just now is let be at least. */
 #define RECENT_NS 100000u
 
-/* One batch of victims. */
+/* One batch of victims, on the stack of reclaim, which goes through it round by
+ * round. */
 struct sweep {
     struct hurdmm *manager;
-    bool spare; /* leave what was lent just now */
-    struct hurdmm_victim victim[BATCH];
+    bool spare;                         /* leave what was lent just now */
+    struct hurdmm_victim victim[BATCH]; /* frame NONE: it stays, after all */
     size_t count;
-    uint32_t named; /* of those that the policy named, not collected yet */
-    uint32_t freed;
+    uint32_t named; /* of those that the policy named, not collected yet: they
+                     * are HMM_VICTIM, and have room in `victim' kept free */
+    uint32_t freed; /* frames, in all rounds */
     struct {
         struct hurdmm_store *store;
         uint64_t page;
@@ -104,14 +121,15 @@ static uint64_t *victim_slot(struct hurdmm *manager, uint32_t frame,
                              struct hurdmm_store **store, uint64_t *page)
 {
     *store = hmm_frame_store(manager, frame);
-    hmm_assert(*store);
+    hmm_assert(*store); /* R1 */
     *page = manager->physmem.table[frame].page;
     return hmm_container_slot(&(*store)->cache, *page);
 }
 
 void hmm_note_recent(struct hurdmm *manager, const uint64_t *slot)
 {
-    hmm_assert(hmm_entered(manager));
+    hmm_assert(hmm_entered(manager) && hmm_resident(slot));
+    hmm_assert(manager->recent_next < HMM_RECENT);
     manager->recent[manager->recent_next] = HMM_SLOT_FRAME(*slot) + 1;
     manager->recent_next = (manager->recent_next + 1) % HMM_RECENT;
 }
@@ -141,7 +159,8 @@ static bool block_recent(const struct hurdmm_store *store, uint64_t page)
     return false;
 }
 
-/* May this page leave now, or be put on trial? */
+/* May this page leave now, or be put on trial?  Its block is at rest then as far
+ * as holds go; hmm_drop_block looks at the rest of it. */
 static bool eligible(const struct sweep *sweep, struct hurdmm_store *store,
                      uint64_t page, uint64_t slot)
 {
@@ -243,8 +262,9 @@ static int take_one(struct hmm_batch *batch, struct hurdmm_store *store,
     return hmm_batch_add(batch, &store->cache, page, slot);
 }
 
-/* Takes the victims back from the application.  With status bits, those seen in
- * use are given back to the policy. */
+/* Takes the victims back from the application; those that cannot leave are given
+ * back to the policy.  On an error some were not taken: judge sees it.  The port's
+ * status bits, where it has any, are in the slots after this (HMM_REFERENCED). */
 static int take_victims(struct sweep *sweep)
 {
     struct hurdmm *manager = sweep->manager;
@@ -252,6 +272,7 @@ static int take_victims(struct sweep *sweep)
     struct hurdmm_store *store, *before = NULL;
     uint64_t page, last = UINT64_MAX;
 
+    hmm_assert(sweep->count <= BATCH && sweep->named == 0);
     hmm_batch_begin(&batch, &manager->physmem, HURDMM_NONE);
     for (size_t i = 0; i < sweep->count; i++) {
         uint64_t *slot =
@@ -313,7 +334,8 @@ static void add_note(struct sweep *sweep, struct hurdmm_store *store,
     }
 }
 
-/* Tells the stores; the lock is dropped. */
+/* Tells the stores; the lock is dropped.  All are kept (R3) before the first is
+ * told. */
 static void deliver_notes(struct sweep *sweep)
 {
     struct hurdmm *manager = sweep->manager;
@@ -344,6 +366,8 @@ static void dismiss_dirty(struct sweep *sweep, struct hurdmm_store *store,
 {
     const struct hurdmm *manager = sweep->manager;
 
+    hmm_assert(*slot & HMM_DIRTY && sweep->dirty_count <= sweep->dirty_most);
+    hmm_assert(sweep->dirty_most <= BATCH);
     manager->policy->kept(manager->policy_state, HMM_SLOT_FRAME(*slot));
     manager->policy->cold(manager->policy_state, HMM_SLOT_FRAME(*slot));
     put_on_trial(store, slot);
@@ -359,6 +383,7 @@ static void dismiss_block(struct sweep *sweep, struct hurdmm_store *store,
 {
     struct hurdmm *manager = sweep->manager;
 
+    hmm_assert(first % store->block_pages == 0);
     for (uint64_t i = first; i < first + store->block_pages; i++) {
         uint64_t *slot = hmm_container_slot(&store->cache, i);
 
@@ -404,7 +429,9 @@ static void dismiss(struct sweep *sweep, struct hurdmm_store *store,
 }
 
 /* What becomes of each victim, now that nobody can write to it: used, it is let
- * be; else it is put on trial, leaves, or is written first. */
+ * be; else it is put on trial, leaves, or is written first.  One may have left
+ * with the block of another before its turn: its frame is nobody's then, since
+ * the lock was not dropped (R2). */
 static void judge(struct sweep *sweep)
 {
     struct hurdmm *manager = sweep->manager;
@@ -438,7 +465,9 @@ static bool written(const struct sweep *sweep, struct hurdmm_store *store,
            eligible(sweep, store, page, *slot);
 }
 
-/* Where frames move: what was written leaves, all of it in one call. */
+/* Where frames move: what was written leaves, all of it in one call.  The lock was
+ * dropped for writing, so each is looked up again.  What an error leaves lent
+ * stays. */
 static void dismiss_written(struct sweep *sweep)
 {
     const struct hurdmm_store *before = NULL;
@@ -472,7 +501,8 @@ static void dismiss_written(struct sweep *sweep)
     }
 }
 
-/* Writes the victims; drops the lock.  The last error. */
+/* Writes the victims, whose stores the caller keeps; drops the lock.  The last
+ * error: ENOMEM may be the port's, which would not take them, or a store's. */
 static int launder_victims(struct sweep *sweep)
 {
     bool stay = hmm_frames_stay(sweep->manager);
@@ -496,11 +526,14 @@ static int launder_victims(struct sweep *sweep)
 /* Keeps the stores of the dirty victims while the lock is dropped; -1: no more. */
 static void hold_dirty(struct sweep *sweep, uint32_t users)
 {
-    for (uint32_t i = 0; i < sweep->dirty_count; i++)
+    for (uint32_t i = 0; i < sweep->dirty_count; i++) {
         sweep->dirty[i].store->users += users;
+        hmm_assert(users == 1 || sweep->dirty[i].store->users < UINT32_MAX);
+    }
 }
 
-/* Waits for a fill or a write of others to end.  ENOMEM: there is none. */
+/* Waits for a fill or a write of others to end; drops the lock: EAGAIN.  ENOMEM:
+ * there is none, or the caller is in a callback, for which it might wait. */
 static int wait_progress(struct hurdmm *manager)
 {
     uint64_t self = hmm_thread_self(manager);
@@ -545,7 +578,7 @@ static bool leaves_too(const struct sweep *sweep, struct hurdmm_store *store,
 /* Puts the page of the slot into the batch. */
 static void collect(struct sweep *sweep, uint64_t *slot)
 {
-    hmm_assert(sweep->count < BATCH);
+    hmm_assert(sweep->count < BATCH && hmm_resident(slot));
     hmm_assert(!(*slot & HMM_VICTIM) || sweep->named > 0);
     if (*slot & HMM_VICTIM)
         sweep->named--;
@@ -603,6 +636,7 @@ static bool choose_windows(struct sweep *sweep, uint32_t batch)
         else
             collect(sweep, slot);
     }
+    hmm_assert(sweep->named == 0 && sweep->count <= BATCH);
     if (evict)
         manager->window_yield =
             (15 * manager->window_yield + 16 * (uint32_t)sweep->count / evict) /
@@ -632,7 +666,10 @@ static uint64_t work_done(const struct hurdmm *manager)
            stats->discards;
 }
 
-/* Frees up to `target` frames: 0, EAGAIN (the lock was dropped) or an error. */
+/* Frees up to `target` frames, or somewhat more, since blocks and windows leave
+ * whole: 0 and *freed, EAGAIN (the lock was dropped), or an error with which
+ * nothing was freed.  0 with *freed 0: nobody could go; the lock may have been
+ * dropped. */
 static int reclaim(struct hurdmm *manager, uint32_t target, bool spare,
                    uint32_t *freed)
 {
@@ -647,6 +684,7 @@ static int reclaim(struct hurdmm *manager, uint32_t target, bool spare,
             break;
         sweep.dirty_count = 0;
         sweep.dirty_most = hmm_frames_stay(manager) ? 1 : BATCH;
+        hmm_assert(sweep.count <= BATCH && sweep.notes == 0);
         prefer_lowest(&sweep);
         int err = take_victims(&sweep);
         judge(&sweep);
@@ -678,7 +716,8 @@ static int reclaim(struct hurdmm *manager, uint32_t target, bool spare,
     return unlocked && sweep.freed > 0 ? EAGAIN : 0;
 }
 
-/* Lets those run who have just got what they wanted. */
+/* Lets those run who have just got what they wanted; drops the lock.  The word
+ * is this thread's own, and nobody wakes it. */
 static void yield_to_recent(struct hurdmm *manager)
 {
     uint32_t word = 0;
