@@ -117,8 +117,12 @@ static void insert_pair(struct hmm_index_node *node, unsigned at, uint64_t key,
     size_t after = node->count - at;
 
     hmm_assert(at <= node->count && node->count < CAPACITY);
-    memmove(&node->key[at + 1], &node->key[at], after * sizeof node->key[0]);
-    memmove(&node->slot[at + 1], &node->slot[at], after * sizeof node->slot[0]);
+    if (after > 0) {
+        memmove(&node->key[at + 1], &node->key[at],
+                after * sizeof node->key[0]);
+        memmove(&node->slot[at + 1], &node->slot[at],
+                after * sizeof node->slot[0]);
+    }
     node->key[at] = key;
     node->slot[at] = slot;
     node->marks |= (uint32_t)(slot.value >> 32);
@@ -649,10 +653,33 @@ static int plant(struct hmm_index *index)
     return 0;
 }
 
+/* Adds `key' where that concerns one leaf only: one with room and with a lower
+ * key, as where keys arrive in order.  False: nothing was done. */
+static bool insert_in_leaf(struct hmm_index *index, uint64_t key,
+                           uint64_t value)
+{
+    struct hmm_index_node *leaf = leaf_of(index, key);
+
+    if (leaf == NULL || leaf->count == CAPACITY)
+        return false;
+    unsigned at = leaf->count;
+    if (leaf->key[at - 1] >= key) {
+        at = slot_at_or_above(leaf, key);
+        if (at == 0 || leaf->key[at] == key)
+            return false;
+    }
+    insert_pair(leaf, at, key, (union slot){.value = value});
+    index->count++;
+    return true;
+}
+
 int hmm_index_insert(struct hmm_index *index, uint64_t key, uint64_t value)
 {
     struct path path;
     int error = 0;
+
+    if (insert_in_leaf(index, key, value))
+        return 0;
 
     if (index->root == NULL)
         error = plant(index);

@@ -155,13 +155,17 @@ static int mark(struct hurdmm_store *store, uint64_t first, uint32_t count,
                 uint32_t run, bool *discarded)
 {
     struct hurdmm *manager = store->manager;
+    uint64_t there = UINT64_MAX; /* before that page there is none */
     uint32_t i;
 
     hmm_assert(first % store->block_pages == 0);
     hmm_assert(count > 0 && count % store->block_pages == 0); /* R3 */
     *discarded = false;
+    (void)hmm_index_next(&store->cache.index, first, &there);
     for (i = 0; i < count; i++) {
-        uint64_t *slot = hmm_container_slot(&store->cache, first + i);
+        uint64_t *slot = first + i < there
+                             ? NULL
+                             : hmm_container_slot(&store->cache, first + i);
         if (slot && !marker(slot)) {
             hmm_assert(store->block_pages > 1);
             continue; /* M6 is kept by the publication */
@@ -328,16 +332,16 @@ static int begin(struct hmm_want *want, struct hurdmm_request **result)
     return 0;
 }
 
-/* Ends one page of a request: published, or absent again with what is to be known of
- * it (`sticky': the error that it remembers).  Waking is the caller's. */
-static void end_page(struct hurdmm_request *request, uint32_t i, bool good,
-                     int sticky)
+/* Ends one page of a request, whose slot is `slot' (NULL: none): published, or absent
+ * again with what is to be known of it (`sticky': the error that it remembers).  A
+ * page that is published leaves all slots where they are.  Waking is the caller's. */
+static void end_page(struct hurdmm_request *request, uint32_t i, uint64_t *slot,
+                     bool good, int sticky)
 {
     struct hurdmm_store *store = request->store;
     struct hurdmm *manager = store->manager;
     uint64_t page = request->first + i;
     uint32_t frame = request->run + i;
-    uint64_t *slot = hmm_container_slot(&store->cache, page);
     unsigned how = request->read_once ? HURDMM_PAGE_READ_ONCE : 0;
 
     hmm_assert(i < request->count);
@@ -364,6 +368,25 @@ static void end_page(struct hurdmm_request *request, uint32_t i, bool good,
             : marker_again(store, page,
                            request->info.why == HURDMM_WHY_DISCARDED));
     hmm_frames_drop(&manager->physmem, frame, 1);
+}
+
+/* Ends all pages, of which the first `good` came. */
+static void end_pages(struct hurdmm_request *request, uint32_t good, int sticky)
+{
+    const struct hmm_container *cache = &request->store->cache;
+    struct hmm_index_cursor cursor;
+    bool more = hmm_index_seek(&cache->index, &cursor, request->first);
+
+    for (uint32_t i = 0; i < good; i++) {
+        bool there = more && cursor.key == request->first + i;
+
+        end_page(request, i, there ? cursor.value : NULL, true, sticky);
+        if (there)
+            more = hmm_index_step(&cursor);
+    }
+    for (uint32_t i = good; i < request->count; i++)
+        end_page(request, i, hmm_container_slot(cache, request->first + i),
+                 false, sticky);
 }
 
 /* How many pages `done` bytes are: whole blocks, the last one cut short. */
@@ -425,8 +448,7 @@ static int finish(struct hurdmm_request *request, size_t done, int err)
         zero_rest(request);
     int sticky = passing(wanted) || request->unasked ? 0 : wanted;
     manager->stats.bytes_in += hmm_min(done, request->length);
-    for (uint32_t i = 0; i < request->count; i++)
-        end_page(request, i, i < good, sticky);
+    end_pages(request, good, sticky);
     /* What answered may be a bond (hurdmm_memory_use). */
     const uint64_t *slot = hmm_home_slot(&home);
     if (!wanted && !request->unasked && hmm_resident(slot))

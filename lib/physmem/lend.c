@@ -40,21 +40,33 @@ static uint32_t run_length(const struct hmm_container *container, uint64_t page,
                            uint32_t count)
 {
     struct hmm_index_cursor cursor;
-    uint32_t frame = HURDMM_FRAME_NONE, n = 0;
+    uint32_t first, n = 1;
+
+    if (!hmm_index_seek(&container->index, &cursor, page) || cursor.key != page)
+        return 0;
+    first = HMM_SLOT_FRAME(*cursor.value);
+    if (first == HURDMM_FRAME_NONE)
+        return 0;
+    count = (uint32_t)hmm_min(count,
+                              hmm_bank_end(container->physmem, first) - first);
+    while (n < count && hmm_index_step(&cursor) && cursor.key == page + n &&
+           HMM_SLOT_FRAME(*cursor.value) == first + n)
+        n++;
+    return n;
+}
+
+/* Notes `count' pages from `page' on as lent; all of them are there. */
+static void mark_row(const struct hmm_container *container, uint64_t page,
+                     uint32_t count, uint64_t bits)
+{
+    struct hmm_index_cursor cursor;
 
     if (!hmm_index_seek(&container->index, &cursor, page))
-        return 0;
-    do {
-        uint32_t next = HMM_SLOT_FRAME(*cursor.value);
-
-        if (cursor.key != page + n || next == HURDMM_FRAME_NONE)
-            break;
-        if (n && !hmm_frames_adjacent(container->physmem, frame, next))
-            break;
-        frame = next;
-        n++;
-    } while (n < count && hmm_index_step(&cursor));
-    return n;
+        return;
+    for (uint32_t i = 0; i < count; i++, (void)hmm_index_step(&cursor)) {
+        hmm_assert(cursor.key == page + i);
+        hmm_index_mark(cursor.value, bits);
+    }
 }
 
 int hmm_lend(struct hmm_mapping *mapping, uint64_t page,
@@ -67,18 +79,18 @@ int hmm_lend(struct hmm_mapping *mapping, uint64_t page,
     hmm_assert(n > 0 && HMM_SLOT_FRAME(*slot) != HURDMM_FRAME_NONE);
     hmm_assert(!home->read_only || !(rights & HURDMM_WRITE)); /* B3 */
     hmm_assert_slow(hmm_container_slot(home->container, home->page) == slot);
-    hmm_lends_wait(physmem);
+    if (hmm_lends_apart(physmem))
+        hmm_lends_wait(physmem);
     int err = physmem->port->ops->lend(physmem->port, mapping->space,
                                        hmm_mapping_address(mapping, page),
                                        HMM_SLOT_FRAME(*slot), n, rights, done);
     hmm_assert(*done <= n && (err || *done == n));
     physmem->lends++;
     physmem->lend_pages += *done;
-    for (uint32_t i = 0; i < *done; i++) {
-        if (i)
-            slot = hmm_container_slot(home->container, home->page + i);
+    if (*done == 1)
         hmm_index_mark(slot, lent_bits(rights));
-    }
+    else
+        mark_row(home->container, home->page, *done, lent_bits(rights));
     return err;
 }
 
@@ -138,11 +150,7 @@ bool hmm_lend_begin(struct hmm_lend_apart *lend, struct hmm_mapping *mapping,
         .count = n,
         .rights = rights,
     };
-    for (uint32_t i = 0; i < n; i++) {
-        if (i)
-            slot = hmm_container_slot(home->container, home->page + i);
-        hmm_index_mark(slot, lent_bits(rights));
-    }
+    mark_row(home->container, home->page, n, lent_bits(rights));
     hmm_apart_begin(physmem);
     return true;
 }
