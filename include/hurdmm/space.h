@@ -23,8 +23,9 @@ struct hurdmm_space *hurdmm_space_own(struct hurdmm *manager);
 int hurdmm_space_create(struct hurdmm *manager, void *token,
                         struct hurdmm_space **space);
 
-/* Ends it.  EBUSY while regions are bound (unless HURDMM_DETACH), or for the
- * manager's own space.  ESTALE, EINVAL. */
+/* Ends it.  EBUSY while regions are bound (unless HURDMM_DETACH) or pages in it are
+ * pinned, and for the manager's own space.  ESTALE, EINVAL; on error nothing is
+ * changed. */
 int hurdmm_space_destroy(struct hurdmm_space *space, unsigned flags);
 
 /* The manager that it was made with.  The handle must not be stale. */

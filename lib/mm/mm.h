@@ -698,6 +698,9 @@ int hmm_enter_range(struct hurdmm_space *space, uintptr_t address,
 /* Is every byte bound, and to something that allows `rights`?  ENOENT, EACCES. */
 int hmm_check_covered(struct hurdmm_space *space, uint64_t first, uint64_t last,
                       unsigned rights);
+/* Is any page pinned that the space shows?  Pages that are pinned by nothing but
+ * being in a wired region do not count.  Locked. */
+bool hmm_space_pinned(struct hurdmm_space *space);
 /* Is any page pinned otherwise than by being in a region that is wired? */
 bool hmm_pins_left(struct hurdmm *manager);
 /* Makes regions begin and end at the ends of the range.  ENOMEM: some would have

@@ -397,6 +397,12 @@ static bool pinned_in(struct hurdmm_space *space, uint64_t first, uint64_t last,
     return false;
 }
 
+bool hmm_space_pinned(struct hurdmm_space *space)
+{
+    hmm_assert(hmm_entered(space->manager));
+    return pinned_in(space, 0, UINT64_MAX, false, false);
+}
+
 bool hmm_pins_left(struct hurdmm *manager)
 {
     unsigned shift = manager->physmem.page_shift;

@@ -286,8 +286,10 @@ int hurdmm_space_destroy(struct hurdmm_space *space, unsigned flags)
     if (err)
         return err;
     struct hurdmm *manager = space->manager;
+    /* Pins are undone by space and address: after its end nobody could. */
     if (space == manager->own ||
-        (space->regions.count > 0 && !(flags & HURDMM_DETACH)))
+        (space->regions.count > 0 && !(flags & HURDMM_DETACH)) ||
+        hmm_space_pinned(space))
         err = EBUSY;
     else
         hmm_space_end(space);

@@ -643,6 +643,38 @@ START_TEST(another_space_has_addresses_of_its_own)
 }
 END_TEST
 
+/* A pin can be undone through its space only. */
+START_TEST(a_space_with_pinned_pages_stays)
+{
+    struct world_options options = {.spaces = 2};
+    world_end(&world);
+    world_begin(&world, &options);
+    struct disk *disk = world_disk(&world, 4 * world.page, HURDMM_STORE_SHARED);
+    struct hurdmm_space *other;
+    ck_assert_int_eq(hurdmm_space_create(world.manager,
+                                         hurdmm_sim_space(world.port, 1),
+                                         &other),
+                     0);
+    struct hurdmm_bind_options bind = {
+        .struct_size = sizeof bind,
+        .space = other,
+        .store = disk->store,
+        .address = 0x600000,
+        .length = world.page,
+        .rights = HURDMM_READ | HURDMM_WRITE,
+        .flags = HURDMM_BIND_EXACT,
+    };
+    uintptr_t at;
+    ck_assert_int_eq(hurdmm_bind(&bind, &at), 0);
+    ck_assert_int_eq(hurdmm_pin(other, at, world.page, HURDMM_READ), 0);
+    ck_assert_int_eq(hurdmm_space_destroy(other, HURDMM_DETACH), EBUSY);
+    ck_assert_int_eq(hurdmm_unpin(other, at, world.page, HURDMM_READ), 0);
+    ck_assert_int_eq(hurdmm_space_destroy(other, HURDMM_DETACH), 0);
+    ck_assert_int_eq(hurdmm_store_destroy(disk->store, 0), 0);
+    disk->store = NULL;
+}
+END_TEST
+
 struct foreign {
     void *token;
     uintptr_t address;
@@ -708,6 +740,7 @@ static Suite *suite(void)
     tcase_add_test(place, a_thousand_regions_come_and_go);
     tcase_add_test(place, regions_are_found_without_memory_for_their_index);
     tcase_add_test(place, another_space_has_addresses_of_its_own);
+    tcase_add_test(place, a_space_with_pinned_pages_stays);
     tcase_add_test(place, a_space_may_end_while_its_fault_is_being_filled);
     suite_add_tcase(s, place);
     TCase *cut = tcase_create("cut");
