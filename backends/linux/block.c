@@ -45,6 +45,7 @@ static void make_fail(struct hmm_linux_port *port,
                       struct hmm_linux_block *block)
 {
     int fd = port->uffd.fd[HMM_LINUX_PAGER];
+    hmm_assert(block->page && !block->armed);
     block->poisoned =
         port->uffd.poison && !hmm_linux_poison(fd, block->page, port->page);
     block->armed = block->poisoned ||
@@ -55,16 +56,21 @@ static void make_fail(struct hmm_linux_port *port,
         block->page = 0;
 }
 
+/* With the lock: the page fails no more.  The caller has seen to that. */
 static void disarm(struct hmm_linux_port *port, struct hmm_linux_block *block)
 {
+    hmm_assert(block->armed && atomic_load(&port->blocks.armed) > 0);
     block->armed = false;
     atomic_fetch_sub(&port->blocks.armed, 1);
 }
 
+/* With the lock: the page is as it was before it was made to fail.  When the port
+ * has stopped, nothing in its ranges is to be accessible again. */
 static void make_good(struct hmm_linux_port *port,
                       struct hmm_linux_block *block)
 {
     void *page = (void *)block->page;
+    hmm_assert(block->page && block->armed);
     if (block->poisoned)
         (void)madvise(page, port->page, MADV_DONTNEED);
     else if (!atomic_load(&port->stopping))
@@ -107,7 +113,7 @@ static struct hmm_linux_block *entry_for(struct hmm_linux_port *port,
 void hmm_linux_block(struct hmm_linux_port *port, uintptr_t page,
                      uint64_t thread, int error)
 {
-    hmm_assert(error > 0);
+    hmm_assert(error > 0 && page && page % port->page == 0);
     uintptr_t cookie = 0;
     (void)hmm_linux_critical_enter(&port->posix.base, &cookie);
     hmm_linux_blocks_lock(port);

@@ -51,6 +51,7 @@ int hmm_linux_faults_open(struct hmm_linux_port *port)
                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (port->bell == MAP_FAILED) {
         (void)close(port->stop_fd);
+        port->stop_fd = -1;
         port->bell = NULL;
         return ENOMEM;
     }
@@ -63,6 +64,7 @@ int hmm_linux_faults_open(struct hmm_linux_port *port)
 
 void hmm_linux_faults_close(struct hmm_linux_port *port)
 {
+    hmm_assert(port->bell && port->stop_fd >= 0);
     (void)munmap(port->bell, port->page);
     (void)close(port->stop_fd);
     port->bell = NULL;
@@ -125,6 +127,7 @@ void hmm_linux_wake_waiting(struct hmm_linux_port *port, uintptr_t address,
                             size_t size)
 {
     uintptr_t end = address + size;
+    hmm_assert(size > 0 && size % port->page == 0);
     while (address < end) {
         uintptr_t page = next_taken(port, address, end);
         if (page > address)
@@ -195,6 +198,7 @@ static size_t read_some(struct hmm_linux_port *port,
 {
     struct uffd_msg messages[AT_ONCE];
     size_t most = max < AT_ONCE ? max : AT_ONCE, count = 0;
+    hmm_assert(most > 0);
     ssize_t got = read(port->uffd.fd[HMM_LINUX_PAGER], messages,
                        most * sizeof(messages[0]));
     for (size_t i = 0; got > 0 && i < (size_t)got / sizeof(messages[0]); i++)
@@ -206,20 +210,28 @@ static size_t read_some(struct hmm_linux_port *port,
     return count;
 }
 
-static void set_blocking(struct hmm_linux_port *port, bool blocking)
+/* What the descriptor is, for good once somebody has polled: who polls must never
+ * be held up in read(), where no stop would look for him.  The lock makes that
+ * exact, and is taken once or twice in a port's life. */
+static void set_blocking(struct hmm_linux_port *port, bool polled)
 {
     int fd = port->uffd.fd[HMM_LINUX_PAGER];
+    (void)pthread_mutex_lock(&port->threads.lock);
+    if (polled)
+        atomic_store(&port->polled, 1);
+    bool blocking = !atomic_load(&port->polled);
     (void)fcntl(fd, F_SETFL, blocking ? 0 : O_NONBLOCK);
     atomic_store(&port->blocking, blocking);
+    (void)pthread_mutex_unlock(&port->threads.lock);
 }
 
-/* Waits in read().  0: a stop, or nothing. */
+/* Waits in read(), or finds that somebody has polled.  0: a stop, or nothing. */
 static size_t wait_blocked(struct hmm_linux_port *port,
                            struct hurdmm_fault *faults, size_t max)
 {
     size_t count = 0;
     if (!atomic_load(&port->blocking))
-        set_blocking(port, true);
+        set_blocking(port, false);
     atomic_fetch_add(&port->readers, 1);
     if (!atomic_load(&port->stopping))
         count = read_some(port, faults, max);
@@ -234,8 +246,8 @@ static size_t wait_polled(struct hmm_linux_port *port,
                           struct hurdmm_fault *faults, size_t max,
                           uint64_t timeout_ns)
 {
-    if (!atomic_exchange(&port->polled, 1) || atomic_load(&port->blocking))
-        set_blocking(port, false);
+    if (!atomic_load(&port->polled) || atomic_load(&port->blocking))
+        set_blocking(port, true);
     struct pollfd polled[2] = {
         {.fd = port->uffd.fd[HMM_LINUX_PAGER], .events = POLLIN},
         {.fd = port->stop_fd, .events = POLLIN},

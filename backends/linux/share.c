@@ -115,6 +115,7 @@ static void link_frame(struct hmm_linux_port *port, uint32_t frame,
 static void unlink_frame(struct hmm_linux_port *port, uint32_t frame)
 {
     struct hmm_linux_frame *f = frame_at(port, frame);
+    hmm_assert(hmm_linux_placed(f));
     lock(&port->shares);
     uint32_t *link = head_of(&port->shares, place_of(f));
     while (*link != frame + 1) {
@@ -362,6 +363,7 @@ int hmm_linux_share(struct hurdmm_port *base, void *space, uintptr_t address,
     struct hmm_linux_port *port = hmm_linux_from(base);
     uint64_t page = offset / port->page;
     uint64_t count = size / port->page, done = 0;
+    hmm_assert(offset % port->page == 0 && address % port->page == 0);
     hmm_assert(!space && port->shares.fd >= 0 && count > 0);
     (void)space;
     if (hmm_linux_stale(port))
@@ -417,6 +419,7 @@ static int bring(struct hmm_linux_port *port, uint32_t frame, uint64_t place)
         error = hmm_linux_rest(port, frame);
     if (error)
         return error;
+    hmm_assert(!f->at && f->slot < HMM_LINUX_GONE);
     const char *bytes = hmm_linux_slot(&port->staging, f->slot);
     ssize_t put =
         pwrite(port->shares.fd, bytes, port->page, offset_of(port, place));
@@ -474,13 +477,15 @@ static int show_pages(struct hmm_linux_port *port, uintptr_t address,
     return error && error != ENOMEM && error != ENOENT ? EFAULT : error;
 }
 
-/* Pages of one part of an object. */
+/* Lends pages of one part of an object; *done says how many, whatever is returned,
+ * which is of the page after those. */
 static int lend_part(struct hmm_linux_port *port, uintptr_t address,
                      uint64_t place, uint32_t frame, uint32_t count, bool write,
                      uint32_t *done)
 {
     uint32_t n = 0;
     int error = 0, rest;
+    hmm_assert(count > 0);
     *done = 0;
     while (n < count && !(error = bring(port, frame + n, place + n)))
         n++;

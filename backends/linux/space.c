@@ -58,6 +58,8 @@ static bool has_slot(const struct hmm_linux_frame *frame)
     return frame->slot < HMM_LINUX_GONE;
 }
 
+/* The frame has no slot any more; what was in it must be elsewhere, or not be
+ * wanted.  One that was GONE may be filled anew. */
 static void slot_drop(struct hmm_linux_port *port,
                       struct hmm_linux_frame *frame)
 {
@@ -78,7 +80,9 @@ static bool in_a_row(struct hmm_linux_port *port, uint32_t frame,
     return has_slot(frame_at(port, frame));
 }
 
-/* Brings the frames together in a new row of slots. */
+/* Brings held frames together in a new row of slots.  Those without bytes get
+ * whatever the slot had.  ENOMEM: some may be in the new row, and the rest where
+ * they were; nothing is lost. */
 static int gather(struct hmm_linux_port *port, uint32_t frame, uint32_t count)
 {
     uint32_t row;
@@ -91,6 +95,7 @@ static int gather(struct hmm_linux_port *port, uint32_t frame, uint32_t count)
             hmm_linux_slots_give(&port->staging, row + i, count - i);
             return ENOMEM;
         }
+        hmm_assert(!f->at);
         if (has_slot(f))
             memcpy(hmm_linux_slot(&port->staging, row + i),
                    hmm_linux_slot(&port->staging, f->slot), port->page);
@@ -194,6 +199,7 @@ static int map_range(struct hmm_linux_port *port, uintptr_t *address,
         (void)munmap(there, size);
         return EEXIST;
     }
+    hmm_assert((uintptr_t)there % port->page == 0);
     *address = (uintptr_t)there;
     return 0;
 }
@@ -220,10 +226,15 @@ static int note_range(struct hmm_linux_port *port, uintptr_t start, size_t size,
     return error;
 }
 
+/* From now on absent pages of a new mapping are faults, and it is in the tables,
+ * of which the caller has the lock.  On error it is in none, and to be unmapped.
+ * A child must not have it: what is absent there would read as zeros.  Large pages
+ * of the system's would come where one page was lent. */
 static int watch_range(struct hmm_linux_port *port, uintptr_t start,
                        size_t size, enum hmm_linux_mode mode)
 {
     int fd = port->uffd.fd[mode];
+    hmm_assert(mode < HMM_LINUX_MODES && fd >= 0);
     (void)madvise((void *)start, size, MADV_DONTFORK);
     (void)madvise((void *)start, size, MADV_NOHUGEPAGE);
     int error = hmm_linux_uffd_register(fd, start, size);
@@ -269,6 +280,7 @@ void hmm_linux_release(struct hurdmm_port *base, void *space, uintptr_t address,
 {
     struct hmm_linux_port *port = hmm_linux_from(base);
     hmm_assert(!space && size > 0);
+    hmm_assert(size % port->page == 0 && address % port->page == 0);
     (void)space;
     if (hmm_linux_stale(port))
         return;
@@ -311,7 +323,8 @@ void hmm_linux_space_stop(struct hmm_linux_port *port)
 
 /* ---- Lending ---- */
 
-/* Is there a page?  What the program dropped of its own is not. */
+/* Is there a page?  What the program dropped of its own is not.  Where it cannot be
+ * told (no /proc), yes: a page that is taken for one that is there faults again. */
 static bool is_there(struct hmm_linux_port *port, uintptr_t address)
 {
     uint64_t entry;
@@ -323,6 +336,7 @@ static bool is_there(struct hmm_linux_port *port, uintptr_t address)
     return entry & (HMM_PAGEMAP_PRESENT | HMM_PAGEMAP_SWAPPED);
 }
 
+/* The bytes are in the range now, and their slots free. */
 static void note_lent(struct hmm_linux_port *port, uintptr_t address,
                       uint32_t frame, size_t count, bool write)
 {
@@ -346,13 +360,17 @@ static int clear_way(struct hmm_linux_port *port, uintptr_t page)
     return error ? EEXIST : EAGAIN;
 }
 
-/* Puts a row of held frames at an address. */
+/* Puts a row of held frames at an address, and wakes who waits there; *done says
+ * how many, whatever is returned.  EAGAIN: something was in the way, and is not any
+ * more.  ENOENT: the program has unmapped some of it.  Others: see
+ * hmm_linux_copy. */
 static int put(struct hmm_linux_port *port, int fd, uintptr_t address,
                uint32_t frame, uint32_t count, bool write, uint32_t *done)
 {
     const char *from =
         hmm_linux_slot(&port->staging, frame_at(port, frame)->slot);
     size_t size = count * port->page, copied;
+    hmm_assert(count > 0 && has_slot(frame_at(port, frame)));
     bool blocked = atomic_load(&port->blocks.armed) > 0;
     if (blocked)
         hmm_linux_blocks_lock(port);
@@ -380,6 +398,7 @@ static int lend_again(struct hmm_linux_port *port, int fd, uintptr_t address,
      * dropped since, the access faults again, asks for rights that it has, and
      * that is looked into. */
     bool more = write && !(frame_at(port, frame)->at & WRITABLE);
+    hmm_assert(count > 0 && lent_at(frame_at(port, frame), address));
     if (!more && !is_there(port, address)) {
         atomic_fetch_add(&port->pages_gone, 1);
         return EFAULT;
@@ -407,6 +426,7 @@ static uint32_t alike(struct hmm_linux_port *port, uintptr_t address,
 {
     const struct hmm_linux_frame *first = frame_at(port, frame);
     uint32_t n = 1;
+    hmm_assert(count > 0 && (first->at || has_slot(first)));
     for (; n < count; n++) {
         const struct hmm_linux_frame *f = frame_at(port, frame + n);
         if (first->at ? !lent_at(f, address + n * port->page)
@@ -441,7 +461,7 @@ static int fetch(struct hmm_linux_port *port, uint32_t frame)
     return error;
 }
 
-/* Frames that are all lent there, or all in a row of slots. */
+/* Lends frames that are all lent there, or all in a row of slots. */
 static int lend_row(struct hmm_linux_port *port, int fd, uintptr_t address,
                     uint32_t frame, uint32_t count, bool write, uint32_t *done)
 {
@@ -633,6 +653,7 @@ static int scatter_add(struct scatter *scatter, uintptr_t address, size_t size,
         }
     }
     int error = scatter->count == SCATTER_MAX ? scatter_flush(scatter) : 0;
+    hmm_assert(size > 0 && scatter->count < SCATTER_MAX);
     scatter->range[scatter->count].iov_base = (void *)address;
     scatter->range[scatter->count].iov_len = size;
     scatter->count++;
@@ -773,11 +794,16 @@ static void save_part(struct hmm_linux_port *port,
     }
 }
 
+/* Takes pages that are lent side by side back to new slots, with their bytes.  The
+ * order is what matters: the right to write goes before the bytes are read, and the
+ * pages only when they were.  On error they are lent still, perhaps to read only.
+ * The caller has made sure that the range is ours. */
 static int keep_part(struct hmm_linux_port *port,
                      const struct hurdmm_reclaim *row, uint32_t first,
                      uint32_t count)
 {
     uint32_t slot;
+    hmm_assert(count > 0 && first < row->count);
     int error = hmm_linux_slots_take(&port->staging, count, &slot);
     if (error)
         return error;
@@ -866,5 +892,6 @@ int hmm_linux_reclaim(struct hurdmm_port *base,
             error = keep_row(port, row);
         *done += error ? 0 : some;
     }
+    hmm_assert(*done <= count && (error || *done == count));
     return error;
 }

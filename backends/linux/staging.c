@@ -33,6 +33,7 @@ int hmm_linux_staging_open(struct hmm_linux_staging *staging, uint32_t frames,
                            size_t page)
 {
     uint64_t slots = (uint64_t)frames * SLOTS_PER_FRAME + SLOTS_MORE;
+    hmm_assert(page && !(page & (page - 1)));
     slots = slots / 64 * 64;
     if (slots >= UINT32_MAX || slots > PTRDIFF_MAX / page)
         return ENOMEM;
@@ -88,6 +89,7 @@ static uint32_t free_row(const struct hmm_linux_staging *staging, uint32_t slot,
 static uint32_t find(const struct hmm_linux_staging *staging, uint32_t count)
 {
     uint32_t slot = staging->hint;
+    hmm_assert(count > 0 && slot % 64 == 0);
     while (slot + count <= staging->slots) {
         uint64_t used = staging->used[slot / 64] >> slot % 64;
         if (used == UINT64_MAX >> slot % 64) {
@@ -128,7 +130,9 @@ static int take(struct hmm_linux_staging *staging, uint32_t count,
     uint32_t slot = find(staging, count);
     if (slot == staging->slots)
         return ENOMEM;
+    hmm_assert(count <= staging->slots - slot);
     for (uint32_t i = slot; i < slot + count; i++) {
+        hmm_assert(!is_set(staging->used, i));
         uint64_t bit = UINT64_C(1) << i % 64;
         staging->used[i / 64] |= bit;
         if (staging->backed[i / 64] & bit)
@@ -158,6 +162,8 @@ static uint32_t row_below(const struct hmm_linux_staging *staging, uint32_t end)
     return start;
 }
 
+/* Gives memory of free slots back, the highest first, until half of what may wait
+ * is left: so it is not done for every slot that is given. */
 static void trim(struct hmm_linux_staging *staging)
 {
     uint32_t end = staging->slots;
@@ -171,6 +177,7 @@ static void trim(struct hmm_linux_staging *staging)
             end--;
             continue;
         }
+        hmm_assert(staging->free_backed >= end - start);
         (void)madvise(hmm_linux_slot(staging, start),
                       (end - start) * staging->page, MADV_DONTNEED);
         for (uint32_t i = start; i < end; i++)
@@ -183,9 +190,11 @@ static void trim(struct hmm_linux_staging *staging)
 void hmm_linux_slots_give(struct hmm_linux_staging *staging, uint32_t first,
                           uint32_t count)
 {
+    hmm_assert(count > 0 && first < staging->slots);
+    hmm_assert(count <= staging->slots - first);
     lock(staging);
     for (uint32_t i = first; i < first + count; i++) {
-        hmm_assert(is_set(staging->used, i));
+        hmm_assert(is_set(staging->used, i) && is_set(staging->backed, i));
         staging->used[i / 64] &= ~(UINT64_C(1) << i % 64);
     }
     staging->free_backed += count;

@@ -71,6 +71,7 @@ static void run(void *argument)
 {
     struct hmm_linux_thread *thread = argument;
     uint64_t number = hmm_linux_thread_self(&thread->port->posix.base);
+    hmm_assert(number > 0 && number <= UINT32_MAX);
     atomic_store(&thread->number, (uint32_t)number);
     hmm_posix_word_wake(&thread->number, 1);
     thread->entry(thread->argument);

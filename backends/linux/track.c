@@ -39,6 +39,7 @@ static int scan_some(const struct hmm_linux_port *port, uintptr_t start,
         .mask = HMM_PAGE_IS_WRITTEN,
         .returned = HMM_PAGE_IS_WRITTEN,
     };
+    hmm_assert(start < end && max > 0);
     int got = ioctl(port->pagemap_fd, HMM_PAGEMAP_SCAN, &scan);
     *count = got > 0 ? (size_t)got : 0;
     *stop = got >= 0 ? (uintptr_t)scan.walk_end : start;

@@ -198,6 +198,7 @@ static bool again(int error)
 int hmm_linux_copy(int fd, uintptr_t to, const void *from, size_t size,
                    bool protect, size_t *done)
 {
+    hmm_assert(fd >= 0 && size > 0);
     *done = 0;
     while (*done < size) {
         struct uffdio_copy copy = {
@@ -225,6 +226,7 @@ int hmm_linux_protect(int fd, uintptr_t address, size_t size, bool protect)
         .range = {.start = address, .len = size},
         .mode = protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
     };
+    hmm_assert(fd >= 0 && size > 0);
     while (ioctl(fd, UFFDIO_WRITEPROTECT, &range)) {
         int error = errno;
         if (!again(error))

@@ -5,7 +5,8 @@
  * makes it even; a reader who sees it odd or changed looks again.  Writers have
  * the lock and their asynchronous signals masked and make no system call while
  * it is odd, so that a reader never waits for its own thread, and never long.
- * Everything is sequentially consistent: TSan does not know fences.  A table that was outgrown stays readable until close.
+ * Everything is sequentially consistent: TSan does not know fences.  A table that
+ * was outgrown stays readable until close.
  */
 #include "backends/posix/posix_port.h"
 
@@ -64,7 +65,7 @@ static void set(struct hmm_posix_range_table *table, size_t i, uintptr_t start,
     atomic_store(&table->ranges[i].end, end);
 }
 
-/* Begins and ends a change. */
+/* Begins and ends a change, of which the caller has the lock. */
 static void turn(struct hmm_posix_ranges *ranges)
 {
     atomic_fetch_add(&ranges->version, 1);
@@ -162,6 +163,7 @@ int hmm_posix_ranges_remove(struct hmm_posix_ranges *ranges, uintptr_t start,
     size_t keep = (first < start) + (size_t)(end < last);
     if (keep > past - at && error)
         return error;
+    hmm_assert(!(atomic_load(&ranges->version) & 1));
     turn(ranges);
     splice(ranges, at, past - at, keep);
     if (first < start)

@@ -88,6 +88,7 @@ static struct hmm_posix_lent *slot_of(struct hmm_posix_port *port,
 static void note(struct hmm_posix_port *port, uintptr_t address, uint32_t frame,
                  uint32_t count)
 {
+    hmm_assert(count > 0 && address % port->memory.page == 0);
     uint32_t i =
         count > HMM_POSIX_LENT_SLOTS ? count - HMM_POSIX_LENT_SLOTS : 0;
     for (; i < count; i++) {
@@ -257,6 +258,7 @@ void hmm_posix_release(struct hurdmm_port *base, void *space, uintptr_t address,
 {
     struct hmm_posix_port *port = hmm_posix_from(base);
     hmm_assert(!space && size > 0);
+    hmm_assert(size % port->memory.page == 0);
     (void)space;
     if (hmm_posix_stale(port))
         return;
@@ -352,6 +354,7 @@ static int take_once(struct hmm_posix_port *port, uintptr_t address,
 static int take(struct hmm_posix_port *port, uintptr_t address, size_t size,
                 bool keep_read)
 {
+    hmm_assert(size > 0 && size % port->memory.page == 0);
     hmm_posix_access_changed(&port->access, address, size, port->memory.page);
     int error = take_once(port, address, size, keep_read);
     if (error)
@@ -380,6 +383,7 @@ static size_t neighbours(const struct hurdmm_reclaim *rows, size_t count,
                          size_t page, size_t *size)
 {
     size_t i = 1;
+    hmm_assert(count > 0 && !keeps_all(rows));
     *size = rows[0].count * page;
     while (i < count && rows[i].address == rows[0].address + *size &&
            !keeps_all(&rows[i]) && keeps_read(&rows[i]) == keeps_read(rows)) {
