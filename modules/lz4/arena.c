@@ -78,10 +78,13 @@ static void place(uint32_t units, unsigned *row, unsigned *column)
     lz4_assert(*row < ARENA_ROWS);
 }
 
+/* Puts a block, whose neighbours are used or are about to be, on the list of its
+ * size: from now on it is free. */
 static void link_block(struct hmm_arena *arena, struct arena_block *block)
 {
     unsigned row, column;
 
+    lz4_assert(block->units >= UNITS_MIN); /* room for the links */
     place(block->units, &row, &column);
     links_of(block)->next = arena->free[row][column];
     links_of(block)->previous = NULL;
@@ -147,7 +150,9 @@ void hmm_arena_end(struct hmm_arena *arena)
                       arena->count_max * sizeof(void *));
 }
 
-/* One more segment: one free block. */
+/* One more segment: one free block.  ENOSPC: the bound is reached; ENOMEM.  Who
+ * calls has found no block that would do, and uses this one at once: so invariant
+ * 4 is broken only in between. */
 static int grow(struct hmm_arena *arena)
 {
     struct arena_block *block;
@@ -168,7 +173,8 @@ static int grow(struct hmm_arena *arena)
     return 0;
 }
 
-/* Gives an empty segment back. */
+/* Gives an empty segment back.  Looks at each segment: there are 16 or so, or as
+ * many as the arena has MiB. */
 static void shrink(struct hmm_arena *arena, struct arena_block *block)
 {
     uint32_t i = 0;
@@ -206,6 +212,7 @@ static void split(struct hmm_arena *arena, struct arena_block *block,
 {
     struct arena_block *rest, *after;
 
+    lz4_assert(block->units >= units && units >= UNITS_MIN);
     if (block->units - units < UNITS_MIN)
         return;
     after = block_after(block);
@@ -244,11 +251,12 @@ int hmm_arena_take(struct hmm_arena *arena, size_t length, void **piece)
     return 0;
 }
 
-/* Joins a block, which is on no list, with the one after it. */
+/* Joins a block with the one after it; neither is on a list. */
 static void join(struct arena_block *block, struct arena_block *after)
 {
     struct arena_block *next = block_after(after);
 
+    lz4_assert(block + block->units == after && after->before == block->units);
     block->units += after->units;
     block->last = after->last;
     if (next)
@@ -261,6 +269,7 @@ void hmm_arena_give(struct hmm_arena *arena, void *piece)
     struct arena_block *near;
 
     lz4_assert(block->used);
+    lz4_assert(arena->used >= (uint64_t)block->units * UNIT);
     arena->used -= (uint64_t)block->units * UNIT;
     near = block_after(block);
     if (near && !near->used) {
