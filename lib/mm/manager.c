@@ -3,6 +3,12 @@
  *
  * The manager's structure lies in core memory of the port, so that nothing is
  * allocated behind the caller's back and closing the port frees everything.
+ * Core memory only grows until then: pieces go to lists of free ones.
+ *
+ * The lock is taken inside the port's critical section, whose cookie the manager
+ * keeps for whoever has the lock; so it is read before the lock is released.
+ * Handles are looked at before the lock is taken, to find it, and again after
+ * that: their memory is the core's, which stays.
  */
 #include "lib/mm/mm.h"
 
@@ -75,7 +81,7 @@ void hmm_leave(struct hurdmm *manager)
 {
     uintptr_t cookie = manager->cookie;
 
-    hmm_assert(hmm_lock_held(&manager->lock));
+    hmm_assert(hmm_entered(manager));
     hmm_lock_release(&manager->lock, &manager->parker);
     manager->ops->critical_leave(manager->port, cookie);
 }
@@ -203,7 +209,7 @@ void hmm_bounce_put(struct hurdmm *manager, struct hmm_bounce *bounce)
 {
     if (!bounce)
         return;
-    hmm_assert(hmm_entered(manager));
+    hmm_assert(hmm_entered(manager) && bounce->pages > 0);
     bounce->next = manager->bounces;
     manager->bounces = bounce;
 }
@@ -329,7 +335,8 @@ static int set_policy(struct hurdmm *manager,
     return 0;
 }
 
-/* What needs the port to be open and the structure to be there. */
+/* What needs the port to be open and the structure to be there; with the lock.
+ * After an error nothing is undone: closing the port frees all. */
 static int set_up(struct hurdmm *manager, const struct hurdmm_options *options)
 {
     hmm_core_init(&manager->core, extend, manager, CORE_CHUNK);
@@ -496,12 +503,14 @@ static void bury_containers(struct hurdmm *manager)
     hmm_reap(manager);
 }
 
-/* Takes everything away that a destroy with HURDMM_DETACH may take. */
+/* Takes everything away that a destroy with HURDMM_DETACH may take; drops the
+ * lock.  The first error ends it: what is gone by then is gone. */
 static int take_away(struct hurdmm *manager, unsigned flags)
 {
     struct hmm_list *link;
     int err = 0;
 
+    hmm_assert(hmm_entered(manager) && flags & HURDMM_DETACH);
     HMM_LIST_FOR_EACH(link, &manager->spaces)
     hmm_space_unbind_all(HMM_CONTAINER_OF(link, struct hurdmm_space, link));
     while (!err && !hmm_list_empty(&manager->stores)) {

@@ -9,6 +9,17 @@
  * Regions are kept twice: in a tree, which never fails, and in an index of their
  * first addresses, in which a fault finds one of very many with a quarter of the
  * cache misses.  Without memory for the index the tree is asked.
+ *
+ * Invariants
+ *   G1  the regions of a space do not overlap; each that has a store has a mapping
+ *       of the store's cache, of just its addresses;
+ *   G2  with starts_known every region is in the index; without, the index is
+ *       empty until the space is;
+ *   G3  a store that is not SHARED is shown at most once at each offset;
+ *   G4  when a region is removed nothing is lent through it any more.
+ *
+ * Nothing here drops the lock but what calls stores: binding, when it populates
+ * or wires, and advice.
  */
 #include "lib/mm/mm.h"
 
@@ -57,6 +68,7 @@ static void remove_region(struct hurdmm_space *space, struct hmm_region *region)
 {
     uint64_t first = region->by_address.first;
 
+    hmm_assert(region->space == space && space->regions.count > 0);
     hmm_span_remove(&space->regions, &region->by_address);
     if (space->starts_known)
         hmm_index_remove(&space->starts, first, NULL);
@@ -234,7 +246,8 @@ bool hmm_page_shares(const struct hurdmm_store *store, uint64_t page)
     return true;
 }
 
-/* Finds room, and makes the region there.  All has been checked. */
+/* Finds room, and makes the region there.  All has been checked, and the lock is
+ * not dropped since.  An error, also of the port, leaves nothing. */
 static int bind_region(struct hurdmm *manager,
                        const struct hurdmm_bind_options *bind,
                        uintptr_t *address)
@@ -288,7 +301,8 @@ static int bind_region(struct hurdmm *manager,
     return 0;
 }
 
-/* Takes back pages of a region that are read through bonds. */
+/* Takes back pages of a region that are read through bonds: they are lent from
+ * others' slots, whose LENT bits stay, since those speak of all who read them. */
 static int take_views(struct hmm_region *region, struct hmm_batch *batch,
                       uint64_t first, uint64_t last)
 {
@@ -312,7 +326,8 @@ static int take_views(struct hmm_region *region, struct hmm_batch *batch,
     return err;
 }
 
-/* Takes rights on [first, last] (bytes of the store) of one region back. */
+/* Takes rights on [first, last] (bytes of the store) of one region back.  ENOMEM:
+ * some are there still; what was taken comes back by faults. */
 static int take_range(struct hmm_region *region, uint64_t first, uint64_t last,
                       unsigned keep)
 {
@@ -325,6 +340,8 @@ static int take_range(struct hmm_region *region, uint64_t first, uint64_t last,
     struct hmm_batch batch;
     int err = 0;
 
+    hmm_assert(first >= region->mapping.by_offset.first && first <= last &&
+               last <= region->mapping.by_offset.last);
     hmm_batch_begin(&batch, &store->manager->physmem, keep);
     bool more = hmm_index_seek(&store->cache.index, &cursor, first >> shift);
     for (; !err && more && cursor.key <= last >> shift;
@@ -347,6 +364,7 @@ static void part_of(const struct hmm_region *region, uint64_t first,
 
     first = hmm_max(first, region->by_address.first);
     last = hmm_min(last, region->by_address.last);
+    hmm_assert(first <= last); /* they overlap */
     *from = base + (first - region->by_address.first);
     *to = base + (last - region->by_address.first);
 }
@@ -511,7 +529,8 @@ bool hmm_space_make_room(struct hurdmm_space *space, uint32_t pages)
 }
 
 /* Splits the region that spans `address` so that one begins there.  The memory
- * for it is reserved. */
+ * for it is reserved, and what is lent stays lent: both parts together show what
+ * the one did. */
 static void split_at(struct hurdmm_space *space, uint64_t address)
 {
     struct hmm_region *head = hmm_region_at(space, (uintptr_t)address);
@@ -523,7 +542,7 @@ static void split_at(struct hurdmm_space *space, uint64_t address)
     struct hmm_region *tail = hmm_slab_alloc(&manager->region_slab);
     uint64_t first = head->by_address.first, last = head->by_address.last;
     uint64_t offset = head->mapping.by_offset.first;
-    hmm_assert(tail);
+    hmm_assert(tail && first < address && address <= last);
     *tail = *head;
     if (head->store)
         hmm_mapping_detach(&head->mapping);
@@ -569,7 +588,7 @@ void hmm_region_remove(struct hmm_region *region)
 {
     struct hurdmm *manager = region->space->manager;
 
-    hmm_assert(hmm_entered(region->space->manager));
+    hmm_assert(hmm_entered(manager));
     if (region->wired == HMM_WIRED)
         hmm_unwire(region);
     unshare(region);

@@ -5,6 +5,10 @@
  * million regions need no million reservations.  A range that is asked for
  * exactly gets an arena of its own where no arena has it yet, which goes with
  * its last region; the others stay for the next bind.
+ *
+ * Arenas do not overlap, and each region lies in one or more of them, of its own
+ * way of answering faults; reserved regions, in which nothing is ever lent, need
+ * not.  Nothing here drops the lock.
  */
 #include "lib/mm/mm.h"
 
@@ -32,6 +36,7 @@ int hmm_space_make(struct hurdmm *manager, void *token,
                              hmm_page_bytes(manager)));
     space->arena_size =
         (size_t)hmm_align_up(space->arena_size, hmm_page_bytes(manager));
+    hmm_assert(space->arena_size > 0);
     hmm_list_append(&manager->spaces, &space->link);
     *result = space;
     return 0;
@@ -138,6 +143,7 @@ static int room_exact(struct hurdmm_space *space, uintptr_t address,
     unsigned count = 0;
     int err = 0;
 
+    hmm_assert(length > 0 && first <= last);
     if (hmm_span_first_overlap(&space->regions, first, last))
         return EEXIST;
     for (;;) {

@@ -3,6 +3,17 @@
  *
  * Whatever must see a range at rest (discard, resize, destroy) takes a hold on
  * it first: page.c, M7.
+ *
+ *   live --- destroy ---> dying --- nothing uses it ---> ended
+ *    ^                      |                         \-> zombie (zombie.c),
+ *    +---- an error --------+                             while copies need it
+ *
+ * A store that is dying lets nobody in (hmm_enter_store: ESTALE), but who was
+ * inside comes to his end; that is waited for.
+ *
+ * Verbs may drop the lock: they keep the store by `users' whenever they do, so
+ * that after it the store is still there, though its pages may be others.  Only
+ * after hmm_reap, at their ends, it may be gone.
  */
 #include "lib/mm/mm.h"
 
@@ -130,7 +141,8 @@ int hmm_store_in_use(const struct hurdmm_store *store)
     return 0;
 }
 
-/* Nothing uses or depends on it. */
+/* Nothing uses or depends on it, or shows it, and its bonds are gone.  Drops the
+ * lock for the store's own destroy, when the store is gone already. */
 void hmm_store_end(struct hurdmm_store *store)
 {
     struct hurdmm *manager = store->manager;
@@ -177,8 +189,10 @@ void hmm_store_wait_idle(struct hurdmm_store *store)
     }
 }
 
-/* Writes what is dirty and makes it durable; tells of earlier errors.  *written
- * is the count of written pages that stands for what is durable then. */
+/* Writes what is dirty and makes it durable; tells of earlier errors; drops the
+ * lock.  *written is the count of written pages that stands for what is durable
+ * then: it is read before the sync, so that what is written during that counts as
+ * not durable. */
 static int write_all(struct hurdmm_store *store, uint64_t *written)
 {
     int err = hmm_flush(store, 0, hmm_last_page(store));
@@ -191,7 +205,8 @@ static int write_all(struct hurdmm_store *store, uint64_t *written)
 }
 
 /* Takes the regions away, but first does what may fail, as far as it can be
- * done while they are there. */
+ * done while they are there.  Drops the lock; EBUSY, or the store's error: all are
+ * there still. */
 static int write_and_detach(struct hurdmm_store *store, bool keep,
                             uint64_t *written)
 {
@@ -210,6 +225,8 @@ static int write_and_detach(struct hurdmm_store *store, bool keep,
     return err;
 }
 
+/* Drops the lock.  After 0 the store is gone, or a zombie without a handle; after
+ * an error it is as before, but for regions that HURDMM_DETACH has taken. */
 int hmm_store_destroy(struct hurdmm_store *store, unsigned flags)
 {
     bool keep = !(store->flags & HURDMM_STORE_VOLATILE) &&
@@ -244,6 +261,7 @@ int hmm_store_destroy(struct hurdmm_store *store, unsigned flags)
     if (!err)
         err = hmm_hold(store, 0, hmm_last_page(store));
     if (!err) {
+        hmm_assert(!keep || store->dirty == 0);
         hmm_unhold(store);
         hmm_chore_forget(store);
         hmm_bury(store);
@@ -295,6 +313,7 @@ static void tell_discarded(struct hurdmm_store *store, uint64_t first,
     unsigned shift = manager->physmem.page_shift;
     struct hmm_call call;
 
+    hmm_assert(store->held && first <= last);
     if (!store->ops.discarded)
         return;
     hmm_call_begin(&call, store, 0);
@@ -314,6 +333,7 @@ static int zero_tail(struct hurdmm_store *store, uint64_t size, uint64_t end,
     size_t from = (size_t)(size & (bytes - 1));
     uint64_t page = size >> manager->physmem.page_shift;
 
+    hmm_assert(end <= page || end - page <= HMM_RUN_MAX);
     for (unsigned i = 0; page < end; page++, i++, from = 0) {
         uint64_t *slot = hmm_container_slot(&store->cache, page);
 
@@ -392,6 +412,7 @@ static int hold_tail(struct hurdmm_store *store, uint64_t size)
     bool throttled = false; /* once is enough */
     uint64_t *slot;
 
+    hmm_assert(hmm_entered(manager));
     for (;;) {
         struct hmm_want want = {
             .store = store,
@@ -509,6 +530,7 @@ static int enter_range(struct hurdmm_store *store, uint64_t offset,
         hmm_leave(store->manager);
         return ENOENT;
     }
+    hmm_assert(*last <= hmm_last_page(store));
     return 0;
 }
 
@@ -651,6 +673,7 @@ int hurdmm_store_discard(struct hurdmm_store *store, uint64_t offset,
 
     if (err)
         return err == ENOENT ? 0 : err;
+    struct hurdmm *manager = store->manager;
     err = check_blocks(store, first, last);
     if (!err)
         err = hmm_hold_settled(store, first, last);
@@ -659,9 +682,10 @@ int hurdmm_store_discard(struct hurdmm_store *store, uint64_t offset,
         err = busy && busy != EBUSY ? busy : discard(store, first, last);
         err = err ? err : busy;
         hmm_unhold(store);
-        hmm_reap(store->manager);
+        hmm_reap(manager); /* drops the lock: the store may go */
     }
-    return leave_with(store, err);
+    hmm_leave(manager);
+    return err;
 }
 
 int hurdmm_store_sync(struct hurdmm_store *store, uint64_t offset,
