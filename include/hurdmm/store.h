@@ -8,7 +8,8 @@
  * Rules for whoever writes one (doc/stores.md has them with examples):
  *   - Callbacks run on pager threads, on threads that call the library, and,
  *     for stores that are signal-safe, on faulting threads; several at once,
- *     but never two page_in or two page_out of the same page.
+ *     but never two page_in or two page_out of the same page (until somebody
+ *     pushes a page that is being filled: see hurdmm_store_supply).
  *   - No lock of the library is held.  Functions of class "store" may be
  *     called; others too unless they would need a page of this same store that
  *     is not there: that is detected and gives EDEADLK.
@@ -233,7 +234,8 @@ int hurdmm_store_advise(struct hurdmm_store *store, uint64_t offset,
 
 /* Puts data into the cache unasked, as if the store had just filled it (clean):
  * whole blocks, absent or being filled; resident ones are left as they are, and so
- * is what is just being discarded or cut off.
+ * is what is just being discarded or cut off.  A fill that is overtaken so goes on,
+ * for nothing: before it ends the page may be written, or leave and be filled anew.
  * Answers a fault of a full store, or pushes what it happens to have.  *done is
  * always written.  EINVAL, ENOMEM, EDQUOT (who pays for the store has no more),
  * ESTALE.  Class: store. */

@@ -77,6 +77,12 @@ static void set_busy(struct disk *disk, unsigned kind, uint64_t offset,
         disk->in_flight--;
 }
 
+void disk_overtaken(struct disk *disk, uint64_t page)
+{
+    disk->failed[page] = 0;
+    disk->busy[page] &= (uint8_t)~DISK_IN;
+}
+
 static void set_failed(struct disk *disk, uint64_t offset, uint64_t length,
                        int error)
 {

@@ -105,6 +105,10 @@ int disk_open(struct disk *disk, struct hurdmm *manager, uint64_t size,
 /* The owner has changed bytes itself: the shadow need not know them. */
 void disk_changed(struct disk *disk, uint64_t offset, uint64_t length);
 
+/* The page was pushed into the cache: it is good now, and calls for it may come
+ * while a fill that it has overtaken goes on. */
+void disk_overtaken(struct disk *disk, uint64_t page);
+
 /* Fails the nth call of `kinds' from now. */
 void disk_fail(struct disk *disk, unsigned kinds, uint64_t nth, int error,
                bool for_ever);

@@ -1087,7 +1087,7 @@ static void do_supply(struct model *model, const struct model_op *op)
     if (result == 0 && done != model->page)
         model_fail(model, "supply did %zu", done);
     if (result == 0)
-        store->disk.failed[offset / model->page] = 0;
+        disk_overtaken(&store->disk, offset / model->page);
 }
 
 /* A release needs memory where it cuts something in two. */
@@ -1155,7 +1155,7 @@ static void do_cache(struct model *model, const struct model_op *op)
             model_fail(model, "the container's page is %s after %d",
                        there == 0 ? "there" : "gone", result);
         if (result == 0)
-            store->disk.failed[offset / model->page] = 0;
+            disk_overtaken(&store->disk, offset / model->page);
     }
     release(model, at, model->page);
 }
