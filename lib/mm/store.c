@@ -261,7 +261,6 @@ int hmm_store_destroy(struct hurdmm_store *store, unsigned flags)
     if (!err)
         err = hmm_hold(store, 0, hmm_last_page(store));
     if (!err) {
-        hmm_assert(!keep || store->dirty == 0);
         hmm_unhold(store);
         hmm_chore_forget(store);
         hmm_bury(store);
