@@ -474,7 +474,8 @@ static int show_pages(struct hmm_linux_port *port, uintptr_t address,
             at += error ? 0 : port->page;
         }
     }
-    return error && error != ENOMEM && error != ENOENT ? EFAULT : error;
+    /* EFAULT: the program has dropped the page from the file. */
+    return error && error != EFAULT && error != ENOENT ? ENOMEM : error;
 }
 
 /* Lends pages of one part of an object; *done says how many, whatever is returned,

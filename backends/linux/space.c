@@ -384,6 +384,8 @@ static int put(struct hmm_linux_port *port, int fd, uintptr_t address,
         error = clear_way(port, address + copied);
     if (error == ENOENT)
         hmm_linux_detach(port, address, size);
+    if (error == EFAULT) /* of our own memory, when the system has none for it */
+        error = ENOMEM;
     *done = (uint32_t)(copied / port->page);
     note_lent(port, address, frame, *done, write);
     return error;
@@ -410,7 +412,7 @@ static int lend_again(struct hmm_linux_port *port, int fd, uintptr_t address,
     if (error == ENOENT)
         hmm_linux_detach(port, address, count * port->page);
     if (error)
-        return error == ENOMEM || error == ENOENT ? error : EFAULT;
+        return error;
     if (!write) /* the kernel wakes nobody then */
         hmm_linux_wake(fd, address, count * port->page);
     for (uint32_t i = 0; i < count; i++)
@@ -540,7 +542,9 @@ int hmm_linux_lend(struct hurdmm_port *base, void *space, uintptr_t address,
             hmm_linux_woken(port, at, some * port->page);
         *done += some;
     }
-    return error == 0 || error == ENOMEM || error == ENOENT ? error : EFAULT;
+    /* Only what was seen to be gone is (EFAULT): an answer that nobody expects must
+     * not be what loses a page. */
+    return error == 0 || error == EFAULT || error == ENOENT ? error : ENOMEM;
 }
 
 /* ---- Reclaiming ---- */
