@@ -124,6 +124,9 @@ static int stop_early(int fd, unsigned long request, void *argument,
     return refuse(call);
 }
 
+/* If set, what every copy answers: nothing that the system's documents have. */
+static atomic_int strange;
+
 /* If set, it is called once, when a page was copied and before the port knows. */
 static void (*after_copy)(void);
 
@@ -143,6 +146,10 @@ int ioctl(int fd, unsigned long request, ...)
     void *argument = va_arg(list, void *);
     va_end(list);
     enum call call = call_of(request);
+    if (call == COPY && atomic_load(&strange)) {
+        errno = atomic_load(&strange);
+        return -1;
+    }
     if (call == COPY && after_copy)
         return copy_and_call(fd, request, argument);
     unsigned now = call == CALLS ? 0 : atomic_fetch_add(&turn[call], 1);
@@ -255,6 +262,27 @@ START_TEST(a_hole_is_found_though_the_call_that_asks_stops)
 }
 END_TEST
 
+START_TEST(a_dirty_page_outlives_an_answer_that_nobody_expects)
+{
+    const uint8_t byte = 99;
+    size_t done;
+    catch_install();
+    if (is_shared(_i) || !rig_open(&rig, &ways[_i]))
+        return;
+    ck_assert_int_eq(hurdmm_store_write(rig.store, 0, &byte, 1, &done), 0);
+    atomic_store(&strange, EBUSY);
+    ck_assert_int_ne(try_read(rig_at(&rig, 0)), 0);
+    atomic_store(&strange, 0);
+    ck_assert_int_eq(try_read(rig_at(&rig, 0)), 0);
+    ck_assert_uint_eq(*rig_at(&rig, 0), byte);
+    ck_assert_int_eq(
+        hurdmm_store_flush(rig.store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+    ck_assert_uint_eq(rig.disk[0], byte);
+    rig_check(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
 /* ---- A fault between a page's coming and the note of it ---- */
 
 static struct hurdmm_port *port;
@@ -343,6 +371,8 @@ int main(void)
         tcase, an_access_fails_though_the_call_that_makes_it_stops, 0, WAYS);
     tcase_add_loop_test(tcase, a_hole_is_found_though_the_call_that_asks_stops,
                         0, WAYS);
+    tcase_add_loop_test(
+        tcase, a_dirty_page_outlives_an_answer_that_nobody_expects, 0, WAYS);
     tcase_add_test(tcase, a_thread_that_faults_while_a_page_comes_is_woken);
     suite_add_tcase(suite, tcase);
     return run_suites("tests/linux/test-again", &suite, 1);
