@@ -384,7 +384,8 @@ static int put(struct hmm_linux_port *port, int fd, uintptr_t address,
         error = clear_way(port, address + copied);
     if (error == ENOENT)
         hmm_linux_detach(port, address, size);
-    if (error == EFAULT) /* of our own memory, when the system has none for it */
+    if (error ==
+        EFAULT) /* of our own memory, when the system has none for it */
         error = ENOMEM;
     *done = (uint32_t)(copied / port->page);
     note_lent(port, address, frame, *done, write);
@@ -749,13 +750,16 @@ static int protect_row(struct hmm_linux_port *port,
 }
 
 /* Write-protects rows and what lies between them in one call; *done says how
- * many, of those that come one after the other in one piece of memory. */
+ * many, of those that come one after the other in one piece of memory.  Not where
+ * anything is tracked: to protect that is to forget that it was written. */
 static int protect_around(struct hmm_linux_port *port,
                           const struct hurdmm_reclaim *rows, size_t count,
                           size_t *done)
 {
     uintptr_t start = rows[0].address, end = start;
     size_t n = 0;
+    if (atomic_load(&port->tracked.count) > 0)
+        return ENOENT;
     while (n < count && rows[n].flags & HURDMM_RECLAIM_AROUND &&
            rows[n].rights & HURDMM_READ && rows[n].address >= end &&
            rows[n].address - start < AROUND_MAX * port->page) {

@@ -251,6 +251,86 @@ static void touch(void *argument)
     (void)*(volatile uint8_t *)argument;
 }
 
+/* Before the wired pages and after them the rig's store, whose pages are written
+ * back under pressure: the right to write is taken from many at once. */
+#define AROUND 512u
+#define BEFORE 64u
+#define BETWEEN 32u
+
+static int bind_piece(struct hurdmm_store *store, size_t first, size_t pages,
+                      unsigned flags)
+{
+    struct hurdmm_bind_options bind = {
+        .struct_size = sizeof bind,
+        .space = rig.space,
+        .store = store,
+        .offset = store == rig.store ? first * PAGE : 0,
+        .address = rig.region + first * PAGE,
+        .length = pages * PAGE,
+        .rights = HURDMM_READ | HURDMM_WRITE,
+        .flags = HURDMM_BIND_EXACT | flags,
+    };
+    uintptr_t address;
+    return hurdmm_bind(&bind, &address);
+}
+
+/* Binds the rig's store anew, with wired pages in place of some; false:
+ * skipped. */
+static bool begin_between(void)
+{
+    const struct rig_options options = {.pages = AROUND, .budget = AROUND / 2};
+    struct hurdmm_store *store;
+    if (!rig_open(&rig, &options))
+        return false;
+    ck_assert_int_eq(hurdmm_unbind(rig.space, rig.region, AROUND * PAGE), 0);
+    ck_assert_int_eq(
+        hurdmm_anonymous_create(rig.manager, NULL, BETWEEN * PAGE, 0, &store),
+        0);
+    void *place = mmap(NULL, AROUND * PAGE, PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(place, MAP_FAILED);
+    ck_assert_int_eq(munmap(place, AROUND * PAGE), 0);
+    rig.region = (uintptr_t)place;
+    int error = bind_piece(store, BEFORE, BETWEEN, HURDMM_BIND_WIRED);
+    if (error) {
+        ck_assert_int_eq(error, ENOTSUP);
+        test_skip("the kernel does not note writes");
+        rig_close(&rig);
+        return false;
+    }
+    ck_assert_int_eq(bind_piece(rig.store, 0, BEFORE, 0), 0);
+    ck_assert_int_eq(
+        bind_piece(rig.store, BEFORE + BETWEEN, AROUND - BEFORE - BETWEEN, 0),
+        0);
+    return true;
+}
+
+START_TEST(write_back_on_both_sides_leaves_the_notes_of_wired_pages)
+{
+    struct hurdmm_dirty row;
+    size_t count = 0, done;
+    if (!begin_between())
+        return;
+    uintptr_t wired = rig.region + BEFORE * PAGE;
+    for (unsigned i = 0; i < BETWEEN; i++)
+        *rig_at(&rig, BEFORE + i) = 1;
+    for (unsigned i = 0; i < 8 * AROUND; i++) {
+        unsigned page = i * 37 % AROUND;
+        if (page < BEFORE || page >= BEFORE + BETWEEN)
+            *rig_at(&rig, page) = (uint8_t)i;
+    }
+    ck_assert_uint_gt(atomic_load(&rig.writes), 0);
+    ck_assert_int_eq(hurdmm_region_scan_dirty(rig.space, wired, BETWEEN * PAGE,
+                                              0, &row, 1, &count, &done),
+                     0);
+    ck_assert_uint_eq(count, 1);
+    ck_assert_uint_eq(row.address, wired);
+    ck_assert_uint_eq(row.length, BETWEEN * PAGE);
+    rig_check(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
 START_TEST(what_is_lost_of_wired_pages_is_a_signal_and_never_zeros)
 {
     catch_install();
@@ -383,6 +463,7 @@ void dirty_cases(Suite *suite)
     tcase_add_test(t, writes_to_wired_pages_are_no_faults);
     tcase_add_test(t, writes_by_calls_to_wired_pages_are_noted);
     tcase_add_test(t, wired_pages_are_in_the_store_when_they_are_unbound);
+    tcase_add_test(t, write_back_on_both_sides_leaves_the_notes_of_wired_pages);
     tcase_add_test(t, what_is_lost_of_wired_pages_is_a_signal_and_never_zeros);
     tcase_add_loop_test(t, without_the_kernels_notes_scans_find_the_same, 0, 2);
     tcase_add_test(t, first_writes_are_told_before_they_come_whoever_writes);
