@@ -18,7 +18,7 @@ _start:
 1:      jmp     1b
 
         .section .stack, "aw", @nobits
-        .align  4096
+        .align  16
         .space  65536
         .globl  hmm_l4_first_stack_end
 hmm_l4_first_stack_end:

@@ -60,6 +60,8 @@ struct hmm_index_node {
 _Static_assert(CAPACITY == HMM_INDEX_TAKE_MAX, "a leaf is taken at once");
 _Static_assert(sizeof(struct hmm_index_node) <= HMM_INDEX_NODE_SIZE,
                "a node is too large");
+_Static_assert(offsetof(struct hmm_index_node, marks) == HMM_INDEX_MARKS_AT,
+               "where hmm_index_mark sets them");
 _Static_assert((HMM_INDEX_NODE_SIZE & (HMM_INDEX_NODE_SIZE - 1)) == 0,
                "the size is the alignment");
 
@@ -379,18 +381,6 @@ uint64_t hmm_index_run(const struct hmm_index *index, uint64_t key)
    several requests in the time of one, but only where their addresses are known,
    which is why a search goes by the parents and not by `next'. */
 #define AHEAD 8u
-
-void hmm_index_mark(uint64_t *value, uint64_t bits)
-{
-    struct hmm_index_node *leaf =
-        (void *)((uintptr_t)value & ~(uintptr_t)(HMM_INDEX_NODE_SIZE - 1));
-
-    hmm_assert(!(bits & ~HMM_INDEX_MARKS));
-    hmm_assert((union slot *)(void *)value >= leaf->slot &&
-               (union slot *)(void *)value < leaf->slot + leaf->count);
-    leaf->marks |= (uint32_t)(bits >> 32);
-    *value |= bits;
-}
 
 /* What `marks' must have at least. */
 static uint32_t marks_of(const struct hmm_index_node *leaf)

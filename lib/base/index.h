@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/base/assert.h"
 #include "lib/base/slab.h"
 
 /* The size of the objects of the slab that an index takes its nodes from, and
@@ -85,7 +86,15 @@ uint64_t hmm_index_run(const struct hmm_index *index, uint64_t key);
    was not in the value when that was inserted must be set by hmm_index_mark, where
    `value' is in an index; it may be cleared in any way. */
 #define HMM_INDEX_MARKS ((uint64_t)UINT32_MAX << 32)
-void hmm_index_mark(uint64_t *value, uint64_t bits);
+#define HMM_INDEX_MARKS_AT (sizeof(void *) + sizeof(uint32_t))
+static inline void hmm_index_mark(uint64_t *value, uint64_t bits)
+{
+    uintptr_t node = (uintptr_t)value & ~(uintptr_t)(HMM_INDEX_NODE_SIZE - 1);
+
+    hmm_assert(!(bits & ~HMM_INDEX_MARKS));
+    *(uint32_t *)(node + HMM_INDEX_MARKS_AT) |= (uint32_t)(bits >> 32);
+    *value |= bits;
+}
 
 /* Seek and step for the keys of [key, last] whose value has a bit of `mask', of
    HMM_INDEX_MARKS; others cost next to nothing.  After a false the cursor has no
