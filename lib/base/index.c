@@ -599,8 +599,11 @@ static void grow_root(struct hmm_index *index, struct hmm_index_node *lower,
     struct hmm_index_node *root = node_new(index);
 
     hmm_assert(root != NULL && index->height < HEIGHT_MAX);
-    insert_pair(root, 0, lower->key[0], (union slot){.child = lower});
-    insert_pair(root, 1, upper->key[0], (union slot){.child = upper});
+    root->key[0] = lower->key[0];
+    root->slot[0].child = lower;
+    root->key[1] = upper->key[0];
+    root->slot[1].child = upper;
+    root->count = 2;
     index->root = root;
     index->height++;
 }

@@ -395,7 +395,7 @@ static pthread_t worker_threads[THREADS];
 static struct hmm_ide_bus_ops ops;
 
 /* A channel with two drives, of which so many are opened. */
-static void begin_threads(unsigned open)
+static void begin_threads(unsigned open, unsigned flags)
 {
     struct hmm_ide_options options = {.struct_size = sizeof options};
     struct hmm_ide_ports ports[2];
@@ -409,6 +409,7 @@ static void begin_threads(unsigned open)
     ops.wake = bus_wake;
     options.ops = &ops;
     options.bus = &rig.machine;
+    options.flags |= flags;
     ck_assert_int_eq(hmm_ide_find(&ops, &rig.machine, ports), 0);
     ck_assert_int_eq(hmm_ide_init(&rig.ide, &options, ports), 0);
     for (unsigned i = 0; i < open; i++)
@@ -440,14 +441,16 @@ static void end_threads(unsigned open)
 
 START_TEST(threads_share_a_channel)
 {
-    begin_threads(2);
+    begin_threads(2, 0);
+    ck_assert(
+        !(hurdmm_block_capabilities(&disks[0].block) & HURDMM_BLOCK_SERVED));
     end_threads(2);
 }
 END_TEST
 
 START_TEST(a_disk_opens_while_its_neighbour_works)
 {
-    begin_threads(1);
+    begin_threads(1, 0);
     for (size_t n = test_scaled(100); n > 0; n--) {
         ck_assert_int_eq(hmm_ide_disk_open(&rig.ide, 0, 1, &disks[1]), 0);
         ck_assert_int_eq(hmm_ide_disk_close(&disks[1]), 0);
@@ -489,10 +492,7 @@ START_TEST(a_served_channel_needs_nobody_who_waits)
     struct hurdmm_block_request request[8];
     uint32_t done;
 
-    begin_threads(1);
-    ck_assert(
-        !(hurdmm_block_capabilities(&disks[0].block) & HURDMM_BLOCK_SERVED));
-    rig.ide.options.flags |= HMM_IDE_SERVED;
+    begin_threads(1, HMM_IDE_SERVED);
     ck_assert(hurdmm_block_capabilities(&disks[0].block) & HURDMM_BLOCK_SERVED);
     ck_assert_int_eq(
         pthread_create(&server.thread, NULL, serve_channel, &server), 0);
