@@ -384,8 +384,8 @@ static int put(struct hmm_linux_port *port, int fd, uintptr_t address,
         error = clear_way(port, address + copied);
     if (error == ENOENT)
         hmm_linux_detach(port, address, size);
-    if (error ==
-        EFAULT) /* of our own memory, when the system has none for it */
+    /* Of our own memory, when the system has none for it. */
+    if (error == EFAULT)
         error = ENOMEM;
     *done = (uint32_t)(copied / port->page);
     note_lent(port, address, frame, *done, write);

@@ -673,7 +673,6 @@ int hmm_index_insert(struct hmm_index *index, uint64_t key, uint64_t value)
 
     if (insert_in_leaf(index, key, value))
         return 0;
-
     if (index->root == NULL)
         error = plant(index);
     if (error != 0)

@@ -86,6 +86,8 @@ uint64_t hmm_index_run(const struct hmm_index *index, uint64_t key);
    was not in the value when that was inserted must be set by hmm_index_mark, where
    `value' is in an index; it may be cleared in any way. */
 #define HMM_INDEX_MARKS ((uint64_t)UINT32_MAX << 32)
+/* Where a node says what its values have: without a call, since each fault sets
+   some. */
 #define HMM_INDEX_MARKS_AT (sizeof(void *) + sizeof(uint32_t))
 static inline void hmm_index_mark(uint64_t *value, uint64_t bits)
 {

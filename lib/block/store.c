@@ -45,10 +45,15 @@ struct block_store {
     uint32_t mutex;
     uint32_t written; /* both wrap: only whether they are equal counts */
     uint32_t flushed;
-    size_t bytes;   /* of this structure, with its jobs */
-    unsigned depth; /* how many those are: 0 or JOBS */
+    unsigned depth; /* how many jobs there are: 0 or JOBS */
     struct job jobs[];
 };
+
+/* Bytes of the structure with its jobs. */
+static size_t bytes_of(unsigned depth)
+{
+    return sizeof(struct block_store) + depth * sizeof(struct job);
+}
 
 static int transfer(struct block_store *at, uint64_t offset, void *in,
                     const void *out, size_t length)
@@ -192,7 +197,7 @@ static void store_destroy(void *hook)
 {
     struct block_store *at = hook;
 
-    hurdmm_deallocate(at->manager, at, at->bytes);
+    hurdmm_deallocate(at->manager, at, bytes_of(at->depth));
 }
 
 static const struct hurdmm_store_ops block_store_ops = {
@@ -226,18 +231,16 @@ static int store_new(struct hurdmm *manager, struct hurdmm_block *block,
                      uint64_t offset, struct block_store **result)
 {
     unsigned depth = depth_of(block);
-    size_t bytes = sizeof **result + depth * sizeof(struct job);
     void *memory;
-    int error = hurdmm_allocate(manager, bytes, &memory);
+    int error = hurdmm_allocate(manager, bytes_of(depth), &memory);
 
     if (error != 0)
         return error;
-    memset(memory, 0, bytes);
+    memset(memory, 0, bytes_of(depth));
     *result = memory;
     (*result)->manager = manager;
     (*result)->block = block;
     (*result)->start = offset;
-    (*result)->bytes = bytes;
     (*result)->depth = depth;
     return 0;
 }

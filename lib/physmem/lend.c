@@ -60,12 +60,12 @@ static void mark_row(const struct hmm_container *container, uint64_t page,
                      uint32_t count, uint64_t bits)
 {
     struct hmm_index_cursor cursor;
+    bool more = hmm_index_seek(&container->index, &cursor, page);
 
-    if (!hmm_index_seek(&container->index, &cursor, page))
-        return;
-    for (uint32_t i = 0; i < count; i++, (void)hmm_index_step(&cursor)) {
+    for (uint32_t i = 0; more && i < count; i++) {
         hmm_assert(cursor.key == page + i);
         hmm_index_mark(cursor.value, bits);
+        more = hmm_index_step(&cursor);
     }
 }
 

@@ -122,6 +122,10 @@ static int device_submit(struct hurdmm_block *block,
 {
     struct device *device = of(block);
 
+    if (device->refuse > 0) {
+        device->refuse--;
+        return ENOMEM;
+    }
     request->next = NULL;
     if (device->last)
         device->last->next = request;

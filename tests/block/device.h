@@ -41,6 +41,7 @@ struct device {
     uint32_t work;
     void (*woken)(struct device *device);
     unsigned submitted;
+    unsigned refuse; /* so many requests are not taken */
 
     unsigned reads, writes, flushes, failures;
     size_t longest;

@@ -458,6 +458,25 @@ START_TEST(more_than_can_be_under_way_is_left_for_later)
 }
 END_TEST
 
+START_TEST(a_device_that_takes_no_request_is_asked_again)
+{
+    begin_served(0, 128, 1);
+    rig.device.refuse = 40;
+    for (unsigned i = 0; rig.device.refuse > 0; i++) {
+        ck_assert_uint_lt(i, 80);
+        ck_assert_int_eq(
+            hurdmm_store_advise(rig.store, 0, rig.size, HURDMM_ADVICE_WILLNEED),
+            0);
+    }
+    ck_assert_int_eq(
+        hurdmm_store_advise(rig.store, 0, rig.size, HURDMM_ADVICE_WILLNEED), 0);
+    ck_assert_uint_gt(rig.device.submitted, 0);
+    for (uint64_t i = 0; i < rig.size; i += 256)
+        rig_expect(&rig, i, device_byte(i));
+    rig_end(&rig);
+}
+END_TEST
+
 START_TEST(a_store_may_go_while_it_reads_ahead)
 {
     begin_served((uint64_t)_i, 64, 40);
@@ -672,6 +691,7 @@ int main(void)
     tcase_add_loop_test(ahead, a_bad_block_ahead_takes_no_page_before_it, 0, 4);
     tcase_add_loop_test(ahead, a_device_that_fails_while_it_reads_ahead, 0, 3);
     tcase_add_test(ahead, more_than_can_be_under_way_is_left_for_later);
+    tcase_add_test(ahead, a_device_that_takes_no_request_is_asked_again);
     tcase_add_loop_test(ahead, a_store_may_go_while_it_reads_ahead, 0, 20);
     tcase_add_loop_test(ahead, reading_ahead_and_eviction_share_the_device, 0,
                         40);

@@ -427,16 +427,26 @@ static void begin_threads(unsigned open, unsigned flags)
     }
 }
 
-static void end_threads(unsigned open)
+static void join_threads(void)
 {
     for (unsigned i = 0; i < THREADS; i++) {
         pthread_join(worker_threads[i], NULL);
         ck_assert_uint_eq(workers[i].wrong, 0);
         memcpy(rig.model + i * SLOT * 512, workers[i].model[0], SLOT * 512);
     }
+}
+
+static void close_disks(unsigned open)
+{
     for (unsigned i = 0; i < open; i++)
         ck_assert_int_eq(hmm_ide_disk_close(&disks[i]), 0);
     rig_end(&rig);
+}
+
+static void end_threads(unsigned open)
+{
+    join_threads();
+    close_disks(open);
 }
 
 START_TEST(threads_share_a_channel)
@@ -517,6 +527,7 @@ START_TEST(a_served_channel_needs_nobody_who_waits)
                                 rig.model + (1024 + i * 50) * 512,
                                 (i + 1) * 512),
                          0);
+    join_threads(); /* nobody else makes the server look */
     __atomic_store_n(&server.over, true, __ATOMIC_RELEASE);
     /* It may not wait yet, and not look again before it does. */
     while (!__atomic_load_n(&server.gone, __ATOMIC_ACQUIRE)) {
@@ -524,7 +535,7 @@ START_TEST(a_served_channel_needs_nobody_who_waits)
         sched_yield();
     }
     pthread_join(server.thread, NULL);
-    end_threads(1);
+    close_disks(1);
 }
 END_TEST
 
