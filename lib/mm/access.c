@@ -523,31 +523,50 @@ int hurdmm_pin(struct hurdmm_space *space, uintptr_t address, size_t length,
     return err;
 }
 
-/* Is every page of the range pinned so?  EINVAL, ENOENT.  The walk is at its end
- * then.  The lock is not dropped, so that unpinning them cannot fail. */
+/* Is the walk's page pinned so, once more than is counted off already?  Then that is
+ * counted off, too.  EINVAL, ENOENT. */
+static int check_pin(const struct walk *walk)
+{
+    struct hmm_want want = {0};
+    int err = find(walk, &want);
+
+    if (err)
+        return err;
+    const uint64_t *slot = hmm_home_slot(&want);
+    if (!hmm_page_pin_off(walk->manager, slot, walk->access))
+        return EINVAL;
+    /* What the region itself has pinned is nobody else's to unpin: is that still
+     * counted? */
+    if (!want.region->wired || !(walk->access & HURDMM_WRITE) ||
+        hmm_page_is_pinned_for(walk->manager, slot, HURDMM_WRITE))
+        return 0;
+    hmm_page_pin_on(walk->manager, slot, walk->access);
+    return EINVAL;
+}
+
+/* Is every page of the range pinned so?  EINVAL, ENOENT.  The walk is where it was.
+ * The lock is not dropped, so that unpinning them cannot fail. */
 static int check_pins(struct walk *walk, uint64_t length)
 {
     struct hurdmm *manager = walk->manager;
     uint64_t address = walk->at;
     size_t page = hmm_page_bytes(manager);
+    int err = 0;
 
     hmm_assert(hmm_entered(manager) && walk->space);
     hmm_assert(!(address & (page - 1)) && !(length & (page - 1)));
-    for (; walk->at - address < length; walk->at += page) {
-        struct hmm_want want = {0};
-        int err = find(walk, &want);
-
-        if (err)
-            return err;
-        const uint64_t *slot = hmm_home_slot(&want);
-        if (!hmm_page_is_pinned_for(manager, slot, walk->access))
-            return EINVAL;
-        /* What the region itself has pinned is nobody else's to unpin. */
-        if (want.region->wired && walk->access & HURDMM_WRITE &&
-            !hmm_wired_busy(want.store, want.page, want.page))
-            return EINVAL;
+    while (!err && walk->at - address < length) {
+        err = check_pin(walk);
+        walk->at += err ? 0 : page;
     }
-    return 0;
+    while (walk->at > address) {
+        struct hmm_want want = {0};
+
+        walk->at -= page;
+        if (!find(walk, &want)) /* as before */
+            hmm_page_pin_on(manager, hmm_home_slot(&want), walk->access);
+    }
+    return err;
 }
 
 int hurdmm_unpin(struct hurdmm_space *space, uintptr_t address, size_t length,

@@ -467,6 +467,31 @@ int hurdmm_container_pin(struct hurdmm_container *handle, uint64_t offset,
     return err;
 }
 
+/* Has each page of the range a pin of its own?  EINVAL. */
+static int check_pins(struct hurdmm_store *container, uint64_t first,
+                      uint64_t pages, unsigned access)
+{
+    struct hurdmm *manager = container->manager;
+    uint64_t n = 0;
+    int err = 0;
+
+    hmm_assert(hmm_entered(manager));
+    while (!err && n < pages) {
+        struct hmm_want want = {.store = container, .page = first + n};
+
+        if (hmm_page_pin_off(manager, hmm_home_slot(&want), access))
+            n++;
+        else
+            err = EINVAL;
+    }
+    while (n-- > 0) {
+        struct hmm_want want = {.store = container, .page = first + n};
+
+        hmm_page_pin_on(manager, hmm_home_slot(&want), access);
+    }
+    return err;
+}
+
 int hurdmm_container_unpin(struct hurdmm_container *handle, uint64_t offset,
                            uint64_t length, unsigned access)
 {
@@ -480,11 +505,8 @@ int hurdmm_container_unpin(struct hurdmm_container *handle, uint64_t offset,
     unsigned shift = manager->physmem.page_shift;
     uint64_t first = offset >> shift, pages = length >> shift;
     err = hmm_range_check(manager, offset, length);
-    for (uint64_t i = 0; !err && i < pages; i++) {
-        struct hmm_want want = {.store = container, .page = first + i};
-        if (!hmm_page_is_pinned_for(manager, hmm_home_slot(&want), access))
-            err = EINVAL;
-    }
+    if (!err)
+        err = check_pins(container, first, pages, access);
     for (uint64_t i = 0; !err && i < pages; i++) {
         struct hmm_want want = {.store = container, .page = first + i};
         uint64_t *slot = hmm_home_slot(&want);

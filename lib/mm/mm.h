@@ -490,6 +490,13 @@ int hmm_frame_bytes(struct hurdmm_store *store, uint64_t page, uint64_t slot,
                     void *buffer);
 bool hmm_page_is_pinned_for(struct hurdmm *manager, const uint64_t *slot,
                             unsigned access);
+/* Counts a pin of the page off, and on again before the lock is dropped: so who
+ * checks a range finds each pin once, where pages of it have one home.  False: there
+ * is none. */
+bool hmm_page_pin_off(struct hurdmm *manager, const uint64_t *slot,
+                      unsigned access);
+void hmm_page_pin_on(struct hurdmm *manager, const uint64_t *slot,
+                     unsigned access);
 /* EDQUOT: pin_limit, or more pins than can be counted. */
 int hmm_page_pin(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
                  unsigned access);

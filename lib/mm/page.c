@@ -404,6 +404,22 @@ int hmm_page_pin(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
     return 0;
 }
 
+bool hmm_page_pin_off(struct hurdmm *manager, const uint64_t *slot,
+                      unsigned access)
+{
+    if (!hmm_page_is_pinned_for(manager, slot, access))
+        return false;
+    --*pin_count(&manager->physmem.table[HMM_SLOT_FRAME(*slot)], access);
+    return true;
+}
+
+void hmm_page_pin_on(struct hurdmm *manager, const uint64_t *slot,
+                     unsigned access)
+{
+    hmm_assert(hmm_entered(manager) && hmm_resident(slot));
+    ++*pin_count(&manager->physmem.table[HMM_SLOT_FRAME(*slot)], access);
+}
+
 void hmm_page_unpin(struct hurdmm_store *store, uint64_t page, uint64_t *slot,
                     unsigned access)
 {

@@ -260,6 +260,40 @@ START_TEST(a_pin_needs_room_pages_and_quota)
 }
 END_TEST
 
+/* Two pages of a range that are one page: a pin for one is not one for both. */
+START_TEST(a_page_that_is_shown_twice_is_unpinned_as_often_as_pinned)
+{
+    struct hurdmm_space *space = hurdmm_space_own(world.manager);
+    struct hurdmm_physical_run run[2];
+    size_t count;
+    unsigned done;
+    ck_assert_int_eq(allocate(0, 1, 0, NULL, &done), 0);
+    rig_copied(&world, container, 1, container, 0, 1, HURDMM_COPY_SHARED);
+    uintptr_t address = rig_bind(&world, container, 2);
+    for (uint64_t pages = 1; pages <= 2; pages++) {
+        int both = pages == 2 ? 0 : EINVAL;
+        ck_assert_int_eq(hurdmm_container_pin(container, 0, pages * PAGE,
+                                              HURDMM_READ, run, 2, &count),
+                         0);
+        ck_assert_int_eq(
+            hurdmm_container_unpin(container, 0, 2 * PAGE, HURDMM_READ), both);
+        ck_assert_uint_eq(world_stats(&world).frames_pinned, both != 0);
+        if (both)
+            ck_assert_int_eq(
+                hurdmm_container_unpin(container, PAGE, PAGE, HURDMM_READ), 0);
+        ck_assert_int_eq(
+            hurdmm_pin(space, address, (size_t)pages * PAGE, HURDMM_WRITE), 0);
+        ck_assert_int_eq(hurdmm_unpin(space, address, 2 * PAGE, HURDMM_WRITE),
+                         both);
+        ck_assert_uint_eq(world_stats(&world).frames_pinned, both != 0);
+        if (both)
+            ck_assert_int_eq(hurdmm_unpin(space, address, PAGE, HURDMM_WRITE),
+                             0);
+    }
+    ck_assert_uint_eq(world_stats(&world).frames_pinned, 0);
+}
+END_TEST
+
 START_TEST(a_pinned_page_stays_where_it_is)
 {
     struct hurdmm_container *other = rig_container(&world);
@@ -333,6 +367,8 @@ int main(void)
     tcase_add_test(cases, contiguous_memory_is_had_to_exhaustion_and_back);
     tcase_add_test(cases, a_pin_tells_physical_runs_in_order);
     tcase_add_test(cases, a_pin_needs_room_pages_and_quota);
+    tcase_add_test(cases,
+                   a_page_that_is_shown_twice_is_unpinned_as_often_as_pinned);
     tcase_add_test(cases, a_pinned_page_stays_where_it_is);
     tcase_add_test(cases, a_device_does_not_write_into_copies);
     suite_add_tcase(suite, cases);
