@@ -265,21 +265,28 @@ END_TEST
 
 /* ---- Accounts ------------------------------------------------------------- */
 
-/* What could not be written is no way to come by room: who asks for more is told
- * so at once. */
-START_TEST(an_account_full_of_failed_pages_says_so)
+/* An account of four pages that pays for the store. */
+static struct hurdmm_account *four_pages(struct hurdmm_store *store)
 {
-    struct sink sink = {0};
     struct hurdmm_account *account = NULL;
-    uint8_t byte;
-    size_t done;
-    world_begin(&world, NULL);
-    struct hurdmm_store *store = make(&sink, 16, 1);
     ck_assert_int_eq(hurdmm_account_split(hurdmm_account_own(world.manager),
                                           4 * world.page, &account),
                      0);
     ck_assert_int_eq(hurdmm_account_pay(account, hurdmm_store_container(store)),
                      0);
+    return account;
+}
+
+/* What could not be written is no way to come by room: who asks for more is told
+ * so at once. */
+START_TEST(an_account_full_of_failed_pages_says_so)
+{
+    struct sink sink = {0};
+    uint8_t byte;
+    size_t done;
+    world_begin(&world, NULL);
+    struct hurdmm_store *store = make(&sink, 16, 1);
+    struct hurdmm_account *account = four_pages(store);
     for (unsigned page = 0; page < 4; page++)
         ck_assert_int_eq(put(store, page), 0);
     sink.answer = EIO;
@@ -298,14 +305,9 @@ END_TEST
 START_TEST(an_account_may_be_full_of_pages_that_were_just_lent)
 {
     struct sink sink = {0};
-    struct hurdmm_account *account = NULL;
     world_begin(&world, NULL);
     struct hurdmm_store *store = make(&sink, 16, 1);
-    ck_assert_int_eq(hurdmm_account_split(hurdmm_account_own(world.manager),
-                                          4 * world.page, &account),
-                     0);
-    ck_assert_int_eq(hurdmm_account_pay(account, hurdmm_store_container(store)),
-                     0);
+    struct hurdmm_account *account = four_pages(store);
     for (unsigned page = 0; page < 16; page++)
         ck_assert_int_eq(put(store, page), 0);
     ck_assert_uint_gt(sink.outs, 0);

@@ -608,6 +608,22 @@ START_TEST(regions_are_found_without_memory_for_their_index)
 }
 END_TEST
 
+/* Binds the disk's first page there, in one of the spaces. */
+static int bind_in(struct hurdmm_space *space, const struct disk *disk,
+                   uintptr_t at)
+{
+    struct hurdmm_bind_options bind = {
+        .struct_size = sizeof bind,
+        .space = space,
+        .store = disk->store,
+        .address = at,
+        .length = world.page,
+        .rights = HURDMM_READ | HURDMM_WRITE,
+        .flags = HURDMM_BIND_EXACT,
+    };
+    return hurdmm_bind(&bind, &at);
+}
+
 START_TEST(another_space_has_addresses_of_its_own)
 {
     struct world_options options = {.spaces = 2};
@@ -618,20 +634,10 @@ START_TEST(another_space_has_addresses_of_its_own)
     void *token = hurdmm_sim_space(world.port, 1);
     ck_assert_int_eq(hurdmm_space_create(world.manager, token, &other), 0);
     ck_assert_int_eq(hurdmm_space_create(world.manager, token, &other), EEXIST);
-    struct hurdmm_bind_options bind = {
-        .struct_size = sizeof bind,
-        .space = other,
-        .store = disk->store,
-        .address = 0x600000,
-        .length = world.page,
-        .rights = HURDMM_READ | HURDMM_WRITE,
-        .flags = HURDMM_BIND_EXACT,
-    };
-    uintptr_t at;
+    uintptr_t at = 0x600000;
     uint8_t value = 9;
-    ck_assert_int_eq(hurdmm_bind(&bind, &at), 0);
-    bind.space = world.space;
-    ck_assert_int_eq(hurdmm_bind(&bind, &at), 0);
+    ck_assert_int_eq(bind_in(other, disk, at), 0);
+    ck_assert_int_eq(bind_in(world.space, disk, at), 0);
     ck_assert_int_eq(hurdmm_sim_write(world.port, token, at, &value, 1), 0);
     world_expect(&world, at, 9);
     ck_assert_int_eq(hurdmm_space_destroy(other, 0), EBUSY);
@@ -655,17 +661,8 @@ START_TEST(a_space_with_pinned_pages_stays)
                                          hurdmm_sim_space(world.port, 1),
                                          &other),
                      0);
-    struct hurdmm_bind_options bind = {
-        .struct_size = sizeof bind,
-        .space = other,
-        .store = disk->store,
-        .address = 0x600000,
-        .length = world.page,
-        .rights = HURDMM_READ | HURDMM_WRITE,
-        .flags = HURDMM_BIND_EXACT,
-    };
-    uintptr_t at;
-    ck_assert_int_eq(hurdmm_bind(&bind, &at), 0);
+    uintptr_t at = 0x600000;
+    ck_assert_int_eq(bind_in(other, disk, at), 0);
     ck_assert_int_eq(hurdmm_pin(other, at, world.page, HURDMM_READ), 0);
     ck_assert_int_eq(hurdmm_space_destroy(other, HURDMM_DETACH), EBUSY);
     ck_assert_int_eq(hurdmm_unpin(other, at, world.page, HURDMM_READ), 0);
