@@ -165,6 +165,14 @@ static void go_on_connecting(struct nbd_device *device, uint64_t now)
         attempt_failed(device, now, error);
 }
 
+/* Whether a line that was up is so no longer.  Sending, too, may find that out:
+ * then nothing is left to poll for, and the next step must come by itself. */
+static bool is_lost(const struct nbd_device *device)
+{
+    return device->dying || nbd_aio_is_dead(device->handle) > 0 ||
+           nbd_aio_is_closed(device->handle) > 0;
+}
+
 void hmm_nbd_line_step(struct nbd_device *device, uint64_t now)
 {
     bool work = device->jobs != NULL;
@@ -175,9 +183,7 @@ void hmm_nbd_line_step(struct nbd_device *device, uint64_t now)
         hmm_nbd_line_drop(device);
     else if (device->line == LINE_CONNECTING)
         go_on_connecting(device, now);
-    else if (device->line == LINE_UP &&
-             (device->dying || nbd_aio_is_dead(device->handle) > 0 ||
-              nbd_aio_is_closed(device->handle) > 0))
+    else if (device->line == LINE_UP && is_lost(device))
         attempt_failed(device, now, EIO);
     assert((device->line == LINE_DOWN) == (device->handle == NULL));
 }
@@ -355,6 +361,8 @@ uint64_t hmm_nbd_line_deadline(const struct nbd_device *device)
 {
     if (device->line == LINE_CONNECTING)
         return device->connect_deadline_ns;
+    if (device->line == LINE_UP && is_lost(device))
+        return 0;
     return device->line == LINE_DOWN && device->jobs ? device->next_try_ns
                                                      : NBD_NEVER;
 }

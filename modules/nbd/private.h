@@ -133,8 +133,10 @@ void hmm_nbd_line_send(struct nbd_device *device);
 void hmm_nbd_line_receive(struct nbd_device *device, short events);
 /* Ends the connection; nothing touches anybody's memory afterwards. */
 void hmm_nbd_line_drop(struct nbd_device *device);
-/* What to poll for, and until when; -1: no descriptor. */
+/* What to poll for; -1: no descriptor. */
 int hmm_nbd_line_poll(const struct nbd_device *device, short *events);
+/* When the next step is due though nothing is ready, or NBD_NEVER; a line that
+ * was lost since the last step is looked after at once. */
 uint64_t hmm_nbd_line_deadline(const struct nbd_device *device);
 
 /* service.c: the thread. */

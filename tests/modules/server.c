@@ -202,6 +202,15 @@ static bool wait_for(const struct peer *peer, int fd)
     return fds[0].revents == 0;
 }
 
+/* Waits until the other side has closed `fd', or the test ends. */
+static void wait_for_end(const struct peer *peer, int fd)
+{
+    struct pollfd fds[2] = {{.fd = peer->stop[0], .events = POLLIN},
+                            {.fd = fd, .events = 0}};
+
+    (void)poll(fds, 2, -1);
+}
+
 static void say(int fd, const void *bytes, size_t length)
 {
     (void)send(fd, bytes, length, MSG_NOSIGNAL);
@@ -227,9 +236,13 @@ static void converse(const struct peer *peer, int fd)
         memset(bytes, 'x', length);
     if (peer->kind == PEER_HALF_HELLO)
         length = 12;
+    if (peer->kind == PEER_DEAF)
+        (void)shutdown(fd, SHUT_RD);
     if (peer->kind != PEER_SILENT)
         say(fd, bytes, length);
-    if (peer->kind == PEER_HALF_HELLO)
+    if (peer->kind == PEER_DEAF)
+        wait_for_end(peer, fd);
+    if (peer->kind == PEER_HALF_HELLO || peer->kind == PEER_DEAF)
         return;
     if (peer->kind >= PEER_HALF_ANSWER && wait_for(peer, fd) &&
         recv(fd, command, sizeof command, MSG_WAITALL) == sizeof command &&

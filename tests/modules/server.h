@@ -47,6 +47,7 @@ void server_end(struct server *server);
 /* What a false peer does with whoever connects. */
 enum peer_kind {
     PEER_SILENT,      /* accepts, and nothing more */
+    PEER_DEAF,        /* cannot be sent a command, and does not say so */
     PEER_GARBAGE,     /* begins with what is no NBD */
     PEER_HALF_HELLO,  /* ends in the middle of its first words */
     PEER_HALF_ANSWER, /* answers the first command with half of the bytes, and

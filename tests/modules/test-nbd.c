@@ -626,6 +626,13 @@ START_TEST(a_silent_peer)
 }
 END_TEST
 
+/* Only sending finds out that the line is dead: nothing is left to poll for. */
+START_TEST(a_line_that_dies_as_it_is_used_is_an_error)
+{
+    meet(PEER_DEAF, 0, EIO);
+}
+END_TEST
+
 START_TEST(a_peer_that_talks_of_something_else)
 {
     meet(PEER_GARBAGE, -1, 0);
@@ -910,6 +917,7 @@ int main(void)
     tcase_add_test(c, what_was_not_flushed_may_be_lost_and_that_is_told_once);
     tcase_add_test(c, another_server_in_its_place_is_not_spoken_to);
     tcase_add_test(c, a_silent_peer);
+    tcase_add_test(c, a_line_that_dies_as_it_is_used_is_an_error);
     tcase_add_test(c, a_peer_that_talks_of_something_else);
     tcase_add_test(c, a_peer_that_ends_in_the_middle_of_its_words);
     tcase_add_test(c, a_peer_that_answers_short);
