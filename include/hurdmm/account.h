@@ -49,8 +49,9 @@ int hurdmm_account_split(struct hurdmm_account *parent, uint64_t guaranteed,
 /* Frees what the account paid for: the containers that it pays for are emptied,
  * and pages that stores cache on it are returned to the stores or, where that
  * is impossible, paid for by the parent.  Its guarantee goes back to the parent,
- * its children become the parent's.  EBUSY (pages pinned or mapped), the error of
- * a write-back (nothing is lost, and the account lives on), ESTALE, EINVAL (the
+ * its children become the parent's.  EBUSY (pages pinned or mapped, or another call
+ * is inside it: a destroy, a call_back), EDEADLK (from a callback), the error of a
+ * write-back (nothing is lost, and the account lives on), ESTALE, EINVAL (the
  * manager's own). */
 int hurdmm_account_destroy(struct hurdmm_account *account);
 

@@ -119,9 +119,9 @@ static int shed(struct hurdmm_store *store, uint64_t count)
     return err ? err : EAGAIN;
 }
 
-int hmm_account_admit(struct hurdmm_store *store, uint64_t count)
+int hmm_account_try(struct hurdmm_store *store, uint64_t count)
 {
-    struct hurdmm_account *account = store->account;
+    const struct hurdmm_account *account = store->account;
     const struct hurdmm *manager = store->manager;
     bool own = account == manager->account;
     uint64_t used = own ? account->payer.wired : account->payer.used;
@@ -140,10 +140,24 @@ int hmm_account_admit(struct hurdmm_store *store, uint64_t count)
         return 0;
     if (own)
         return ENOMEM;
-    int err = store->container
-                  ? EDQUOT
-                  : shed(store, hmm_min(count, over - account->guaranteed));
-    account->refused += err == EDQUOT;
+    return store->container
+               ? EDQUOT
+               : shed(store, hmm_min(count, over - account->guaranteed));
+}
+
+/* The account is looked up: what was asked for may have dropped the lock, and
+ * another may pay since. */
+void hmm_account_refuse(struct hurdmm_store *store, int err)
+{
+    hmm_assert(hmm_entered(store->manager));
+    store->account->refused += err == EDQUOT;
+}
+
+int hmm_account_admit(struct hurdmm_store *store, uint64_t count)
+{
+    int err = hmm_account_try(store, count);
+
+    hmm_account_refuse(store, err);
     return err;
 }
 
@@ -173,14 +187,17 @@ int hurdmm_account_split(struct hurdmm_account *parent, uint64_t guaranteed,
     else if (parent == manager->account &&
              parent->guaranteed - frames < manager->high)
         err = ENOMEM;
+    struct hurdmm_account *account = NULL;
     if (!err)
-        err = hmm_account_make(manager, parent, result);
+        err = hmm_account_make(manager, parent, &account);
     if (!err) {
         hmm_assert(frames <= parent->guaranteed);
         parent->guaranteed -= frames; /* A1 */
-        (*result)->guaranteed = frames;
+        account->guaranteed = frames;
     }
     hmm_leave(manager);
+    if (!err)
+        *result = account;
     return err;
 }
 
@@ -208,33 +225,41 @@ static void pay(struct hurdmm_account *account, struct hurdmm_store *store)
     store->account = account;
 }
 
-/* Empties what the account pays for; the parent pays from then on.  The lock may
- * be dropped. */
+/* Empties a store or container that the account pays for; the parent pays from
+ * then on, unless somebody else does already: the lock may be dropped. */
+static int empty_one(struct hurdmm_account *account, struct hurdmm_store *store)
+{
+    int err = 0;
+
+    store->users++;
+    if (store->container && !store->zombie) {
+        err = store->cache.mappings.count > 0
+                  ? EBUSY
+                  : hmm_container_release(store, 0, hmm_last_page(store));
+    } else if (!store->zombie) {
+        if (store->ops.page_out)
+            err = hmm_flush(store, 0, hmm_last_page(store));
+        if (!err)
+            err = hmm_drop_range(store, 0, hmm_last_page(store), false);
+    }
+    store->users--;
+    if (!err && store->account == account)
+        pay(account->parent, store);
+    return err;
+}
+
+/* Empties what the account pays for, also what comes to it meanwhile. */
 static int empty(struct hurdmm_account *account)
 {
     struct hurdmm *manager = account->manager;
     struct hurdmm_store *store;
     int err = 0;
 
-    while (!err && (store = paid_in(&manager->containers, account))) {
-        err = store->cache.mappings.count > 0
-                  ? EBUSY
-                  : hmm_container_release(store, 0, hmm_last_page(store));
-        if (!err)
-            pay(account->parent, store);
-    }
-    while (!err && (store = paid_in(&manager->stores, account))) {
-        store->users++;
-        if (store->ops.page_out)
-            err = hmm_flush(store, 0, hmm_last_page(store));
-        if (!err)
-            err = hmm_drop_range(store, 0, hmm_last_page(store), false);
-        store->users--;
-        if (!err)
-            pay(account->parent, store);
-    }
-    while (!err && (store = paid_in(&manager->zombies, account)))
-        pay(account->parent, store);
+    hmm_assert(account->users > 0);
+    while (!err && ((store = paid_in(&manager->containers, account)) ||
+                    (store = paid_in(&manager->stores, account)) ||
+                    (store = paid_in(&manager->zombies, account))))
+        err = empty_one(account, store);
     return err;
 }
 
@@ -250,10 +275,15 @@ int hurdmm_account_destroy(struct hurdmm_account *account)
         err = EINVAL;
     else if (hmm_in_callback(manager, hmm_thread_self(manager)))
         err = EDEADLK;
-    if (!err)
-        err = empty(account);
+    else if (account->users > 0)
+        err = EBUSY;
     if (!err) {
-        hmm_assert(account->payer.used == 0);
+        account->users++;
+        err = empty(account);
+        account->users--;
+    }
+    if (!err) {
+        hmm_assert(account->payer.used == 0 && account->users == 0);
         HMM_LIST_FOR_EACH(link, &manager->accounts)
         {
             if (account_at(link)->parent == account)
@@ -298,7 +328,8 @@ static void wait_freed(struct hurdmm_account *account, uint64_t keep,
 {
     struct hurdmm *manager = account->manager;
 
-    while (account->magic == HMM_MAGIC_ACCOUNT && excess(account, keep) > 0) {
+    hmm_assert(account->users > 0);
+    while (excess(account, keep) > 0) {
         uint64_t now = manager->ops->clock(manager->port);
         uint32_t ticket = hmm_event_ticket(&manager->progress);
 
@@ -346,7 +377,8 @@ int hurdmm_account_call_back(struct hurdmm_account *account, uint64_t keep,
     struct hurdmm *manager = account->manager;
     unsigned shift = manager->physmem.page_shift;
     uint64_t frames = keep >> shift, wanted = excess(account, frames);
-    uint64_t deadline, rest = 0;
+    uint64_t deadline, rest;
+    account->users++;
     if (wanted > 0 && request) {
         deadline = manager->ops->clock(manager->port);
         deadline = timeout_ns > UINT64_MAX - deadline ? UINT64_MAX
@@ -356,16 +388,14 @@ int hurdmm_account_call_back(struct hurdmm_account *account, uint64_t keep,
         hmm_enter_again(manager);
         wait_freed(account, frames, deadline);
     }
-    if (account->magic != HMM_MAGIC_ACCOUNT)
-        err = ESTALE;
-    if (!err && excess(account, frames) > 0)
+    if (excess(account, frames) > 0)
         take(account, frames);
-    if (!err)
-        rest = excess(account, frames);
+    rest = excess(account, frames);
+    account->users--;
+    hmm_leave(manager);
     if (left)
         *left = rest << shift;
-    hmm_leave(manager);
-    return err ? err : rest > 0 ? ENOMEM : 0;
+    return rest > 0 ? ENOMEM : 0;
 }
 
 int hurdmm_account_pay(struct hurdmm_account *account,

@@ -149,7 +149,7 @@ static int take_large(struct hurdmm_store *container, uint64_t page,
     hmm_assert(hmm_is_pow2(size) && size >= hmm_page_bytes(manager));
     *got = (uint32_t)(size >> shift);
     if (*got == 1 || room_at(container, page, count, *got) < *got ||
-        hmm_account_admit(container, *got))
+        hmm_account_try(container, *got))
         return ENOENT;
     return hmm_frames_take_run(&manager->physmem, *got, &aligned, first)
                ? ENOENT
@@ -219,15 +219,16 @@ static int allocate_some(struct hurdmm_store *container, uint64_t page,
     if (!whole && !asked->constraint &&
         !take_large(container, page, count, &first, got))
         return give(container, page, first, *got);
-    want = room_at(container, page, count, HMM_RUN_MAX);
-    if (want == 0)
+    /* Somebody may have come since it was looked at as a whole. */
+    want = room_at(container, page, count, whole ? count : HMM_RUN_MAX);
+    if (want == 0 || (whole && want < count))
         return EEXIST;
     if (!whole && !asked->constraint)
         want = before_large(manager, page, want, count);
-    int err = hmm_account_admit(container, whole ? count : want);
+    int err = hmm_account_try(container, want);
     if (err && want > 1 && !whole) {
         want = 1;
-        err = hmm_account_admit(container, 1);
+        err = hmm_account_try(container, 1);
     }
     if (!err)
         err = take_frames(manager, asked, want, hint, &first, got);
@@ -306,12 +307,13 @@ static int allocate_range(struct hurdmm_container *handle, uint64_t offset,
         err = EEXIST;
     if (!err)
         err = allocate(container, first, asked, &got);
+    hmm_account_refuse(container, err);
     if (err && asked->flags & HURDMM_ALL_OR_NONE && got > 0) {
         hmm_container_release(container, first, first + got - 1);
         got = 0;
     }
-    *done = got << shift;
     hmm_leave(manager);
+    *done = got << shift; /* it may lie in managed memory */
     return err;
 }
 

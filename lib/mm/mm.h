@@ -181,6 +181,7 @@ struct hurdmm_account {
     struct hmm_payer payer;
     uint64_t guaranteed, extra_limit; /* frames */
     uint64_t refused;
+    uint32_t users; /* calls that will come back to it */
 };
 
 struct hurdmm_grant {
@@ -824,6 +825,10 @@ int hmm_account_make(struct hurdmm *manager, struct hurdmm_account *parent,
  * its own are dropped to make room.  0, EAGAIN (the lock was dropped), EDQUOT,
  * and for the manager's own account ENOMEM. */
 int hmm_account_admit(struct hurdmm_store *store, uint64_t count);
+/* The same for who will try something else when it is refused, and says at the end,
+ * by hmm_account_refuse, what came of it. */
+int hmm_account_try(struct hurdmm_store *store, uint64_t count);
+void hmm_account_refuse(struct hurdmm_store *store, int err);
 /* The sum of all guarantees but the manager's own. */
 uint64_t hmm_account_promised(const struct hurdmm *manager);
 

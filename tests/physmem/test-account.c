@@ -112,13 +112,15 @@ START_TEST(a_quota_is_exceeded_in_the_middle_of_an_allocation)
     ck_assert_int_eq(allocate(container, 0, 16, 0, &done), EDQUOT);
     ck_assert_uint_eq(done, 10);
     ck_assert_uint_eq(used_by(account), 10);
-    ck_assert_uint_ge(info_of(account).refused, 1);
+    ck_assert_uint_eq(info_of(account).refused, 1);
     rig_expect(&world, container, "0000000000......");
     ck_assert_int_eq(allocate(container, 12, 4, HURDMM_ALL_OR_NONE, &done),
                      EDQUOT);
     ck_assert_uint_eq(done, 0);
+    ck_assert_uint_eq(info_of(account).refused, 2);
     ck_assert_int_eq(rig_release(&world, container, 0, 4), 0);
     ck_assert_int_eq(allocate(container, 12, 4, HURDMM_ALL_OR_NONE, &done), 0);
+    ck_assert_uint_eq(info_of(account).refused, 2);
     ck_assert_uint_eq(used_by(account), 10);
 }
 END_TEST
@@ -405,6 +407,136 @@ START_TEST(at_the_deadline_frames_are_taken)
 }
 END_TEST
 
+/* ---- What others do meanwhile --------------------------------------------- */
+
+struct meanwhile {
+    struct hurdmm_account *account, *other;
+    struct hurdmm_container *container;
+    struct disk *disk;
+    int error[2];
+};
+
+/* An account with a dirty page whose write does not end before it is told so. */
+static void meanwhile_begin(struct meanwhile *meanwhile)
+{
+    *meanwhile = (struct meanwhile){.error = {-1, -1}};
+    meanwhile->account = overdrawn(&meanwhile->disk);
+    meanwhile->disk->hold_out = true;
+}
+
+static void destroy_first(void *argument)
+{
+    struct meanwhile *meanwhile = argument;
+    meanwhile->error[0] = hurdmm_account_destroy(meanwhile->account);
+}
+
+static void destroy_too(void *argument)
+{
+    struct meanwhile *meanwhile = argument;
+    meanwhile->error[1] = hurdmm_account_destroy(meanwhile->account);
+    meanwhile->disk->hold_out = false;
+}
+
+START_TEST(of_two_who_destroy_an_account_one_is_told_that_it_is_busy)
+{
+    struct meanwhile meanwhile;
+    meanwhile_begin(&meanwhile);
+    world_spawn(&world, destroy_first, &meanwhile);
+    while (meanwhile.disk->outs == 0)
+        hurdmm_sim_sleep(world.port, 1000);
+    world_spawn(&world, destroy_too, &meanwhile);
+    hurdmm_sim_settle(world.port);
+    meanwhile.disk->hold_out = false; /* if it waits */
+    world_run(&world);
+    ck_assert_int_eq(meanwhile.error[0], 0);
+    ck_assert_int_eq(meanwhile.error[1], EBUSY);
+    ck_assert_uint_eq(info_of(own).used / world.page,
+                      world_stats(&world).frames_used);
+    rig_expect_store(&world, meanwhile.disk->store, "Xbcdefghijkl");
+}
+END_TEST
+
+/* What is paid by an account that is being destroyed is emptied, too; and what
+ * somebody else pays by then stays his. */
+START_TEST(who_pays_what_may_change_while_an_account_is_destroyed)
+{
+    struct meanwhile meanwhile;
+    unsigned done;
+    meanwhile_begin(&meanwhile);
+    meanwhile.other = split(own, 20);
+    meanwhile.container = rig_filled(&world, "abcd");
+    world_spawn(&world, destroy_first, &meanwhile);
+    while (meanwhile.disk->outs == 0)
+        hurdmm_sim_sleep(world.port, 1000);
+    ck_assert_int_eq(
+        hurdmm_account_pay(meanwhile.other,
+                           hurdmm_store_container(meanwhile.disk->store)),
+        0);
+    ck_assert_int_eq(hurdmm_account_pay(meanwhile.account, meanwhile.container),
+                     0);
+    meanwhile.disk->hold_out = false;
+    world_run(&world);
+    ck_assert_int_eq(meanwhile.error[0], 0);
+    rig_expect(&world, meanwhile.container, "....");
+    ck_assert_int_eq(allocate(meanwhile.container, 0, 4, 0, &done), 0);
+    ck_assert_uint_eq(used_by(own), 4);
+    rig_expect_store(&world, meanwhile.disk->store, "Xbcdefghijkl");
+    ck_assert_uint_eq(used_by(meanwhile.other), 12);
+}
+END_TEST
+
+static void destroy_when_asked(void *hook, uint64_t wanted)
+{
+    struct meanwhile *meanwhile = hook;
+    (void)wanted;
+    meanwhile->error[1] = hurdmm_account_destroy(meanwhile->account);
+}
+
+START_TEST(an_account_is_not_destroyed_while_it_is_called_back)
+{
+    struct meanwhile meanwhile;
+    uint64_t left = 9;
+    meanwhile_begin(&meanwhile);
+    meanwhile.disk->hold_out = false;
+    ck_assert_int_eq(hurdmm_account_call_back(meanwhile.account, 0, 1000,
+                                              destroy_when_asked, &meanwhile,
+                                              &left),
+                     0);
+    ck_assert_int_eq(meanwhile.error[1], EBUSY);
+    ck_assert_uint_le(used_by(meanwhile.account), 4);
+    ck_assert_int_eq(hurdmm_account_destroy(meanwhile.account), 0);
+}
+END_TEST
+
+static void call_back_in_it(struct disk *disk, unsigned kind, uint64_t offset,
+                            size_t length)
+{
+    struct meanwhile *meanwhile = disk->before_hook;
+    (void)offset;
+    (void)length;
+    if (kind == DISK_OUT)
+        meanwhile->error[0] = hurdmm_account_call_back(meanwhile->account, 0,
+                                                       1000, NULL, NULL, NULL);
+}
+
+/* It takes what does not have to wait for the callback. */
+START_TEST(a_callback_that_calls_back_does_not_wait_for_itself)
+{
+    struct meanwhile meanwhile;
+    meanwhile_begin(&meanwhile);
+    meanwhile.disk->hold_out = false;
+    meanwhile.disk->before = call_back_in_it;
+    meanwhile.disk->before_hook = &meanwhile;
+    for (unsigned i = 0; i < 12; i++)
+        rig_store_letter(&world, meanwhile.disk->store, i, 'Y');
+    ck_assert_int_eq(
+        hurdmm_store_flush(meanwhile.disk->store, 0, HURDMM_WHOLE, HURDMM_WAIT),
+        0);
+    meanwhile.disk->before = NULL;
+    ck_assert_int_eq(meanwhile.error[0], ENOMEM);
+}
+END_TEST
+
 /* ---- Conservation --------------------------------------------------------- */
 
 #define ACCOUNTS 5u
@@ -517,6 +649,12 @@ int main(void)
     tcase_add_test(cases, a_split_and_a_destroy_give_back_what_there_was);
     tcase_add_test(cases, guarantees_never_exceed_memory);
     tcase_add_test(cases, a_split_leaves_what_the_parent_uses);
+    tcase_add_test(cases,
+                   of_two_who_destroy_an_account_one_is_told_that_it_is_busy);
+    tcase_add_test(cases,
+                   who_pays_what_may_change_while_an_account_is_destroyed);
+    tcase_add_test(cases, an_account_is_not_destroyed_while_it_is_called_back);
+    tcase_add_test(cases, a_callback_that_calls_back_does_not_wait_for_itself);
     tcase_add_test(cases, a_quota_is_exceeded_in_the_middle_of_an_allocation);
     tcase_add_test(cases, extra_frames_are_had_up_to_their_limit);
     tcase_add_test(cases, a_guarantee_holds_though_others_are_greedy);
