@@ -202,6 +202,35 @@ START_TEST(contiguous_memory_is_had_to_exhaustion_and_back)
 }
 END_TEST
 
+/* Somebody else allocates in the middle, while memory is made for a run. */
+static void allocate_in_the_middle(struct disk *disk, unsigned kind,
+                                   uint64_t offset, size_t length)
+{
+    unsigned done, *tries = disk->before_hook;
+    (void)offset;
+    (void)length;
+    if (kind == DISK_OUT && (*tries)++ == 0)
+        ck_assert_int_eq(allocate(5, 1, 0, NULL, &done), 0);
+}
+
+START_TEST(a_run_leaves_what_came_meanwhile)
+{
+    unsigned tries = 0, done;
+    struct disk *disk = world_disk(&world, 64 * PAGE, HURDMM_STORE_SHARED);
+    uintptr_t address = world_bind(&world, disk, 0, 64 * PAGE);
+    for (unsigned i = 0; i < 64; i++)
+        world_put(&world, address + i * PAGE, 'd');
+    ck_assert_int_eq(allocate(64, 48, 0, NULL, &done), 0);
+    disk->before = allocate_in_the_middle;
+    disk->before_hook = &tries;
+    ck_assert_int_eq(allocate(0, 20, HURDMM_CONTIGUOUS, NULL, &done), EEXIST);
+    disk->before = NULL;
+    ck_assert_uint_gt(tries, 0);
+    ck_assert_uint_eq(done, 0);
+    rig_expect(&world, container, ".....0..............");
+}
+END_TEST
+
 /* ---- Pins ----------------------------------------------------------------- */
 
 START_TEST(a_pin_tells_physical_runs_in_order)
@@ -365,6 +394,7 @@ int main(void)
     tcase_add_test(cases, memory_that_is_taken_is_enomem);
     tcase_add_test(cases, constrained_memory_is_zeroed);
     tcase_add_test(cases, contiguous_memory_is_had_to_exhaustion_and_back);
+    tcase_add_test(cases, a_run_leaves_what_came_meanwhile);
     tcase_add_test(cases, a_pin_tells_physical_runs_in_order);
     tcase_add_test(cases, a_pin_needs_room_pages_and_quota);
     tcase_add_test(cases,
