@@ -76,6 +76,11 @@ void *hmm_core_alloc(struct hmm_core *core, size_t size, size_t align);
 void hmm_slab_init(struct hmm_slab *slab, struct hmm_core *core, size_t size,
                    size_t align, const char *name);
 
+/* Has the pages of a slab without objects no larger than `bytes', though more of
+   each is wasted: for a slab that will have little in all, and most of a page
+   unused.  An object must fit beside a page's head of 64 bytes. */
+void hmm_slab_limit(struct hmm_slab *slab, size_t bytes);
+
 /* An object, not zeroed, or NULL when there is no memory. */
 void *hmm_slab_alloc(struct hmm_slab *slab);
 

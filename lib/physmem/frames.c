@@ -11,6 +11,8 @@
 #include "lib/base/string.h"
 #include "lib/physmem/physmem.h"
 
+#define NODE_PAGE_MIN 8192u
+
 /* The number of the bank that has the frame.  There are few banks. */
 static unsigned bank_of(const struct hmm_physmem *physmem, uint32_t frame)
 {
@@ -43,6 +45,19 @@ static int open_windows(struct hmm_physmem *physmem)
     return 0;
 }
 
+/* Half of the last slab page is unused on average.  So that this is little beside
+ * the index of all frames, which takes about 17 bytes for each, a page is at most
+ * an eighth of it; one of 8 KiB has 15 nodes for the room of 16. */
+static void init_nodes(struct hmm_physmem *physmem)
+{
+    hmm_assert(physmem->core != NULL);
+    hmm_slab_init(&physmem->nodes, physmem->core, HMM_INDEX_NODE_SIZE,
+                  HMM_INDEX_NODE_SIZE, "index node");
+    hmm_slab_limit(
+        &physmem->nodes,
+        (size_t)hmm_max(UINT64_C(2) * physmem->frames, NODE_PAGE_MIN));
+}
+
 int hmm_physmem_init(struct hmm_physmem *physmem, struct hurdmm_port *port,
                      const struct hurdmm_port_info *info, struct hmm_core *core,
                      uint32_t limit)
@@ -57,8 +72,6 @@ int hmm_physmem_init(struct hmm_physmem *physmem, struct hurdmm_port *port,
     physmem->info = info;
     physmem->page_shift = hmm_log2(info->page_size);
     physmem->core = core;
-    hmm_slab_init(&physmem->nodes, core, HMM_INDEX_NODE_SIZE,
-                  HMM_INDEX_NODE_SIZE, "index node");
     hmm_slab_init(&physmem->bonds, core, sizeof(struct hmm_bond), 16, "bond");
     for (unsigned i = 0; i < info->bank_count; i++) {
         banks[i].base = info->banks[i].base;
@@ -66,6 +79,7 @@ int hmm_physmem_init(struct hmm_physmem *physmem, struct hurdmm_port *port,
         banks[i].frames = info->banks[i].frames;
         physmem->frames += info->banks[i].frames;
     }
+    init_nodes(physmem);
     physmem->limit = limit < physmem->frames ? limit : physmem->frames;
     memory = hmm_core_alloc(
         core, hmm_zones_memory(physmem->frames, info->bank_count), 16);

@@ -110,6 +110,8 @@ static void model_run(struct model *model, uint64_t seed)
     for (unsigned i = 0; i < MODEL_SLABS; i++)
         hmm_slab_init(&model->slab[i], &core, model_sizes[i], model_aligns[i],
                       "model");
+    if (seed % 2 != 0)
+        hmm_slab_limit(&model->slab[3], 8192);
     for (int step = 0; step < 4000; step++) {
         bool growing = step / 500 % 2 == 0;
         uint64_t what = hmm_rand_below(&model->rand, 10);
@@ -247,6 +249,57 @@ START_TEST(nodes_of_512_bytes_cost_two_per_cent_at_most)
 }
 END_TEST
 
+/* What the core gives for the first object of a slab. */
+static size_t first_page(size_t size, size_t limit)
+{
+    size_t before = core.bytes_used;
+    struct hmm_slab small;
+
+    hmm_slab_init(&small, &core, size, 16, "small");
+    if (limit != 0)
+        hmm_slab_limit(&small, limit);
+    ck_assert_ptr_nonnull(hmm_slab_alloc(&small));
+    ck_assert(hmm_slab_check(&small));
+    return core.bytes_used - before;
+}
+
+START_TEST(a_slab_page_is_no_larger_than_it_need_be)
+{
+    ck_assert_uint_eq(first_page(64, 0), 4096);
+    ck_assert_uint_eq(first_page(80, 0), 4096);
+    ck_assert_uint_eq(first_page(320, 0), 8192);
+    ck_assert_uint_eq(first_page(512, 0), 32768);
+}
+END_TEST
+
+START_TEST(a_limited_slab_has_pages_of_that_size_at_most)
+{
+    ck_assert_uint_eq(first_page(512, 8192), 8192);
+    ck_assert_uint_eq(first_page(512, 16383), 8192);
+    ck_assert_uint_eq(first_page(512, 4096), 4096);
+    ck_assert_uint_eq(first_page(64, 8192), 4096);
+    ck_assert_uint_eq(first_page(8000, 8192), 8192);
+}
+END_TEST
+
+START_TEST(a_limited_slab_fills_its_pages)
+{
+    struct hmm_slab nodes;
+
+    hmm_slab_init(&nodes, &core, 512, 512, "nodes");
+    hmm_slab_limit(&nodes, 8192);
+    for (size_t i = 0; i < 15 * 10; i++) {
+        void *node = hmm_slab_alloc(&nodes);
+
+        ck_assert_uint_eq((uintptr_t)node % 512, 0);
+        ck_assert(hmm_slab_owns(&nodes, node));
+        memset(node, (int)i, 512);
+    }
+    ck_assert(hmm_slab_check(&nodes));
+    ck_assert_uint_eq(core.bytes_used, 10 * 8192);
+}
+END_TEST
+
 /* ---- Failures ---- */
 
 START_TEST(an_allocation_without_memory_fails_and_a_later_one_works)
@@ -357,6 +410,17 @@ static void free_inside(void)
     hmm_slab_free(&slab, object + 16);
 }
 
+static void limit_below_an_object(void)
+{
+    hmm_slab_limit(&slab, 128);
+}
+
+static void limit_in_use(void)
+{
+    (void)hmm_slab_alloc(&slab);
+    hmm_slab_limit(&slab, 4096);
+}
+
 static void free_properly(void)
 {
     hmm_slab_free(&slab, hmm_slab_alloc(&slab));
@@ -379,6 +443,19 @@ START_TEST(a_wrong_free_traps)
 }
 END_TEST
 
+START_TEST(a_wrong_limit_traps)
+{
+#ifdef NDEBUG
+    test_skip("assertions are compiled out");
+#else
+    ck_assert(dies(limit_below_an_object));
+    ck_assert(dies(limit_in_use));
+#endif
+    (void)limit_below_an_object;
+    (void)limit_in_use;
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("slab");
@@ -397,6 +474,9 @@ int main(void)
     tcase_add_test(single, empty_pages_serve_other_slabs);
     tcase_add_test(single, an_empty_slab_at_a_boundary_does_not_thrash);
     tcase_add_test(single, nodes_of_512_bytes_cost_two_per_cent_at_most);
+    tcase_add_test(single, a_slab_page_is_no_larger_than_it_need_be);
+    tcase_add_test(single, a_limited_slab_has_pages_of_that_size_at_most);
+    tcase_add_test(single, a_limited_slab_fills_its_pages);
     tcase_add_test(single,
                    an_allocation_without_memory_fails_and_a_later_one_works);
     tcase_add_test(single, reserved_objects_can_be_had_without_memory);
@@ -405,6 +485,7 @@ int main(void)
     tcase_add_test(single, a_freed_object_keeps_its_first_16_bytes);
     tcase_add_test(single, a_slab_owns_its_objects_in_use_and_nothing_else);
     tcase_add_test(single, a_wrong_free_traps);
+    tcase_add_test(single, a_wrong_limit_traps);
     suite_add_tcase(suite, model);
     suite_add_tcase(suite, single);
     return run_suites("slab", &suite, 1);

@@ -427,6 +427,25 @@ START_TEST(handles_know_their_manager)
 }
 END_TEST
 
+/* Most of it are slab pages of 4 or 8 KiB: one of 32 KiB for the index would be a
+ * half as much again. */
+START_TEST(a_small_manager_takes_little)
+{
+    struct world_options options = {.page = 4096, .frames = 256};
+    struct hurdmm_store *store;
+    size_t done;
+    world_begin(&world, &options);
+    ck_assert_int_eq(
+        hurdmm_anonymous_create(world.manager, NULL, 1 << 20, 0, &store), 0);
+    ck_assert_int_eq(hurdmm_store_populate(store, 0, 220 * world.page, &done),
+                     0);
+    struct hurdmm_stats stats = world_stats(&world);
+    ck_assert_uint_ge(stats.frames_used, 220);
+    ck_assert_uint_le(stats.core_bytes, 64 << 10);
+    world_end(&world);
+}
+END_TEST
+
 START_TEST(a_terabyte_costs_nothing_until_it_is_touched)
 {
     world_begin(&world, NULL);
@@ -480,6 +499,7 @@ static Suite *suite(void)
     tcase_add_test(c, the_version_is_the_headers);
     tcase_add_test(c, handles_know_their_manager);
     tcase_add_test(c, a_terabyte_costs_nothing_until_it_is_touched);
+    tcase_add_test(c, a_small_manager_takes_little);
     suite_add_tcase(s, c);
     return s;
 }
