@@ -184,23 +184,31 @@ static int port_frame_read(struct hurdmm_port *base, uint32_t frame,
     return 0;
 }
 
-/* Behind the last piece if that is free, so that the pieces are few. */
+/* Where more core memory should lie: behind what there is, so that the pieces are
+ * few; at first behind the frames, since stacks and tables are taken from the
+ * lowest page on and would soon be in the way. */
+static uint32_t core_hint(const struct hmm_l4_port *port)
+{
+    if (port->chunk_count > 0) {
+        const struct hmm_l4_chunk *last = &port->chunks[port->chunk_count - 1];
+        return last->base + last->pages * L4_PAGE_SIZE;
+    }
+    hmm_assert(port->bank_count > 0);
+    const struct hurdmm_bank *bank = &port->banks[port->bank_count - 1];
+    return (uint32_t)bank->base + bank->frames * L4_PAGE_SIZE;
+}
+
 static int port_core_map(struct hurdmm_port *base, size_t size, void **address)
 {
     struct hmm_l4_port *port = hmm_l4_from(base);
-    struct hmm_l4_chunk *last = NULL;
     uint32_t pages = (uint32_t)((size + L4_PAGE_MASK) >> L4_PAGE_SHIFT);
-    uint32_t hint = 0;
+    uint32_t hint = core_hint(port);
     uint32_t at;
-    if (port->chunk_count > 0) {
-        last = &port->chunks[port->chunk_count - 1];
-        hint = last->base + last->pages * L4_PAGE_SIZE;
-    }
     int error = hmm_l4_pages_take(pages, hint, &at);
     if (error != 0)
         return error;
-    if (last != NULL && at == hint) {
-        last->pages += pages;
+    if (port->chunk_count > 0 && at == hint) {
+        port->chunks[port->chunk_count - 1].pages += pages;
     } else if (port->chunk_count == L4_CORE_CHUNKS) {
         hmm_l4_pages_give(at, pages);
         return ENOMEM;

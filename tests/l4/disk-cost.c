@@ -155,41 +155,6 @@ static void take_memory(void)
     memory = (unsigned char *)(uintptr_t)run.address;
 }
 
-/* What the library takes for itself, when 16 MiB of pages are there. */
-static void count_memory(void)
-{
-    struct hurdmm_options options = {.struct_size = sizeof options,
-                                     .budget = UINT32_C(16) << 20};
-    struct hurdmm_stats stats = {.struct_size = sizeof stats};
-    struct hurdmm_bind_options bind = {.struct_size = sizeof bind,
-                                       .length = UINT32_C(15) << 20,
-                                       .rights = HURDMM_READ | HURDMM_WRITE,
-                                       .flags = HURDMM_BIND_POPULATE};
-    struct hurdmm *other;
-    uintptr_t address;
-    uint32_t pages = 0;
-    l4_test_zero(hurdmm_l4_create(NULL, &options.port), "a port");
-    l4_test_zero(hurdmm_create(&options, &other), "a manager");
-    l4_test_zero(
-        hurdmm_anonymous_create(other, NULL, bind.length, 0, &bind.store),
-        "a store");
-    bind.space = hurdmm_space_own(other);
-    l4_test_zero(hurdmm_bind(&bind, &address), "a region");
-    l4_test_zero(hurdmm_get_stats(other, &stats), "statistics");
-    const struct hmm_l4_port *l4 = hmm_l4_from(options.port);
-    for (unsigned i = 0; i < l4->chunk_count; i++)
-        pages += l4->chunks[i].pages;
-    for (unsigned i = 0; i < L4_LEAVES; i++)
-        pages += l4->own.leaves[i] != NULL;
-    pages += l4->own.range_pages;
-    hmm_l4_printf("COUNT memory: %u KiB for 16 MiB of frames, %u.%02u %%, of "
-                  "which the library has used %llu\n",
-                  pages * 4, pages * 100 / 4096, pages * 10000 / 4096 % 100,
-                  stats.core_bytes >> 10);
-    l4_test_zero(hurdmm_destroy(other, HURDMM_DETACH), "all goes");
-    l4_test_zero(hurdmm_l4_destroy(options.port), "the port goes");
-}
-
 void hurdmm_l4_main(void)
 {
     struct hurdmm_options options = {.struct_size = sizeof options,
@@ -202,6 +167,5 @@ void hurdmm_l4_main(void)
     compare("DMA", 0);
     compare("PIO", HURDMM_L4_DISK_NO_DMA);
     count_ramdisk();
-    count_memory();
     l4_tests_end();
 }
