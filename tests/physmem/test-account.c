@@ -413,7 +413,7 @@ struct meanwhile {
     struct hurdmm_account *account, *other;
     struct hurdmm_container *container;
     struct disk *disk;
-    int error[2];
+    volatile int error[2];
 };
 
 /* An account with a dirty page whose write does not end before it is told so. */
@@ -434,7 +434,7 @@ static void destroy_too(void *argument)
 {
     struct meanwhile *meanwhile = argument;
     meanwhile->error[1] = hurdmm_account_destroy(meanwhile->account);
-    meanwhile->disk->hold_out = false;
+    meanwhile->disk->hold_out = false; /* it did not wait for that */
 }
 
 START_TEST(of_two_who_destroy_an_account_one_is_told_that_it_is_busy)
@@ -445,8 +445,8 @@ START_TEST(of_two_who_destroy_an_account_one_is_told_that_it_is_busy)
     while (meanwhile.disk->outs == 0)
         hurdmm_sim_sleep(world.port, 1000);
     world_spawn(&world, destroy_too, &meanwhile);
-    hurdmm_sim_settle(world.port);
-    meanwhile.disk->hold_out = false; /* if it waits */
+    while (meanwhile.error[1] == -1)
+        hurdmm_sim_sleep(world.port, 1000);
     world_run(&world);
     ck_assert_int_eq(meanwhile.error[0], 0);
     ck_assert_int_eq(meanwhile.error[1], EBUSY);
