@@ -104,21 +104,17 @@ static struct hmm_region *mapped_through(const struct hurdmm_grant *grant)
     return NULL;
 }
 
-/* Unbinds what was mapped through the grant.  EBUSY: some of it is pinned. */
+/* Unbinds what was mapped through the grant, without dropping the lock: there may
+ * be another region at the address then.  EBUSY: some of it is pinned. */
 static int unmap_all(struct hurdmm_grant *grant)
 {
     struct hmm_region *region;
     int err = 0;
 
-    while (!err && (region = mapped_through(grant)) != NULL) {
-        struct hurdmm_space *space = region->space;
-        uint64_t first = region->by_address.first;
-        size_t length = (size_t)(region->by_address.last - first + 1);
-
-        hmm_leave(grant->manager);
-        err = hurdmm_unbind(space, (uintptr_t)first, length);
-        hmm_enter_again(grant->manager);
-    }
+    hmm_assert(hmm_entered(grant->manager));
+    while (!err && (region = mapped_through(grant)) != NULL)
+        err = hmm_unbind(region->space, region->by_address.first,
+                         region->by_address.last);
     return err;
 }
 
@@ -138,6 +134,17 @@ static void wait_hold(struct hurdmm_grant *grant)
                        grant->held_until - now);
         hmm_enter_again(manager);
     }
+}
+
+/* EDEADLK: a call is under way that may wait for the callback that asks. */
+static int would_wait(const struct hurdmm_grant *grant)
+{
+    struct hurdmm *manager = grant->manager;
+
+    return grant->users > 0 &&
+                   hmm_in_callback(manager, hmm_thread_self(manager))
+               ? EDEADLK
+               : 0;
 }
 
 /* Waits for calls that found the grant good: new ones do not. */
@@ -175,17 +182,19 @@ int hurdmm_grant_revoke(struct hurdmm_grant *grant)
     struct hurdmm *manager = grant->manager;
     if (grant->revoking || grant->revoked)
         err = ESTALE;
-    else if (grant->users > 0 &&
-             hmm_in_callback(manager, hmm_thread_self(manager)))
-        err = EDEADLK;
+    else
+        err = would_wait(grant);
     if (err) {
         hmm_leave(manager);
         return err;
     }
     grant->revoking = true;
     wait_hold(grant);
-    wait_users(grant);
-    err = unmap_all(grant);
+    err = would_wait(grant); /* who holds it may have begun one */
+    if (!err) {
+        wait_users(grant);
+        err = unmap_all(grant);
+    }
     grant->revoking = false;
     if (!err) {
         grant->revoked = true;
@@ -273,6 +282,20 @@ static bool holds(const struct hurdmm_grant *grant)
            manager->ops->clock(manager->port) < grant->held_until;
 }
 
+/* May it be used so?  ESTALE, EPERM, ENXIO. */
+static int check_use(const struct hurdmm_grant *grant, uint64_t offset,
+                     size_t length, unsigned rights)
+{
+    hmm_assert(hmm_entered(grant->manager));
+    if (grant->revoking && !holds(grant))
+        return ESTALE;
+    if (rights & ~grant->rights)
+        return EPERM;
+    if (offset > grant->length || length > grant->length - offset)
+        return ENXIO;
+    return 0;
+}
+
 /* Begins a use: says where it is in the container, which stays until the use has
  * ended, as the grant does. */
 static int use_begin(struct hurdmm_grant *grant, uint64_t offset, size_t length,
@@ -283,12 +306,7 @@ static int use_begin(struct hurdmm_grant *grant, uint64_t offset, size_t length,
 
     if (err)
         return err;
-    if (grant->revoking && !holds(grant))
-        err = ESTALE;
-    else if (rights & ~grant->rights)
-        err = EPERM;
-    else if (offset > grant->length || length > grant->length - offset)
-        err = ENXIO;
+    err = check_use(grant, offset, length, rights);
     *container = (struct hurdmm_container *)(void *)grant->container;
     *place = grant->offset + offset;
     if (!err) {
@@ -347,49 +365,46 @@ int hurdmm_grant_write(struct hurdmm_grant *grant, uint64_t offset,
     return err;
 }
 
-/* Ties the region that was just bound to the grant, if that still stands. */
-static int tie(struct hurdmm_grant *grant, struct hurdmm_space *space,
-               uintptr_t address)
+/* The space is the grant's manager's.  EINVAL, ESTALE. */
+static int check_space(const struct hurdmm_grant *grant,
+                       const struct hurdmm_space *space)
 {
-    int err = enter(grant);
-
-    if (err)
-        return err;
-    struct hmm_region *region = hmm_region_at(space, address);
-    if (grant->revoking || !region || region->store != grant->container)
-        err = ESTALE;
-    else
-        region->grant = grant;
-    hmm_leave(grant->manager);
-    return err;
+    if (!space)
+        return EINVAL;
+    if (space->magic != HMM_MAGIC_SPACE)
+        return ESTALE;
+    return space->manager == grant->manager ? 0 : EINVAL;
 }
 
 int hurdmm_grant_map(struct hurdmm_grant *grant, uint64_t offset, size_t length,
                      struct hurdmm_space *space, unsigned rights,
                      uintptr_t *address)
 {
+    uintptr_t where = 0;
+
+    if (!address || !rights)
+        return EINVAL;
+    int err = enter(grant);
+    if (err)
+        return err;
     struct hurdmm_bind_options bind = {
         .struct_size = sizeof bind,
         .space = space,
+        .container = (struct hurdmm_container *)(void *)grant->container,
+        .offset = grant->offset + offset,
         .length = length,
         .rights = rights,
         .max_rights = rights,
     };
-    uintptr_t where;
-
-    if (!address || !rights)
-        return EINVAL;
-    int err =
-        use_begin(grant, offset, length, rights, &bind.container, &bind.offset);
-    if (err)
-        return err;
-    err = hurdmm_bind(&bind, &where);
-    if (!err) {
-        err = tie(grant, space, where);
-        if (err)
-            hurdmm_unbind(space, where, length);
-    }
-    use_end(grant);
+    err = check_use(grant, offset, length, rights);
+    if (!err)
+        err = check_space(grant, space);
+    if (!err)
+        err = hmm_bind(grant->manager, &bind, &where);
+    /* The lock was not dropped: nobody revokes it in between. */
+    if (!err)
+        hmm_region_at(space, where)->grant = grant;
+    hmm_leave(grant->manager);
     if (!err)
         *address = where;
     return err;

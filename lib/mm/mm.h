@@ -711,6 +711,11 @@ int hmm_check_covered(struct hurdmm_space *space, uint64_t first, uint64_t last,
 bool hmm_space_pinned(struct hurdmm_space *space);
 /* Is any page pinned otherwise than by being in a region that is wired? */
 bool hmm_pins_left(struct hurdmm *manager);
+/* hurdmm_bind without HURDMM_BIND_WIRED and _POPULATE, and hurdmm_unbind, by who has
+ * entered: the lock is not dropped.  The space has been looked at. */
+int hmm_bind(struct hurdmm *manager, const struct hurdmm_bind_options *bind,
+             uintptr_t *address);
+int hmm_unbind(struct hurdmm_space *space, uint64_t first, uint64_t last);
 /* Makes regions begin and end at the ends of the range.  ENOMEM: some would have
  * to be split. */
 int hmm_regions_cut(struct hurdmm_space *space, uint64_t first, uint64_t last);

@@ -633,6 +633,14 @@ int hmm_enter_range(struct hurdmm_space *space, uintptr_t address,
     return 0;
 }
 
+int hmm_unbind(struct hurdmm_space *space, uint64_t first, uint64_t last)
+{
+    hmm_assert(hmm_entered(space->manager));
+    return pinned_in(space, first, last, false, false)
+               ? EBUSY
+               : unbind(space, first, last);
+}
+
 int hurdmm_unbind(struct hurdmm_space *space, uintptr_t address, size_t length)
 {
     uint64_t last;
@@ -640,9 +648,7 @@ int hurdmm_unbind(struct hurdmm_space *space, uintptr_t address, size_t length)
 
     if (err)
         return err;
-    err = pinned_in(space, address, last, false, false)
-              ? EBUSY
-              : unbind(space, address, last);
+    err = hmm_unbind(space, address, last);
     hmm_leave(space->manager);
     return err;
 }
@@ -657,6 +663,16 @@ static void undo_bind(struct hurdmm_space *space, uintptr_t address,
     hmm_leave(space->manager);
 }
 
+int hmm_bind(struct hurdmm *manager, const struct hurdmm_bind_options *bind,
+             uintptr_t *address)
+{
+    hmm_assert(hmm_entered(manager));
+    int err = check_bind(manager, bind);
+    if (!err)
+        err = check_store(manager, bind);
+    return err ? err : bind_region(manager, bind, address);
+}
+
 int hurdmm_bind(const struct hurdmm_bind_options *given, uintptr_t *address)
 {
     uintptr_t where = 0;
@@ -669,11 +685,7 @@ int hurdmm_bind(const struct hurdmm_bind_options *given, uintptr_t *address)
     if (err)
         return err;
     struct hurdmm *manager = bind->space->manager;
-    err = check_bind(manager, bind);
-    if (!err)
-        err = check_store(manager, bind);
-    if (!err)
-        err = bind_region(manager, bind, &where);
+    err = hmm_bind(manager, bind, &where);
     hmm_leave(manager);
     if (!err && bind->flags & HURDMM_BIND_WIRED) {
         err = hmm_wire(bind->space, where, bind->length);

@@ -6,6 +6,7 @@
 /* Of a machine whose clock does not run while nobody does (tests/l4). */
 #ifndef tcase_add_timed_test
 #define tcase_add_timed_test tcase_add_test
+#define tcase_add_timed_tests tcase_add_loop_test
 #endif
 
 static struct world world;
@@ -254,8 +255,9 @@ END_TEST
 
 struct slow {
     struct hurdmm_grant *grant;
+    struct hurdmm_store *store;
     int revoked; /* what revoking said from the callback, -1: not tried */
-    bool began, filled, done;
+    bool revoking, began, filled, done;
     int error;
 };
 
@@ -266,6 +268,7 @@ static int slow_page_in(struct hurdmm_store *store, void *hook, uint64_t offset,
     (void)store;
     (void)offset;
     (void)done;
+    __atomic_store_n(&slow->revoking, true, __ATOMIC_SEQ_CST);
     if (slow->revoked == -1)
         slow->revoked = hurdmm_grant_revoke(slow->grant);
     __atomic_store_n(&slow->began, true, __ATOMIC_SEQ_CST);
@@ -295,11 +298,10 @@ static void slow_begin(struct slow *slow)
                                            .hook = slow,
                                            .size = world.page,
                                            .flags = HURDMM_STORE_VOLATILE};
-    struct hurdmm_store *store;
     struct hurdmm_container *copy = rig_container(&world);
-    ck_assert_int_eq(hurdmm_store_create(world.manager, &ops, &options, &store),
-                     0);
-    rig_copied(&world, copy, 0, hurdmm_store_container(store), 0, 1, 0);
+    ck_assert_int_eq(
+        hurdmm_store_create(world.manager, &ops, &options, &slow->store), 0);
+    rig_copied(&world, copy, 0, hurdmm_store_container(slow->store), 0, 1, 0);
     ck_assert_int_eq(hurdmm_grant_create(copy, 0, world.page,
                                          HURDMM_READ | HURDMM_WRITE,
                                          &slow->grant),
@@ -329,6 +331,106 @@ START_TEST(revoking_by_a_callback_of_the_use_is_edeadlk)
     ck_assert_int_eq(slow.revoked, EDEADLK);
     ck_assert_int_eq(slow.error, 0);
     ck_assert_int_eq(hurdmm_grant_revoke(slow.grant), 0);
+}
+END_TEST
+
+/* Holds the grant, and then uses it as long as somebody revokes it by a callback. */
+static void hold_and_read(void *argument)
+{
+    struct slow *slow = argument;
+    char byte;
+    size_t done;
+    ck_assert_int_eq(hurdmm_grant_hold(slow->grant, 100000000), 0);
+    while (!__atomic_load_n(&slow->revoking, __ATOMIC_SEQ_CST))
+        hurdmm_sim_sleep(world.port, 1000);
+    slow->error = hurdmm_grant_read(slow->grant, 0, &byte, 1, &done);
+    (void)hurdmm_grant_drop(slow->grant);
+}
+
+START_TEST(revoking_by_a_callback_is_edeadlk_also_after_a_hold)
+{
+    struct slow slow = {.error = -1, .revoked = -1};
+    size_t done;
+    slow_begin(&slow);
+    world_spawn(&world, hold_and_read, &slow);
+    hurdmm_sim_sleep(world.port, 1000);
+    ck_assert_int_eq(hurdmm_store_populate(slow.store, 0, world.page, &done),
+                     0);
+    world_run(&world);
+    ck_assert_int_eq(slow.revoked, EDEADLK);
+    ck_assert_int_eq(slow.error, 0);
+    ck_assert_int_eq(hurdmm_grant_revoke(slow.grant), 0);
+}
+END_TEST
+
+struct mapper {
+    struct hurdmm_grant *grant;
+    uintptr_t address;
+    int revoked, error;
+};
+
+static void revoke_body(void *argument)
+{
+    struct mapper *mapper = argument;
+    mapper->revoked = hurdmm_grant_revoke(mapper->grant);
+}
+
+START_TEST(a_hold_lets_map_while_somebody_revokes)
+{
+    struct mapper mapper = {.grant = granted(0, 4, HURDMM_READ)};
+    uint8_t byte;
+    ck_assert_int_eq(hurdmm_grant_hold(mapper.grant, 100000000), 0);
+    mapper.revoked = -1;
+    world_spawn(&world, revoke_body, &mapper);
+    hurdmm_sim_sleep(world.port, 1000);
+    ck_assert_int_eq(hurdmm_grant_map(mapper.grant, 0, world.page, world.space,
+                                      HURDMM_READ, &mapper.address),
+                     0);
+    world_expect(&world, mapper.address, 'a');
+    ck_assert_int_eq(mapper.revoked, -1);
+    ck_assert_int_eq(hurdmm_grant_drop(mapper.grant), 0);
+    world_run(&world);
+    ck_assert_int_eq(mapper.revoked, 0);
+    ck_assert_int_ne(world_load(&world, mapper.address, &byte), 0);
+}
+END_TEST
+
+/* Puts a region of the owner's in the place of one that was mapped by a grant. */
+static void replace_body(void *argument)
+{
+    struct mapper *mapper = argument;
+    struct hurdmm_bind_options bind = {
+        .struct_size = sizeof bind,
+        .space = world.space,
+        .container = owner,
+        .offset = 2 * world.page,
+        .length = world.page,
+        .address = mapper->address,
+        .rights = HURDMM_READ,
+        .flags = HURDMM_BIND_EXACT,
+    };
+    uintptr_t address = 0;
+    (void)hurdmm_unbind(world.space, mapper->address, world.page);
+    mapper->error = hurdmm_bind(&bind, &address);
+}
+
+START_TEST(revoking_leaves_what_is_bound_in_the_place)
+{
+    struct world_options options = {.seed = 1 + (uint64_t)_i};
+    struct mapper mapper = {.revoked = -1, .error = -1};
+    world_end(&world);
+    world_begin(&world, &options);
+    owner = rig_filled(&world, "abcd");
+    mapper.grant = granted(0, 4, HURDMM_READ);
+    ck_assert_int_eq(hurdmm_grant_map(mapper.grant, 0, world.page, world.space,
+                                      HURDMM_READ, &mapper.address),
+                     0);
+    world_spawn(&world, revoke_body, &mapper);
+    world_spawn(&world, replace_body, &mapper);
+    world_run(&world);
+    ck_assert_int_eq(mapper.revoked, 0);
+    ck_assert_int_eq(mapper.error, 0);
+    world_expect(&world, mapper.address, 'c');
 }
 END_TEST
 
@@ -366,6 +468,11 @@ int main(void)
     tcase_add_timed_test(cases, a_hold_is_one_second_at_most);
     tcase_add_test(cases, revoking_waits_for_what_is_under_way);
     tcase_add_test(cases, revoking_by_a_callback_of_the_use_is_edeadlk);
+    tcase_add_timed_test(cases,
+                         revoking_by_a_callback_is_edeadlk_also_after_a_hold);
+    tcase_add_timed_test(cases, a_hold_lets_map_while_somebody_revokes);
+    tcase_add_timed_tests(cases, revoking_leaves_what_is_bound_in_the_place, 0,
+                          100);
     suite_add_tcase(suite, cases);
     return run_suites("tests/physmem/test-grant", &suite, 1);
 }
