@@ -78,10 +78,11 @@ int hurdmm_container_create(struct hurdmm *manager,
     if (err)
         return err;
     struct hurdmm_store *container = hmm_container_make(manager);
-    if (container)
-        *result = (struct hurdmm_container *)(void *)container;
     hmm_leave(manager);
-    return container ? 0 : ENOMEM;
+    if (!container)
+        return ENOMEM;
+    *result = (struct hurdmm_container *)(void *)container;
+    return 0;
 }
 
 int hurdmm_container_destroy(struct hurdmm_container *handle)
@@ -380,32 +381,60 @@ int hurdmm_container_release(struct hurdmm_container *handle, uint64_t offset,
 
 /* ---- Pins ---- */
 
-/* Adds a page to a list of physical runs.  ERANGE: it is full. */
-static int add_run(struct hurdmm *manager, uint32_t frame,
-                   struct hurdmm_physical_run *runs, size_t max, size_t *count)
+/* So many runs are kept until the lock is dropped: the caller's may be managed
+ * memory. */
+#define RUNS_SOME 16u
+
+/* The physical runs of a range, in the order of its pages. */
+struct runs {
+    struct hurdmm_physical_run *given; /* the caller's */
+    size_t max;                        /* that he has room for */
+    size_t told;                       /* that he has; more are in `some' */
+    size_t count;                      /* in `some', the last of them open */
+    struct hurdmm_physical_run some[RUNS_SOME];
+};
+
+/* Hands over what has been found.  Drops the lock. */
+static void tell_runs(struct hurdmm *manager, struct runs *runs)
+{
+    hmm_assert(runs->told + runs->count <= runs->max);
+    hmm_leave(manager);
+    memcpy(runs->given + runs->told, runs->some,
+           runs->count * sizeof runs->some[0]);
+    hmm_enter_again(manager);
+    runs->told += runs->count;
+    runs->count = 0;
+}
+
+/* Adds a page.  ERANGE: there are too many runs; EAGAIN: the lock was dropped to
+ * make room, and nothing was added. */
+static int add_run(struct hurdmm *manager, uint32_t frame, struct runs *runs)
 {
     uint64_t address = hmm_frame_address(&manager->physmem, frame);
+    struct hurdmm_physical_run *last =
+        runs->count > 0 ? &runs->some[runs->count - 1] : NULL;
     size_t page = hmm_page_bytes(manager);
 
-    if (*count > 0 &&
-        runs[*count - 1].address + runs[*count - 1].length == address) {
-        runs[*count - 1].length += page;
+    hmm_assert(runs->count <= RUNS_SOME);
+    if (last && last->address + last->length == address) {
+        last->length += page;
         return 0;
     }
-    if (*count == max)
+    if (runs->told + runs->count == runs->max)
         return ERANGE;
-    runs[*count].address = address;
-    runs[*count].length = page;
-    ++*count;
+    if (runs->count == RUNS_SOME) {
+        tell_runs(manager, runs);
+        return EAGAIN;
+    }
+    runs->some[runs->count].address = address;
+    runs->some[runs->count++].length = page;
     return 0;
 }
 
 /* Pins the pages one after the other and lists where they are in memory.  On an
  * error none is pinned; the lock may have been dropped. */
 static int pin_range(struct hurdmm_store *container, uint64_t first,
-                     uint64_t pages, unsigned access,
-                     struct hurdmm_physical_run *runs, size_t max,
-                     size_t *count)
+                     uint64_t pages, unsigned access, struct runs *runs)
 {
     struct hurdmm *manager = container->manager;
     uint64_t i = 0;
@@ -423,12 +452,12 @@ static int pin_range(struct hurdmm_store *container, uint64_t first,
         uint64_t *slot;
 
         err = hmm_obtain(&want, &slot);
+        if (!err)
+            err = add_run(manager, HMM_SLOT_FRAME(*slot), runs);
         if (err == EAGAIN) {
             err = 0;
             continue;
         }
-        if (!err)
-            err = add_run(manager, HMM_SLOT_FRAME(*slot), runs, max, count);
         if (!err)
             err = hmm_page_pin(want.store, want.page, slot, access);
         i += !err;
@@ -447,7 +476,7 @@ int hurdmm_container_pin(struct hurdmm_container *handle, uint64_t offset,
                          struct hurdmm_physical_run *runs, size_t max,
                          size_t *count)
 {
-    size_t n = 0;
+    struct runs found = {.given = runs, .max = max};
 
     if (!runs || !count || !access || access & ~HURDMM_RIGHTS)
         return EINVAL;
@@ -462,11 +491,13 @@ int hurdmm_container_pin(struct hurdmm_container *handle, uint64_t offset,
         err = EDQUOT;
     if (!err)
         err = pin_range(container, offset >> shift, length >> shift, access,
-                        runs, max, &n);
-    if (!err)
-        *count = n;
+                        &found);
     hmm_leave(manager);
-    return err;
+    if (err)
+        return err;
+    memcpy(runs + found.told, found.some, found.count * sizeof found.some[0]);
+    *count = found.told + found.count;
+    return 0;
 }
 
 /* Has each page of the range a pin of its own?  EINVAL. */

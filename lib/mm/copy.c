@@ -976,31 +976,34 @@ int hurdmm_container_copy(struct hurdmm_container *target,
     if (err)
         return err;
     struct hurdmm *manager = hmm_container_of(target)->manager;
+    unsigned shift = manager->physmem.page_shift;
     err = check_copy(manager, &range, flags, &copy);
     if (!err)
         err = copy_all(manager, &copy, 1);
-    if (!err) {
-        *done = copy.count << manager->physmem.page_shift;
-        err = copy.error;
-    }
     hmm_leave(manager);
-    return err;
+    if (err)
+        return err;
+    *done = copy.count << shift;
+    return copy.error;
 }
 
 int hurdmm_container_copy_ranges(const struct hurdmm_copy_range *ranges,
                                  size_t count, unsigned flags)
 {
+    struct hurdmm_copy_range range[RANGES_MAX];
     struct copy copies[RANGES_MAX];
 
     if (!ranges || count == 0 || count > RANGES_MAX ||
         flags & ~HURDMM_COPY_SQUASH)
         return EINVAL;
-    int err = hmm_enter_container(ranges[0].target);
+    /* They may lie in managed memory, which nobody may touch with the lock. */
+    memcpy(range, ranges, count * sizeof range[0]);
+    int err = hmm_enter_container(range[0].target);
     if (err)
         return err;
-    struct hurdmm *manager = hmm_container_of(ranges[0].target)->manager;
+    struct hurdmm *manager = hmm_container_of(range[0].target)->manager;
     for (size_t i = 0; !err && i < count; i++)
-        err = check_copy(manager, &ranges[i], flags | HURDMM_ALL_OR_NONE,
+        err = check_copy(manager, &range[i], flags | HURDMM_ALL_OR_NONE,
                          &copies[i]);
     if (!err)
         err = copy_all(manager, copies, count);
@@ -1100,12 +1103,11 @@ static int memory_call(struct hurdmm_store *store, uint64_t offset,
         copy.count = copy.asked = length >> shift;
         err = tie_memory(manager, &copy);
     }
-    if (!err) {
-        *done = copy.count << shift;
-        err = copy.error;
-    }
     hmm_leave(manager);
-    return err;
+    if (err)
+        return err;
+    *done = copy.count << shift;
+    return copy.error;
 }
 
 int hurdmm_memory_use(struct hurdmm_store *store, uint64_t offset,

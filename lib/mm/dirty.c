@@ -343,6 +343,7 @@ int hurdmm_region_scan_dirty(struct hurdmm_space *space, uintptr_t address,
                              size_t *count, size_t *done)
 {
     struct scan scan = {.space = space, .at = address, .flags = flags};
+    size_t n = 0;
 
     if (!count || !done)
         return EINVAL;
@@ -354,14 +355,16 @@ int hurdmm_region_scan_dirty(struct hurdmm_space *space, uintptr_t address,
         return err;
     struct hurdmm *manager = space->manager;
     err = check_stores(space, scan.at, scan.last);
-    while (!err && *count < max && *done < length) {
+    /* What the caller gave may fault: not under the lock. */
+    while (!err && n < max && scan.at - address < length) {
         scan.count = 0;
-        scan.max = (size_t)hmm_min(PIECE_ROWS, max - *count);
+        scan.max = (size_t)hmm_min(PIECE_ROWS, max - n);
         err = scan_piece(&scan);
         hmm_assert(scan.count <= scan.max && scan.at >= address);
         hmm_leave(manager);
-        memcpy(rows + *count, scan.row, scan.count * sizeof *rows);
-        *count += scan.count;
+        memcpy(rows + n, scan.row, scan.count * sizeof *rows);
+        n += scan.count;
+        *count = n;
         *done = (size_t)(scan.at - address);
         int gone = hmm_enter_space(space);
         if (gone)

@@ -65,9 +65,10 @@ int hurdmm_grant_create(struct hurdmm_container *handle, uint64_t offset,
         grant->length = length;
         grant->rights = rights;
         hmm_list_append(&manager->grants, &grant->link);
-        *result = grant;
     }
     hmm_leave(manager);
+    if (!err)
+        *result = grant;
     return err;
 }
 

@@ -480,13 +480,15 @@ int hurdmm_cache_create(struct hurdmm_slab *slab,
                         const struct hurdmm_cache_options *options,
                         struct hurdmm_cache **result)
 {
-    int error = result ? cache_new(slab, options, result) : EINVAL;
+    struct hurdmm_cache *cache;
+    int error = result ? cache_new(slab, options, &cache) : EINVAL;
 
     if (error != 0)
         return error;
     hmm_slab_lock(slab);
-    attach(*result);
+    attach(cache);
     hmm_slab_unlock(slab);
+    *result = cache;
     return 0;
 }
 

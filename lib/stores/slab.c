@@ -437,9 +437,10 @@ int hurdmm_slab_find(struct hurdmm_slab *slab, const void *address,
                      struct hurdmm_cache **cache, void **start)
 {
     const struct hmm_sheet *sheet;
+    struct hurdmm_cache *found = NULL;
+    void *where = NULL;
     uintptr_t offset;
     size_t in;
-    int error = ENOENT;
 
     if (!slab)
         return EINVAL;
@@ -456,13 +457,17 @@ int hurdmm_slab_find(struct hurdmm_slab *slab, const void *address,
 
         if (i < owner->per_slab &&
             in - sheet->first - i * owner->stride < owner->size) {
-            if (cache)
-                *cache = sheet->cache;
-            if (start)
-                *start = hmm_object_at(sheet, (uint32_t)i);
-            error = 0;
+            found = sheet->cache;
+            where = hmm_object_at(sheet, (uint32_t)i);
         }
     }
     hmm_slab_unlock(slab);
-    return error;
+    if (!found)
+        return ENOENT;
+    /* The caller's may be objects themselves, which may fault: without the lock. */
+    if (cache)
+        *cache = found;
+    if (start)
+        *start = where;
+    return 0;
 }

@@ -142,6 +142,63 @@ START_TEST(what_is_said_may_lie_in_managed_memory)
 }
 END_TEST
 
+/* Sends all pages away, so that the next look at one is a fault. */
+static void send_away(struct real *real)
+{
+    ck_assert_int_eq(
+        hurdmm_store_return(real->store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+}
+
+START_TEST(what_containers_say_may_lie_in_managed_memory)
+{
+    struct real real;
+    if (!real_begin(&real, _i))
+        return;
+    struct hurdmm_container **made =
+        (struct hurdmm_container **)real_at(&real, 20);
+    struct hurdmm_grant **grant = (struct hurdmm_grant **)real_at(&real, 24);
+    struct hurdmm_account **account =
+        (struct hurdmm_account **)real_at(&real, 28);
+    uint64_t *done = (uint64_t *)real_at(&real, 32);
+    size_t *count = (size_t *)real_at(&real, 36);
+    struct hurdmm_physical_run runs[4] = {{0}}, *far_runs;
+    far_runs = across(&real, 40, runs, sizeof runs);
+    send_away(&real);
+    ck_assert_int_eq(hurdmm_container_create(real.manager, made), 0);
+    struct hurdmm_container *container = *made;
+    send_away(&real);
+    ck_assert_int_eq(
+        hurdmm_container_allocate(container, 0, 4 * real.page, 0, done), 0);
+    ck_assert_uint_eq(*done, 4 * real.page);
+    send_away(&real);
+    ck_assert_int_eq(hurdmm_container_pin(container, 0, real.page, HURDMM_READ,
+                                          far_runs, 4, count),
+                     0);
+    ck_assert_uint_eq(*count, 1);
+    ck_assert_uint_eq(far_runs[0].length, real.page);
+    ck_assert_int_eq(
+        hurdmm_container_unpin(container, 0, real.page, HURDMM_READ), 0);
+    struct hurdmm_copy_range range = {.target = container,
+                                      .target_offset = 4 * real.page,
+                                      .source = container,
+                                      .length = 4 * real.page};
+    struct hurdmm_copy_range *far_range =
+        across(&real, 44, &range, sizeof range);
+    send_away(&real);
+    ck_assert_int_eq(hurdmm_container_copy_ranges(far_range, 1, 0), 0);
+    send_away(&real);
+    ck_assert_int_eq(
+        hurdmm_grant_create(container, 0, real.page, HURDMM_READ, grant), 0);
+    send_away(&real);
+    ck_assert_int_eq(
+        hurdmm_account_split(hurdmm_account_own(real.manager), 0, account), 0);
+    ck_assert_int_eq(hurdmm_account_destroy(*account), 0);
+    ck_assert_int_eq(hurdmm_grant_revoke(*grant), 0);
+    ck_assert_int_eq(hurdmm_container_destroy(container), 0);
+    real_end(&real);
+}
+END_TEST
+
 START_TEST(tiny_budgets_are_refused)
 {
     struct real real;
@@ -528,6 +585,8 @@ static Suite *suite(void)
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, of_two_regions_one_may_go, 0, REAL_WAYS);
     tcase_add_loop_test(c, what_is_said_may_lie_in_managed_memory, 0,
+                        REAL_WAYS);
+    tcase_add_loop_test(c, what_containers_say_may_lie_in_managed_memory, 0,
                         REAL_WAYS);
     tcase_add_loop_test(c, tiny_budgets_are_refused, 0, REAL_WAYS);
     tcase_add_loop_test(c, small_budgets_are_enough, 0, REAL_WAYS);

@@ -29,7 +29,7 @@ static void begin(void)
         .struct_size = sizeof options,
         .port = world.port,
         .budget = 128 * PAGE,
-        .pin_limit = 16 * PAGE,
+        .pin_limit = 48 * PAGE,
     };
     ck_assert_int_eq(hurdmm_create(&options, &world.manager), 0);
     world.page = PAGE;
@@ -275,7 +275,7 @@ START_TEST(a_pin_needs_room_pages_and_quota)
     ck_assert_int_eq(hurdmm_container_pin(container, 0, 8 * PAGE, HURDMM_READ,
                                           runs, 7, &count),
                      ERANGE);
-    ck_assert_int_eq(hurdmm_container_pin(container, 0, 17 * PAGE, HURDMM_READ,
+    ck_assert_int_eq(hurdmm_container_pin(container, 0, 49 * PAGE, HURDMM_READ,
                                           runs, 32, &count),
                      EDQUOT);
     ck_assert_int_eq(hurdmm_container_pin(container, 18 * PAGE, 4 * PAGE,
@@ -286,6 +286,31 @@ START_TEST(a_pin_needs_room_pages_and_quota)
         EINVAL);
     ck_assert_uint_eq(world_stats(&world).frames_pinned, 0);
     ck_assert_int_eq(rig_release(&world, container, 0, 20), 0);
+}
+END_TEST
+
+START_TEST(a_pin_tells_as_many_runs_as_there_are)
+{
+    struct hurdmm_physical_run runs[40];
+    struct hurdmm_constraint odd = {.struct_size = sizeof odd,
+                                    .must_set = 0x100};
+    size_t count = 0;
+    unsigned done;
+    ck_assert_int_eq(allocate(0, 40, 0, &odd, &done), 0);
+    ck_assert_int_eq(hurdmm_container_pin(container, 0, 40 * PAGE, HURDMM_READ,
+                                          runs, 39, &count),
+                     ERANGE);
+    ck_assert_uint_eq(world_stats(&world).frames_pinned, 0);
+    ck_assert_int_eq(hurdmm_container_pin(container, 0, 40 * PAGE, HURDMM_READ,
+                                          runs, 40, &count),
+                     0);
+    ck_assert_uint_eq(count, 40);
+    for (unsigned i = 0; i < 40; i++) {
+        ck_assert_uint_eq(runs[i].address, address_of(i));
+        ck_assert_uint_eq(runs[i].length, PAGE);
+    }
+    ck_assert_int_eq(
+        hurdmm_container_unpin(container, 0, 40 * PAGE, HURDMM_READ), 0);
 }
 END_TEST
 
@@ -397,6 +422,7 @@ int main(void)
     tcase_add_test(cases, a_run_leaves_what_came_meanwhile);
     tcase_add_test(cases, a_pin_tells_physical_runs_in_order);
     tcase_add_test(cases, a_pin_needs_room_pages_and_quota);
+    tcase_add_test(cases, a_pin_tells_as_many_runs_as_there_are);
     tcase_add_test(cases,
                    a_page_that_is_shown_twice_is_unpinned_as_often_as_pinned);
     tcase_add_test(cases, a_pinned_page_stays_where_it_is);

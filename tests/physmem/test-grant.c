@@ -472,7 +472,7 @@ int main(void)
                          revoking_by_a_callback_is_edeadlk_also_after_a_hold);
     tcase_add_timed_test(cases, a_hold_lets_map_while_somebody_revokes);
     tcase_add_timed_tests(cases, revoking_leaves_what_is_bound_in_the_place, 0,
-                          100);
+                          70);
     suite_add_tcase(suite, cases);
     return run_suites("tests/physmem/test-grant", &suite, 1);
 }
