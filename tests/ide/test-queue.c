@@ -314,6 +314,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t park_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t park_cond = PTHREAD_COND_INITIALIZER;
 static struct hmm_ide_disk disks[2];
+static unsigned parked; /* how often something has parked */
 
 static void bus_lock(void *bus)
 {
@@ -333,6 +334,7 @@ static int bus_park(void *bus, uint32_t *word, uint32_t expected,
     (void)bus;
     ck_assert_uint_eq(timeout_ns, HURDMM_FOREVER);
     pthread_mutex_lock(&park_mutex);
+    __atomic_fetch_add(&parked, 1, __ATOMIC_RELEASE);
     while (__atomic_load_n(word, __ATOMIC_ACQUIRE) == expected)
         pthread_cond_wait(&park_cond, &park_mutex);
     pthread_mutex_unlock(&park_mutex);
@@ -539,6 +541,105 @@ START_TEST(a_served_channel_needs_nobody_who_waits)
 }
 END_TEST
 
+/* The first command takes until another thread waits for the channel. */
+static struct server second;
+
+static void *read_second(void *argument)
+{
+    struct server *server = argument;
+
+    server->done = (uint32_t)hurdmm_block_read(&disks[0].block, 200 * 512,
+                                               rig.buffer, 512);
+    return NULL;
+}
+
+static int wait_for_parked(void *bus, unsigned irq, uint64_t timeout_ns)
+{
+    if (!second.over) {
+        second.over = true;
+        ck_assert_int_eq(
+            pthread_create(&second.thread, NULL, read_second, &second), 0);
+        while (__atomic_load_n(&parked, __ATOMIC_ACQUIRE) == 0)
+            sched_yield();
+    }
+    return rig.machine.ops->wait_irq(bus, irq, timeout_ns);
+}
+
+START_TEST(who_came_meanwhile_has_the_channel_next)
+{
+    begin_threads(1, 0);
+    join_threads();
+    parked = 0;
+    ops.wait_irq = wait_for_parked;
+    ck_assert_int_eq(
+        hurdmm_block_read(&disks[0].block, 100 * 512, rig.buffer + 4096, 512),
+        0);
+    pthread_join(second.thread, NULL);
+    ck_assert_uint_eq(second.done, 0);
+    ck_assert_int_eq(memcmp(rig.buffer, rig.model + 200 * 512, 512), 0);
+    close_disks(1);
+}
+END_TEST
+
+/* Requests of which the first one's end waits for the other's. */
+static struct job *first, *other;
+
+static void wait_for_other(struct hurdmm_block_request *request, int error)
+{
+    struct server *server = first->request.hook;
+    uint32_t done;
+
+    ck_assert_ptr_eq(request, &first->request);
+    while ((done = __atomic_load_n(&server->done, __ATOMIC_ACQUIRE)) == 0)
+        (void)bus_park(NULL, &server->done, done, HURDMM_FOREVER);
+    note_end(request, error);
+}
+
+START_TEST(the_drive_has_the_next_request_while_one_is_told_of)
+{
+    static struct server servers[2];
+    uint32_t done;
+
+    memset(jobs, 0, sizeof jobs);
+    job_count = 0;
+    begin_threads(1, HMM_IDE_SERVED);
+    join_threads();
+    first = &jobs[0];
+    other = &jobs[1];
+    for (unsigned i = 0; i < 2; i++) {
+        jobs[i].piece = (struct hurdmm_block_piece){rig.buffer + i * 4096, 512};
+        jobs[i].request = (struct hurdmm_block_request){
+            .struct_size = sizeof jobs[i].request,
+            .kind = HURDMM_BLOCK_READ,
+            .piece_count = 1,
+            .pieces = &jobs[i].piece,
+            .offset = (100 + i * 50) * 512,
+            .done = i == 0 ? wait_for_other : note_end,
+            .hook = &servers[0],
+        };
+    }
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(hurdmm_block_submit(&disks[0].block, &jobs[i].request),
+                         0);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(pthread_create(&servers[i].thread, NULL, serve_channel,
+                                        &servers[i]),
+                         0);
+    while ((done = __atomic_load_n(&servers[0].done, __ATOMIC_ACQUIRE)) < 2)
+        (void)bus_park(NULL, &servers[0].done, done, HURDMM_FOREVER);
+    for (unsigned i = 0; i < 2; i++)
+        __atomic_store_n(&servers[i].over, true, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < 2; i++) {
+        while (!__atomic_load_n(&servers[i].gone, __ATOMIC_ACQUIRE)) {
+            hmm_ide_rouse(&rig.ide, 0);
+            sched_yield();
+        }
+        pthread_join(servers[i].thread, NULL);
+    }
+    close_disks(1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("ide-queue");
@@ -561,7 +662,10 @@ int main(void)
     tcase_add_test(queueing, a_wait_does_what_was_queued_before);
     tcase_add_test(threads, threads_share_a_channel);
     tcase_add_test(threads, a_disk_opens_while_its_neighbour_works);
+    tcase_add_test(threads, who_came_meanwhile_has_the_channel_next);
     tcase_add_test(threads, a_served_channel_needs_nobody_who_waits);
+    tcase_add_test(threads,
+                   the_drive_has_the_next_request_while_one_is_told_of);
     tcase_set_timeout(threads, 60);
     suite_add_tcase(suite, queueing);
     suite_add_tcase(suite, threads);

@@ -133,8 +133,9 @@ struct hmm_ide_channel {
     bool bounced;     /* some of them name the bounce buffer */
 
     struct hurdmm_block_request *first, *last; /* the queue */
-    bool busy;                                 /* somebody serves it */
-    uint32_t turn; /* changes when that ends, or something was queued */
+    bool busy;                                 /* somebody is at it */
+    unsigned claims;                           /* threads that wait for it */
+    uint32_t turn; /* see queue.c; what waits for the channel parks on it */
     _Alignas(4) unsigned char sector[4096];
 };
 

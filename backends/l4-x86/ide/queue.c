@@ -4,11 +4,14 @@
  * waits; the disk as a block device.
  *
  * Invariants, under the bus's lock:
- *  1. `busy' is set while one thread does a batch, or looks for a disk; only that
- *     thread touches the hardware and the rest of the channel;
- *  2. a request is in the queue, or in the batch of that thread, or done;
- *  3. `turn' changes, and all that are parked on it are woken, after each batch
- *     and after something was queued.
+ *  1. `busy' is set while one thread has a batch done by the drive, or looks for
+ *     a disk; only that thread touches the hardware and the rest of the channel;
+ *  2. a request is in the queue, or in the batch of a thread, or done.  Who has a
+ *     batch lets go of the channel before it calls `done', so that the drive has
+ *     the next one meanwhile if there is a thread for it;
+ *  3. `turn' changes, and all that are parked on it are woken, when there is
+ *     something to do and nobody at it, and when somebody's request was done by
+ *     another thread.
  *
  * Order.  The oldest request goes first.  With it go up to IDE_BATCH - 1 others
  * of the same disk and kind that lie right before or behind it on the disk,
@@ -24,6 +27,7 @@ struct batch {
     unsigned count;
     uint64_t start, sectors;
     struct hurdmm_block_request *requests[IDE_BATCH]; /* by place */
+    int errors[IDE_BATCH];                            /* what they came to */
 };
 
 /* Somebody waits for it. */
@@ -230,11 +234,8 @@ static void do_batch(struct batch *batch)
     int error = perform(batch);
     bool apart = batch->count > 1 && of_one(error);
 
-    for (unsigned i = 0; i < batch->count; i++) {
-        struct hurdmm_block_request *request = batch->requests[i];
-
-        request->done(request, apart ? transfer(batch, i, 1) : error);
-    }
+    for (unsigned i = 0; i < batch->count; i++)
+        batch->errors[i] = apart ? transfer(batch, i, 1) : error;
 }
 
 void hmm_ide_release(struct hmm_ide_channel *channel)
@@ -242,12 +243,37 @@ void hmm_ide_release(struct hmm_ide_channel *channel)
     lock(channel);
     hmm_assert(channel->busy);
     channel->busy = false;
+    if (channel->first || channel->claims > 0)
+        turn_and_unlock(channel);
+    else
+        unlock(channel);
+}
+
+static void waited_for(struct hurdmm_block_request *request, int error);
+
+/* Tells what became of a batch.  Who waits for one of its requests is parked,
+ * unless that is `own', which this thread waits for. */
+static void tell(struct hmm_ide_channel *channel, struct batch *batch,
+                 const struct hurdmm_block_request *own)
+{
+    bool others = false;
+
+    for (unsigned i = 0; i < batch->count; i++) {
+        struct hurdmm_block_request *request = batch->requests[i];
+
+        others = others || (request->done == waited_for && request != own);
+        request->done(request, batch->errors[i]); /* it may be gone now */
+    }
+    if (!others)
+        return;
+    lock(channel);
     turn_and_unlock(channel);
 }
 
 /* Does a batch.  EBUSY: another thread is doing one; ETIMEDOUT: there is
  * nothing to do. */
-static int work(struct hmm_ide_channel *channel)
+static int work(struct hmm_ide_channel *channel,
+                const struct hurdmm_block_request *own)
 {
     struct batch batch;
     int error;
@@ -264,6 +290,7 @@ static int work(struct hmm_ide_channel *channel)
     channel->stats.requests += batch.count;
     do_batch(&batch);
     hmm_ide_release(channel);
+    tell(channel, &batch, own);
     return 0;
 }
 
@@ -285,6 +312,8 @@ static uint32_t get_turn(struct hmm_ide_channel *channel)
 
 void hmm_ide_claim(struct hmm_ide_channel *channel)
 {
+    bool claiming = false; /* counted among `claims' */
+
     for (;;) {
         uint32_t seen = get_turn(channel);
         bool was_busy;
@@ -292,9 +321,12 @@ void hmm_ide_claim(struct hmm_ide_channel *channel)
         lock(channel);
         was_busy = channel->busy;
         channel->busy = true;
+        channel->claims += was_busy && !claiming;
+        channel->claims -= !was_busy && claiming;
         unlock(channel);
         if (!was_busy)
             return;
+        claiming = true;
         if (sleep(channel, seen, HURDMM_FOREVER) == EDEADLK)
             HMM_UNREACHABLE(); /* a `done' that opens, without threads */
     }
@@ -314,10 +346,10 @@ static int check(const struct hmm_ide_disk *disk, uint64_t offset,
     return 0;
 }
 
-static int ide_submit(struct hurdmm_block *block,
-                      struct hurdmm_block_request *request)
+/* Puts a request into the queue.  `idle': nobody is at the channel. */
+static int enqueue(struct hmm_ide_disk *disk,
+                   struct hurdmm_block_request *request, bool *idle)
 {
-    struct hmm_ide_disk *disk = of(block);
     struct hmm_ide_channel *channel = disk->channel;
 
     request->device = disk;
@@ -335,19 +367,34 @@ static int ide_submit(struct hurdmm_block *block,
     else
         channel->first = request;
     channel->last = request;
-    turn_and_unlock(channel);
+    *idle = !channel->busy;
+    unlock(channel);
+    return 0;
+}
+
+static int ide_submit(struct hurdmm_block *block,
+                      struct hurdmm_block_request *request)
+{
+    struct hmm_ide_disk *disk = of(block);
+    bool idle;
+    int error = enqueue(disk, request, &idle);
+
+    if (error != 0 || !idle)
+        return error;
+    lock(disk->channel);
+    turn_and_unlock(disk->channel);
     return 0;
 }
 
 static int serve(struct hmm_ide_channel *channel, uint64_t timeout_ns)
 {
     uint32_t seen = get_turn(channel);
-    int error = work(channel);
+    int error = work(channel, NULL);
 
     if (error == 0 || timeout_ns == 0)
         return error == 0 ? 0 : ETIMEDOUT;
     (void)sleep(channel, seen, timeout_ns);
-    return work(channel) == 0 ? 0 : ETIMEDOUT;
+    return work(channel, NULL) == 0 ? 0 : ETIMEDOUT;
 }
 
 static int ide_serve(struct hurdmm_block *block, uint64_t timeout_ns)
@@ -376,16 +423,18 @@ static void waited_for(struct hurdmm_block_request *request, int error)
     __atomic_store_n(&waiter->done, 1, __ATOMIC_RELEASE);
 }
 
-/* Queues a request and works until it is done. */
+/* Queues a request and works until it is done.  Nobody is woken for it: this
+ * thread does it, or comes after who is at the channel. */
 static int wait_for(struct hmm_ide_disk *disk, struct waiter *waiter)
 {
     struct hmm_ide_channel *channel = disk->channel;
+    bool idle;
     int error;
 
     waiter->request.struct_size = sizeof waiter->request;
     waiter->request.hook = waiter;
     waiter->request.done = waited_for;
-    error = ide_submit(&disk->block, &waiter->request);
+    error = enqueue(disk, &waiter->request, &idle);
     if (error != 0)
         return error;
     for (;;) {
@@ -393,7 +442,7 @@ static int wait_for(struct hmm_ide_disk *disk, struct waiter *waiter)
 
         if (__atomic_load_n(&waiter->done, __ATOMIC_ACQUIRE))
             return waiter->error;
-        if (work(channel) == EBUSY &&
+        if (work(channel, &waiter->request) != 0 &&
             sleep(channel, seen, HURDMM_FOREVER) == EDEADLK)
             HMM_UNREACHABLE(); /* a `done' that waits, without threads */
     }
