@@ -30,6 +30,7 @@
 #define LINES 16u
 #define LINE_STACK 8192u
 #define SERVER_STACK 16384u
+#define SERVERS 2u /* one tells of a batch while the drive has another's */
 #define GOING_NS UINT64_C(10000000) /* to look again whether the server went */
 #define DMA_PIECES 4u
 #define SLEEP_LEAST_US 5000u /* below it the clock is looked at */
@@ -46,10 +47,11 @@ struct channel {
     struct hmm_ide_disk disks[2];
     struct hurdmm *manager; /* pays for the memory; NULL: no disk is open */
     struct dma_piece pieces[DMA_PIECES];
-    /* Who does what nobody waits for; NULL: nobody does, the kernel had no
-     * thread.  `open': it may use `ide'.  `inside': it does. */
-    struct hmm_l4_thread *server;
-    bool open, inside;
+    /* Who does what nobody waits for; NULL: the kernel had no thread.  `open':
+     * they may use `ide'.  `inside': so many do. */
+    struct hmm_l4_thread *servers[SERVERS];
+    bool open;
+    uint32_t inside;
 };
 
 struct line {
@@ -330,7 +332,9 @@ static void bus_wake(void *bus, uint32_t *word)
 {
     (void)bus;
     hmm_l4_lock();
-    hmm_l4_rouse(word, UINT32_MAX);
+    /* All threads have one priority: else the drive waits until we do. */
+    if (hmm_l4_rouse(word, UINT32_MAX))
+        hmm_l4_switch(L4_NIL);
 }
 
 static const struct hmm_ide_bus_ops bus_ops = {
@@ -362,42 +366,59 @@ static void serve(void *argument)
 {
     struct channel *channel = argument;
     unsigned number = (unsigned)(channel - channels);
+    bool inside = false;
     for (;;) {
         hmm_l4_lock();
-        if (!channel->open) {
-            channel->inside = false;
+        if (inside && !channel->open) {
+            inside = false;
+            channel->inside--;
             hmm_l4_rouse(&channel->inside, UINT32_MAX);
             hmm_l4_lock();
-            while (!channel->open) {
-                (void)hmm_l4_sleep(&channel->open, HURDMM_FOREVER);
-                hmm_l4_lock();
-            }
         }
-        channel->inside = true;
+        while (!channel->open) {
+            (void)hmm_l4_sleep(&channel->open, HURDMM_FOREVER);
+            hmm_l4_lock();
+        }
+        channel->inside += !inside;
+        inside = true;
         hmm_l4_unlock();
         (void)hmm_ide_serve(&channel->ide, number, HURDMM_FOREVER);
     }
 }
 
-/* Lets the server at the driver, which is ready. */
-static void open_to_server(struct channel *channel)
+/* False: there is nobody. */
+static bool start_servers(struct channel *channel)
+{
+    for (unsigned i = 0; i < SERVERS; i++)
+        if (channel->servers[i] == NULL &&
+            hmm_l4_thread_start(NULL, SERVER_STACK, serve, channel, l4_my_id(),
+                                &channel->servers[i]) != 0)
+            channel->servers[i] = NULL;
+    for (unsigned i = 0; i < SERVERS; i++)
+        if (channel->servers[i] != NULL)
+            return true;
+    return false;
+}
+
+/* Lets the servers at the driver, which is ready. */
+static void open_to_servers(struct channel *channel)
 {
     hmm_l4_lock();
     channel->open = true;
-    hmm_l4_rouse(&channel->open, 1);
+    hmm_l4_rouse(&channel->open, SERVERS);
 }
 
-/* Sends the server away, before the driver goes.  It may be about to wait for
- * work: so it is roused until it has gone. */
-static void close_to_server(struct channel *channel)
+/* Sends the servers away, before the driver goes.  One may be about to wait for
+ * work: so they are roused until they have gone. */
+static void close_to_servers(struct channel *channel)
 {
     hmm_l4_lock();
     channel->open = false;
-    while (channel->inside) {
+    while (channel->inside > 0) {
         hmm_l4_unlock();
         hmm_ide_rouse(&channel->ide, (unsigned)(channel - channels));
         hmm_l4_lock();
-        if (channel->inside) {
+        if (channel->inside > 0) {
             (void)hmm_l4_sleep(&channel->inside, GOING_NS);
             hmm_l4_lock();
         }
@@ -422,16 +443,12 @@ static int begin(struct channel *channel, unsigned number, unsigned flags,
     ports[1 - number].command = 0;
     if ((flags & HURDMM_L4_DISK_POLL) == 0)
         attach(ports[number].irq % LINES);
-    if (channel->server == NULL &&
-        hmm_l4_thread_start(NULL, SERVER_STACK, serve, channel, l4_my_id(),
-                            &channel->server) != 0)
-        channel->server = NULL;
-    if (channel->server != NULL)
+    if (start_servers(channel))
         options.flags |= HMM_IDE_SERVED;
     channel->manager = manager;
     int error = hmm_ide_init(&channel->ide, &options, ports);
     if (error == 0)
-        open_to_server(channel);
+        open_to_servers(channel);
     return error;
 }
 
@@ -442,7 +459,7 @@ static void end(struct channel *channel)
         &channel->ide.channels[channel - channels];
     if (at->disks[0] != NULL || at->disks[1] != NULL)
         return;
-    close_to_server(channel);
+    close_to_servers(channel);
     int error = hmm_ide_end(&channel->ide);
     hmm_assert(error == 0);
     (void)error;
