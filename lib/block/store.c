@@ -15,13 +15,11 @@
  *
  * The device is called without the mutex.
  *
- * Reading ahead.  What nobody waits for yet is submitted, where the device does
- * such requests by itself (HURDMM_BLOCK_SERVED).  There are `jobs', one for each
- * request that can be under way; when all are busy, that is enough.  A job is
- * whose `busy' was set: fill_start's, then the device's until `done', which gives
- * it back before it completes the fill: the store may be gone right after that.
- * A request that fails brings nothing: who comes to such a page asks for it by
- * page_in, which finds out what of it can be read.
+ * Reading ahead.  Fills are submitted, where the device does such requests by
+ * itself (HURDMM_BLOCK_SERVED).  There are `jobs', one for each request that can be
+ * under way; when all are busy, that is enough.  A job is whose `busy' was set:
+ * fill_start's, then the device's until `done', which gives it back before it
+ * completes the fill: the store may be gone right after that.
  */
 #include "lib/block/private.h"
 
@@ -32,9 +30,12 @@
 
 struct job {
     struct hurdmm_block_request request;
-    struct hurdmm_block_piece piece;
+    struct hurdmm_block_piece piece; /* what the device has of the fill now */
+    struct block_store *at;
     struct hurdmm_request *fill;
-    bool busy; /* atomic */
+    uint64_t start;      /* of the fill, on the device */
+    size_t length, done; /* bytes of the fill, and of these read */
+    bool busy;           /* atomic */
 };
 
 struct block_store {
@@ -110,15 +111,48 @@ static void give_job(struct job *job)
     __atomic_store_n(&job->busy, false, __ATOMIC_RELEASE);
 }
 
-/* On a thread of the device, or of another that waits for it. */
-static void end_fill(struct hurdmm_block_request *request, int error)
+static void part_done(struct hurdmm_block_request *request, int error);
+
+/* Has the device read the next `length' bytes of the fill.  An error: it does
+ * not, and the job is still the caller's. */
+static int read_part(struct job *job, size_t length)
+{
+    block_assert(job->busy && length <= job->length - job->done);
+    job->piece = (struct hurdmm_block_piece){
+        .memory = (char *)hurdmm_request_buffer(job->fill) + job->done,
+        .length = length,
+    };
+    job->request = (struct hurdmm_block_request){
+        .struct_size = sizeof job->request,
+        .kind = HURDMM_BLOCK_READ,
+        .piece_count = 1,
+        .pieces = &job->piece,
+        .offset = job->start + job->done,
+        .done = part_done,
+        .hook = job,
+    };
+    return hurdmm_block_submit(job->at->block, &job->request);
+}
+
+/* On a thread of the device, or of another that waits for it.  As transfer_row:
+ * where a sector is bad, it goes on unit by unit. */
+static void part_done(struct hurdmm_block_request *request, int error)
 {
     struct job *job = request->hook;
     struct hurdmm_request *fill = job->fill;
-    size_t length = job->piece.length;
+    size_t unit = job->at->unit, part = job->piece.length, done;
 
+    if (error == 0)
+        job->done += part;
+    done = job->done;
+    if (error == 0 ? done < job->length : error == EIO && part > unit) {
+        error = read_part(job, job->length - done < unit ? job->length - done
+                                                         : unit);
+        if (error == 0)
+            return; /* it may be another's already */
+    }
     give_job(job);
-    hurdmm_request_complete_part(fill, error == 0 ? length : 0, error);
+    hurdmm_request_complete_part(fill, done, error);
 }
 
 static int store_fill_start(struct hurdmm_store *store, void *hook,
@@ -133,19 +167,12 @@ static int store_fill_start(struct hurdmm_store *store, void *hook,
     if (!job)
         return EBUSY;
     hurdmm_request_get_info(fill, &info);
+    job->at = at;
     job->fill = fill;
-    job->piece = (struct hurdmm_block_piece){
-        .memory = hurdmm_request_buffer(fill), .length = info.length};
-    job->request = (struct hurdmm_block_request){
-        .struct_size = sizeof job->request,
-        .kind = HURDMM_BLOCK_READ,
-        .piece_count = 1,
-        .pieces = &job->piece,
-        .offset = at->start + info.offset,
-        .done = end_fill,
-        .hook = job,
-    };
-    error = hurdmm_block_submit(at->block, &job->request);
+    job->start = at->start + info.offset;
+    job->length = info.length;
+    job->done = 0;
+    error = read_part(job, info.length);
     if (error != 0)
         give_job(job); /* else it may be another's already */
     return error;

@@ -426,6 +426,27 @@ START_TEST(a_bad_block_ahead_takes_no_page_before_it)
 }
 END_TEST
 
+/* Also where the window that is waited for was submitted, and fails as a whole. */
+START_TEST(a_bad_block_in_the_first_window_fails_its_own_page_only)
+{
+    begin_served(0, 64, 1);
+    ck_assert_int_eq(hurdmm_advise(hurdmm_space_own(rig.manager), rig.at,
+                                   rig.size, HURDMM_ADVICE_SEQUENTIAL),
+                     0);
+    rig.device.bad[rig.device.bad_count++] = 4 * (unsigned)_i + 2;
+    for (unsigned page = 0; page < 64; page++) {
+        uint8_t value = 0;
+
+        ck_assert_int_eq(rig_get(&rig, page * 256, &value),
+                         page == (unsigned)_i ? EIO : 0);
+        if (page != (unsigned)_i)
+            ck_assert_uint_eq(value, device_byte(page * 256));
+    }
+    ck_assert_uint_gt(rig.device.submitted, 64 / 4);
+    rig_end(&rig);
+}
+END_TEST
+
 /* Whatever is asked for fails: what is submitted, and what is waited for. */
 START_TEST(a_device_that_fails_while_it_reads_ahead)
 {
@@ -689,6 +710,8 @@ int main(void)
     tcase_add_test(ahead, what_comes_next_is_read_ahead);
     tcase_add_test(ahead, a_device_that_must_be_served_is_not_given_requests);
     tcase_add_loop_test(ahead, a_bad_block_ahead_takes_no_page_before_it, 0, 4);
+    tcase_add_loop_test(
+        ahead, a_bad_block_in_the_first_window_fails_its_own_page_only, 0, 4);
     tcase_add_loop_test(ahead, a_device_that_fails_while_it_reads_ahead, 0, 3);
     tcase_add_test(ahead, more_than_can_be_under_way_is_left_for_later);
     tcase_add_test(ahead, a_device_that_takes_no_request_is_asked_again);
