@@ -106,11 +106,15 @@ struct hurdmm_store_ops {
 
     /* For stores with page_in that can have many transfers under way.
      *
-     * Begins to fill what nobody waits for yet; page_in fills the rest.  The
-     * request is completed before this returns or later from any thread; with
-     * an error it may also just be returned.  EBUSY: there is enough under way,
-     * and the library leaves the rest of what it wanted for later.  Runs where
-     * page_in does, in a signal handler too if the store is SIGNAL_SAFE. */
+     * Begins to fill what nobody waits for yet, and, for a reader that goes
+     * straight on, what it waits for, so that what lies behind that is begun at
+     * once; page_in fills the rest.  The request is completed before this
+     * returns or later from any thread: a part of it that fails is told as page_in
+     * would (hurdmm_request_complete_part).  An error may also just be returned:
+     * then page_in is called for what somebody waits for.  EBUSY: there is enough
+     * under way, and the library leaves the rest of what it wanted for later.
+     * Runs where page_in does, in a signal handler too if the store is
+     * SIGNAL_SAFE. */
     int (*fill_start)(struct hurdmm_store *store, void *hook,
                       struct hurdmm_request *request);
     /* Begins to write, beside page_out: completed (hurdmm_writeback_complete)

@@ -615,23 +615,29 @@ static int answer(struct hurdmm *manager, const struct hurdmm_fault *fault,
                   bool later)
 {
     struct hmm_want want = {.fault = later ? fault : NULL};
+    void *token = fault->space;
     uint64_t *slot;
 
     hmm_assert(hmm_entered(manager));
     for (unsigned round = 0; round < ROUNDS_MAX; round++) {
         /* The space, too, may have gone while the lock was dropped. */
-        struct hurdmm_space *space = hmm_space_by_token(manager, fault->space);
+        struct hurdmm_space *space = hmm_space_by_token(manager, token);
         if (!space)
             return EFAULT;
         int err = look_up(space, fault, &want);
         if (err)
             return catch_fault(space, fault, err);
         err = hmm_obtain(&want, &slot);
+        if (err == HMM_LATER) { /* the fault itself is not ours any more */
+            if (hmm_still_there(manager, token, &want))
+                hmm_read_on(&want);
+            return err;
+        }
         if (!err)
             err = lend_wanted(&want, slot);
         if (err == EAGAIN)
             continue;
-        space = hmm_space_by_token(manager, fault->space);
+        space = hmm_space_by_token(manager, token);
         if (err == ENOENT && space) /* a hole of a container */
             return catch_fault(space, fault, EFAULT);
         if (!err && !want.filled && !want.joined)

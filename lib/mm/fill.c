@@ -16,6 +16,9 @@
  *                                          \----> answered later ---/  by
  *                                                 hurdmm_request_complete
  *
+ * Who goes straight on has what lies beyond begun before waiting for what is
+ * wanted, so that the store is never without work: then both go by fill_start.
+ *
  * Invariants
  *   R1  each frame of a request is in the slot of its page, which is marked as
  *       filling, or in no slot: then somebody installed the page in between, or
@@ -345,7 +348,7 @@ static void end_page(struct hurdmm_request *request, uint32_t i, uint64_t *slot,
     }
     hmm_assert(!(*slot & (HMM_LENT | HMM_DIRTY))); /* M1 */
     if (good) {
-        if (i >= request->wanted) {
+        if (i >= request->wanted || request->unasked) {
             how |= HURDMM_PAGE_AHEAD;
             manager->stats.pages_ahead++;
         }
@@ -496,7 +499,8 @@ typedef int start_call(struct hurdmm_store *store, void *hook,
 
 /* Asks by a call that may leave the answer for later.  Drops the lock.  0: the page
  * is there or will be, and who wants it joins.  An error that the call returns is an
- * answer, too, unless the request was completed. */
+ * answer, too, unless the request was completed; but what fill_start does not begin
+ * and somebody wants is page_in's. */
 static int ask_full(struct hurdmm_request *request, uint64_t behalf,
                     start_call *start)
 {
@@ -514,12 +518,14 @@ static int ask_full(struct hurdmm_request *request, uint64_t behalf,
     hmm_call_end(&call);
     if (result.finished)
         return result.error;
-    if (err)
-        return finish(request, 0, err);
-    /* It will be answered later; we are waiters like others (R4). */
+    /* What is answered later has us as a waiter like others (R4). */
     request->result = NULL;
     request->executor = 0;
-    return 0;
+    if (!err)
+        return 0;
+    return start == store->ops.fault || request->unasked
+               ? finish(request, 0, err)
+               : ask_simple(request, behalf);
 }
 
 /* Has somebody a hold on some of the page's block, which is filled whole?  *page is
@@ -559,6 +565,35 @@ static void cool_behind(struct hmm_want *want)
     hmm_cool_range(want->store, want->page - most, want->page - most / 2 - 1);
 }
 
+/* Lets the store start what it has kept back.  Drops the lock. */
+static void submit(struct hurdmm_store *store)
+{
+    struct hmm_call call;
+
+    hmm_assert(hmm_entered(store->manager));
+    if (!store->ops.fill_start || !store->ops.submit)
+        return;
+    store->users++;
+    hmm_call_begin(&call, store, 0);
+    store->ops.submit(store, store->hook);
+    hmm_call_end(&call);
+    store->users--;
+}
+
+/* Starts the request, and what lies beyond it.  Drops the lock. */
+static int fill_and_read_on(struct hmm_want *want,
+                            struct hurdmm_request *request)
+{
+    struct hurdmm_store *store = want->store;
+    void *token = want->region->space->token;
+    int err = ask_full(request, want->thread, store->ops.fill_start);
+
+    submit(store);
+    if (!err && hmm_still_there(store->manager, token, want))
+        hmm_read_on(want);
+    return err;
+}
+
 int hmm_fill(struct hmm_want *want)
 {
     struct hurdmm_store *store = want->store;
@@ -566,6 +601,7 @@ int hmm_fill(struct hmm_want *want)
 
     hmm_assert(hmm_entered(want->store->manager));
     hmm_assert(!store->container && (store->ops.fault || store->ops.page_in));
+    hmm_assert(!want->prefetch || !want->region);
     int err = may_fill(want);
     if (err)
         return err;
@@ -580,6 +616,8 @@ int hmm_fill(struct hmm_want *want)
         err = ask_full(request, want->thread, store->ops.fault);
     else if (want->prefetch && store->ops.fill_start)
         err = ask_full(request, 0, store->ops.fill_start);
+    else if (hmm_reads_on(want))
+        err = fill_and_read_on(want, request);
     else
         err = ask_simple(request, want->thread);
     store->users--;
@@ -661,21 +699,6 @@ static bool room_ahead(const struct hurdmm_store *store)
 
     return hmm_frames_free(manager) > manager->high + manager->readahead ||
            (store->ops.fill_start && manager->filling < manager->budget / 8);
-}
-
-/* Lets the store start what it has kept back.  Drops the lock. */
-static void submit(struct hurdmm_store *store)
-{
-    struct hmm_call call;
-
-    hmm_assert(hmm_entered(store->manager));
-    if (!store->ops.fill_start || !store->ops.submit)
-        return;
-    store->users++;
-    hmm_call_begin(&call, store, 0);
-    store->ops.submit(store, store->hook);
-    hmm_call_end(&call);
-    store->users--;
 }
 
 void hmm_prefetch(struct hurdmm_store *store, uint64_t first, uint64_t last)
@@ -796,6 +819,15 @@ bool hmm_reads_on(const struct hmm_want *want)
     return next_window(want) != 0 && room_ahead(want->store);
 }
 
+bool hmm_still_there(struct hurdmm *manager, void *token,
+                     const struct hmm_want *want)
+{
+    struct hurdmm_space *space = hmm_space_by_token(manager, token);
+
+    return space && hmm_region_at(space, want->address) == want->region &&
+           want->region && want->region->store == want->store;
+}
+
 void hmm_read_on(struct hmm_want *want)
 {
     struct hurdmm_store *store = want->store;
@@ -813,10 +845,7 @@ void hmm_read_on(struct hmm_want *want)
         int err = fill_ahead(store, first, count, &got);
         store->users--;
         begun = begun || got > 0;
-        /* The lock was dropped: the region may have gone. */
-        struct hurdmm_space *space = hmm_space_by_token(manager, token);
-        if (!space || hmm_region_at(space, want->address) != region ||
-            region->store != store || err)
+        if (err || !hmm_still_there(manager, token, want))
             break;
         region->next_page = first + hmm_max(got, 1);
     }

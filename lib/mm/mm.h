@@ -555,9 +555,13 @@ int hmm_fill(struct hmm_want *want);
 int hmm_fill_blank(struct hmm_want *want);
 /* Brings a range in unasked, as far as memory is free.  Drops the lock. */
 void hmm_prefetch(struct hurdmm_store *store, uint64_t first, uint64_t last);
-/* The fault of `want' has been answered: if it goes straight on, begins to fill
- * what comes next.  Drops the lock if there is something to begin. */
+/* The fault of `want' has been answered, or waits: if it goes straight on, begins to
+ * fill what comes next.  Drops the lock if there is something to begin. */
 void hmm_read_on(struct hmm_want *want);
+/* Is the region of `want', which was in the space with this token, still there, with
+ * the same store?  For who has dropped the lock: neither is looked at before. */
+bool hmm_still_there(struct hurdmm *manager, void *token,
+                     const struct hmm_want *want);
 /* Would hmm_read_on begin anything?  The lock is not dropped. */
 bool hmm_reads_on(const struct hmm_want *want);
 

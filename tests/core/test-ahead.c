@@ -9,13 +9,17 @@ static uintptr_t at;
 
 #define PAGES 64u
 
-static void begin_with(unsigned readahead_pages, unsigned frames)
+static void begin_as(const struct world_options *options)
 {
-    struct world_options options = {.readahead_pages = readahead_pages,
-                                    .frames = frames};
-    world_begin(&world, &options);
+    world_begin(&world, options);
     disk = world_disk_of(&world, PAGES * world.page, 0, 0, DISK_AHEAD);
     at = world_bind(&world, disk, 0, PAGES * world.page);
+}
+
+static void begin_with(unsigned readahead_pages, unsigned frames)
+{
+    begin_as(&(struct world_options){.readahead_pages = readahead_pages,
+                                     .frames = frames});
 }
 
 static void begin(void)
@@ -170,13 +174,18 @@ START_TEST(what_is_there_is_not_begun)
 }
 END_TEST
 
+static void advise_sequential(void)
+{
+    ck_assert_int_eq(hurdmm_advise(world.space, at, PAGES * world.page,
+                                   HURDMM_ADVICE_SEQUENTIAL),
+                     0);
+}
+
 START_TEST(straight_reading_keeps_windows_under_way)
 {
     end();
     begin_with(2, 2 * PAGES);
-    ck_assert_int_eq(hurdmm_advise(world.space, at, PAGES * world.page,
-                                   HURDMM_ADVICE_SEQUENTIAL),
-                     0);
+    advise_sequential();
     disk->delay = 1;
     expect_page(0);
     ck_assert_uint_ge(disk->starts, 1);
@@ -186,6 +195,144 @@ START_TEST(straight_reading_keeps_windows_under_way)
     ck_assert_uint_ge(disk->starts, PAGES / 2 - 1 - 2);
     ck_assert_uint_le(disk->ins, PAGES / 2 + 2);
     settle();
+}
+END_TEST
+
+/* Windows of two pages; faults that need a mapping only are soft. */
+static void begin_straight(void)
+{
+    end();
+    begin_as(&(struct world_options){.readahead_pages = 2,
+                                     .frames = 2 * PAGES,
+                                     .machine_flags = HURDMM_SIM_SOFT});
+    advise_sequential();
+}
+
+START_TEST(what_lies_beyond_is_begun_before_the_first_page_is_there)
+{
+    struct world_access access = {.world = &world, .address = address(0)};
+    begin_straight();
+    disk->hold_in = true;
+    world_access(&access);
+    hurdmm_sim_sleep(world.port, 1000000);
+    ck_assert(!access.done);
+    ck_assert_uint_eq(disk->in_flight, 5);
+    disk->hold_in = false;
+    world_run(&world);
+    ck_assert_int_eq(access.error, 0);
+    ck_assert_uint_eq(access.value, world_byte(0));
+    ck_assert_uint_eq(disk->starts, disk->ins);
+}
+END_TEST
+
+START_TEST(who_waits_for_what_was_begun_has_more_begun)
+{
+    struct world_access access = {.world = &world, .address = address(2)};
+    begin_straight();
+    expect_page(0);
+    settle();
+    ck_assert_uint_eq(disk->starts, 5);
+    ck_assert_int_eq(
+        hurdmm_store_discard(disk->store, 2 * world.page, 2 * world.page), 0);
+    disk->hold_in = true;
+    ck_assert_int_eq(hurdmm_prefetch(world.space, &(uintptr_t){address(2)}, 1),
+                     0);
+    world_access(&access);
+    hurdmm_sim_sleep(world.port, 1000000);
+    ck_assert(!access.done);
+    ck_assert_uint_eq(disk->starts, 7);
+    settle();
+    world_run(&world);
+    ck_assert_int_eq(access.error, 0);
+}
+END_TEST
+
+START_TEST(who_reads_what_was_begun_has_more_begun)
+{
+    begin_straight();
+    expect_page(0);
+    settle();
+    ck_assert_uint_eq(disk->starts, 5);
+    expect_page(2);
+    ck_assert_uint_eq(disk->starts, 6);
+    expect_page(4);
+    ck_assert_uint_eq(disk->starts, 7);
+    ck_assert_uint_eq(disk->ins, 7);
+    settle();
+    /* Nobody had asked for any of these but the first. */
+    ck_assert_uint_eq(world_stats(&world).pages_ahead, 7 * 2 - 1);
+}
+END_TEST
+
+START_TEST(what_cannot_be_begun_is_read_at_once)
+{
+    begin_straight();
+    disk->starts_max = 1;
+    disk->hold_in = true;
+    ck_assert_int_eq(hurdmm_prefetch(world.space, &(uintptr_t){address(40)}, 1),
+                     0);
+    ck_assert_uint_eq(disk->starts, 1);
+    struct world_access access = {.world = &world, .address = address(0)};
+    world_access(&access);
+    hurdmm_sim_sleep(world.port, 1000000);
+    ck_assert(!access.done);
+    ck_assert_uint_eq(disk->in_flight, 2);
+    ck_assert_uint_eq(disk->starts, 1);
+    disk->hold_in = false;
+    world_run(&world);
+    ck_assert_int_eq(access.error, 0);
+    ck_assert_uint_eq(access.value, world_byte(0));
+    settle();
+}
+END_TEST
+
+START_TEST(what_is_waited_for_fails_with_its_error)
+{
+    struct world_access access = {.world = &world, .address = address(0)};
+    begin_straight();
+    disk_fail(disk, DISK_IN, 1, EIO, false);
+    world_access(&access);
+    world_run(&world);
+    ck_assert_int_eq(access.error, EIO);
+    ck_assert_uint_eq(disk->starts, disk->ins);
+    settle();
+    for (unsigned i = 2; i < PAGES; i++)
+        expect_page(i);
+}
+END_TEST
+
+static bool inside, gone;
+
+static void wait_until_gone(struct disk *of, unsigned kind, uint64_t offset,
+                            size_t length)
+{
+    (void)kind;
+    (void)offset;
+    (void)length;
+    inside = true;
+    while (!gone)
+        hurdmm_sim_yield(of->port);
+}
+
+/* The store is called without the lock. */
+START_TEST(a_region_may_go_while_what_it_reads_is_begun)
+{
+    struct world_access access = {.world = &world, .address = address(0)};
+    begin_straight();
+    inside = gone = false;
+    disk->before = wait_until_gone;
+    world_access(&access);
+    while (!inside)
+        hurdmm_sim_yield(world.port);
+    ck_assert_int_eq(hurdmm_unbind(world.space, at, PAGES * world.page), 0);
+    gone = true;
+    world_run(&world);
+    ck_assert_int_eq(access.error, EFAULT);
+    ck_assert_uint_eq(disk->starts, 1);
+    settle();
+    at = world_bind(&world, disk, 0, PAGES * world.page);
+    for (unsigned i = 0; i < PAGES; i++)
+        expect_page(i);
 }
 END_TEST
 
@@ -369,6 +516,12 @@ static Suite *suite(void)
     tcase_add_test(t, an_eighth_of_full_memory_is_made_free);
     tcase_add_test(t, what_is_there_is_not_begun);
     tcase_add_test(t, straight_reading_keeps_windows_under_way);
+    tcase_add_test(t, what_lies_beyond_is_begun_before_the_first_page_is_there);
+    tcase_add_test(t, who_waits_for_what_was_begun_has_more_begun);
+    tcase_add_test(t, who_reads_what_was_begun_has_more_begun);
+    tcase_add_test(t, what_cannot_be_begun_is_read_at_once);
+    tcase_add_test(t, what_is_waited_for_fails_with_its_error);
+    tcase_add_test(t, a_region_may_go_while_what_it_reads_is_begun);
     tcase_add_test(t, scattered_reading_begins_nothing);
     tcase_add_test(t, a_region_may_go_while_its_pages_come);
     tcase_add_test(t, a_store_that_ends_waits_for_what_it_began);
