@@ -184,25 +184,33 @@ int hurdmm_swap_destroy(struct hurdmm_swap *swap)
 int hurdmm_swap_get_info(struct hurdmm_swap *swap,
                          struct hurdmm_swap_info *info)
 {
+    struct hurdmm_swap_info all;
+
     if (!swap || !info || info->struct_size < sizeof *info)
         return EINVAL;
+    all.struct_size = info->struct_size;
     lock(swap);
-    info->size = (uint64_t)swap->slots * swap->page_size;
-    info->used = (uint64_t)swap->taken * swap->page_size;
-    info->reserved = (uint64_t)swap->promised * swap->page_size;
-    info->pages_corrupt = swap->corrupt;
+    all.size = (uint64_t)swap->slots * swap->page_size;
+    all.used = (uint64_t)swap->taken * swap->page_size;
+    all.reserved = (uint64_t)swap->promised * swap->page_size;
+    all.pages_corrupt = swap->corrupt;
     unlock(swap);
+    *info = all; /* it may fault: not with the mutex */
     return 0;
 }
 
 void hurdmm_swap_usage(struct hurdmm_swap *swap, uint64_t *size, uint64_t *used)
 {
+    uint64_t slots, taken;
+
     lock(swap);
-    if (size)
-        *size = (uint64_t)swap->slots * swap->page_size;
-    if (used)
-        *used = (uint64_t)swap->taken * swap->page_size;
+    slots = swap->slots;
+    taken = swap->taken;
     unlock(swap);
+    if (size)
+        *size = slots * swap->page_size;
+    if (used)
+        *used = taken * swap->page_size;
 }
 
 /* A swap space has its memory from one manager, and lives no longer. */

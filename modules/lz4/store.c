@@ -50,7 +50,6 @@
 #define LOWER 3u
 #define FILL_SHIFT 32u
 #define DESKS 4u
-#define LOWER_SIZE ((uint64_t)1 << 62)
 
 /* What compressing needs. */
 struct desk {
@@ -157,10 +156,16 @@ static void set_word(struct compressed *at, uint64_t *place, uint64_t word)
     count_word(at, word, 1);
 }
 
+/* The longest store of whole pages that there can be. */
+static uint64_t longest(size_t page_size)
+{
+    return (UINT64_MAX - page_size) / page_size * page_size;
+}
+
 /* What lies past the end of the lower store is nowhere. */
 static void tell_lower(struct compressed *at, uint64_t first, uint64_t last)
 {
-    uint64_t pages = LOWER_SIZE / at->page_size;
+    uint64_t pages = longest(at->page_size) / at->page_size;
 
     if (!at->lower || first >= pages)
         return;
@@ -597,8 +602,8 @@ static int begin_desk(struct compressed *at, struct desk *desk)
 static int begin_lower(struct compressed *at, struct hurdmm_swap *swap)
 {
     struct hurdmm_store *lower;
-    int error =
-        hurdmm_anonymous_create(at->manager, swap, LOWER_SIZE, 0, &lower);
+    int error = hurdmm_anonymous_create(at->manager, swap,
+                                        longest(at->page_size), 0, &lower);
 
     if (error != 0)
         return error;
@@ -666,6 +671,8 @@ int hurdmm_compressed_create(struct hurdmm *manager,
 
     if (error != 0 || !store)
         return error != 0 ? error : EINVAL;
+    if (size > longest(hurdmm_page_size(manager)))
+        return EINVAL;
     error = begin(manager, given, &at);
     if (error == 0) {
         options.hook = at;
@@ -679,19 +686,19 @@ int hurdmm_compressed_create(struct hurdmm *manager,
 int hurdmm_compressed_get_stats(struct hurdmm_store *store,
                                 struct hurdmm_compressed_stats *stats)
 {
+    struct hurdmm_compressed_stats all;
     struct compressed *at;
-    size_t given;
 
     if (!store || !stats || stats->struct_size < sizeof *stats ||
         hurdmm_store_operations(store) != &compressed_ops)
         return EINVAL;
     at = hurdmm_store_hook(store);
-    given = stats->struct_size;
     lock(at);
-    *stats = at->stats;
-    stats->arena_used = at->arena.used;
-    stats->arena_bytes = hmm_arena_bytes(&at->arena);
+    all = at->stats;
+    all.arena_used = at->arena.used;
+    all.arena_bytes = hmm_arena_bytes(&at->arena);
     unlock(at);
-    stats->struct_size = given;
+    all.struct_size = stats->struct_size;
+    *stats = all; /* it may fault: not with the mutex */
     return 0;
 }

@@ -388,8 +388,8 @@ int hurdmm_nbd_create(const struct hurdmm_nbd_options *options,
 int hurdmm_nbd_get_stats(struct hurdmm_block *block,
                          struct hurdmm_nbd_stats *stats)
 {
+    struct hurdmm_nbd_stats all;
     struct nbd_device *device;
-    size_t given;
 
     if (!block || !stats || stats->struct_size < sizeof *stats ||
         block->ops != &nbd_ops)
@@ -397,10 +397,10 @@ int hurdmm_nbd_get_stats(struct hurdmm_block *block,
     device = device_of(block);
     if (device->pid != getpid())
         return ESTALE;
-    given = stats->struct_size;
     pthread_mutex_lock(&device->mutex);
-    *stats = device->stats;
+    all = device->stats;
     pthread_mutex_unlock(&device->mutex);
-    stats->struct_size = given;
+    all.struct_size = stats->struct_size;
+    *stats = all; /* it may fault: not with the mutex */
     return 0;
 }

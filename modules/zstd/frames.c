@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <zstd.h>
@@ -48,20 +49,36 @@ static int read_source(void *hook, uint64_t offset, void *buffer, size_t length)
     return hmm_zst_read_all(*(const int *)hook, offset, buffer, length);
 }
 
+/* The length of a device, which fstat does not say.  The descriptor's place is put
+ * back. */
+static int device_length(int fd, uint64_t *length)
+{
+    off_t place = lseek(fd, 0, SEEK_CUR);
+    off_t end = place < 0 ? -1 : lseek(fd, 0, SEEK_END);
+
+    if (end < 0 || lseek(fd, place, SEEK_SET) < 0)
+        return errno;
+    *length = (uint64_t)end;
+    return 0;
+}
+
 /* Duplicates the descriptor and learns the file's length. */
 static int duplicate(struct zst_file *file, int fd)
 {
-    int flags = fcntl(fd, F_GETFL);
-    off_t end;
+    struct stat status;
+    int flags = fcntl(fd, F_GETFL), error = 0;
 
-    if (flags < 0)
+    if (flags < 0 || fstat(fd, &status) < 0)
         return errno;
     if ((flags & O_ACCMODE) == O_WRONLY)
         return EACCES;
-    end = lseek(fd, 0, SEEK_END);
-    if (end < 0)
-        return errno == ESPIPE ? EINVAL : errno;
-    file->size = (uint64_t)end;
+    if (S_ISREG(status.st_mode))
+        file->size = (uint64_t)status.st_size;
+    else
+        error =
+            S_ISBLK(status.st_mode) ? device_length(fd, &file->size) : EINVAL;
+    if (error != 0)
+        return error;
     file->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     return file->fd < 0 ? errno : 0;
 }

@@ -258,19 +258,22 @@ int hurdmm_zstd_create(struct hurdmm *manager, int fd,
 int hurdmm_zstd_get_stats(struct hurdmm_store *store,
                           struct hurdmm_zstd_stats *stats)
 {
+    struct hurdmm_zstd_stats all;
     struct zstd_store *at;
 
     if (!store || !stats || stats->struct_size < sizeof *stats ||
         hurdmm_store_operations(store) != &zstd_ops)
         return EINVAL;
     at = hurdmm_store_hook(store);
+    all.struct_size = stats->struct_size;
     hurdmm_mutex_lock(at->manager, &at->mutex);
-    stats->frames_decoded = at->decoded;
-    stats->frames_failed = at->failed;
-    stats->frames_found = at->found;
+    all.frames_decoded = at->decoded;
+    all.frames_failed = at->failed;
+    all.frames_found = at->found;
     hurdmm_mutex_unlock(at->manager, &at->mutex);
-    stats->frames = at->file.index.count;
-    stats->bytes = hmm_zst_index_size(&at->file.index);
-    stats->bytes_packed = at->file.size;
+    all.frames = at->file.index.count;
+    all.bytes = hmm_zst_index_size(&at->file.index);
+    all.bytes_packed = at->file.size;
+    *stats = all; /* it may fault: not with the mutex */
     return 0;
 }

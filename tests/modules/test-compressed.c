@@ -583,6 +583,26 @@ START_TEST(a_store_that_grows_goes_on)
 }
 END_TEST
 
+START_TEST(a_store_may_be_as_long_as_any)
+{
+    uint64_t size = (UINT64_MAX - PAGE) & ~(uint64_t)(PAGE - 1);
+    struct hurdmm_store *store = make(64 * PAGE, true, size);
+    uint64_t pages[] = {0, (UINT64_C(1) << 62) / PAGE, size / PAGE - 1};
+    static const unsigned kinds[] = {SAME, TEXT, NOISE};
+
+    for (unsigned kind = 0; kind < 3; kind++)
+        for (unsigned i = 0; i < 3; i++) {
+            ck_assert_int_eq(put(store, pages[i], kinds[kind]), 0);
+            page_out(store, pages[i], 1);
+            expect(store, pages[i], kinds[kind]);
+        }
+    ck_assert_uint_eq(rig_used(&rig), 3);
+    for (unsigned i = 0; i < 3; i++)
+        ck_assert_int_eq(hurdmm_store_discard(store, pages[i] * PAGE, PAGE), 0);
+    ck_assert_uint_eq(rig_used(&rig), 0);
+}
+END_TEST
+
 START_TEST(the_store_gives_all_its_memory_back)
 {
     struct hurdmm_store *store;
@@ -749,6 +769,7 @@ END_TEST
 
 /* A swap space of its own for the port's page size. */
 static struct hurdmm_ramdisk disk;
+static struct hurdmm_swap *disk_swap;
 static void *disk_bytes;
 
 static struct hurdmm_store *drill_store(struct drill *drill, bool swap)
@@ -764,7 +785,8 @@ static struct hurdmm_store *drill_store(struct drill *drill, bool swap)
         ck_assert_int_eq(
             hurdmm_ramdisk_init(&disk, disk_bytes, bytes, drill->page, 0), 0);
         ck_assert_int_eq(
-            hurdmm_swap_create(drill->manager, &disk.block, &options.swap), 0);
+            hurdmm_swap_create(drill->manager, &disk.block, &disk_swap), 0);
+        options.swap = disk_swap;
     }
     ck_assert_int_eq(hurdmm_compressed_create(drill->manager, &options,
                                               200 * drill->page - 100, 0,
@@ -781,6 +803,38 @@ START_TEST(random_use_matches_a_model)
         return;
     drill_take(&drill, drill_store(&drill, true), DRILL_FORGETS, NULL);
     drill_random(&drill, (unsigned)test_scaled(3000), 17);
+    drill_end(&drill);
+    free(disk_bytes);
+}
+END_TEST
+
+/* What is asked of the store, and of the swap space, may lie in pages that they
+ * have: they are not asked for these while their locks are held. */
+START_TEST(its_figures_may_lie_in_it)
+{
+    struct hurdmm_compressed_stats *stats;
+    struct hurdmm_swap_info *info;
+    struct drill drill;
+
+    if (!drill_begin(&drill, drill_port(_i), 64))
+        return;
+    drill_take(&drill, drill_store(&drill, true), DRILL_FORGETS, NULL);
+    drill_fill((uint8_t *)drill.address, 8 * drill.page, 0, NOISE);
+    stats = (struct hurdmm_compressed_stats *)(drill.address + 2 * drill.page);
+    info = (struct hurdmm_swap_info *)(drill.address + 5 * drill.page);
+    stats->struct_size = sizeof *stats;
+    info->struct_size = sizeof *info;
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_int_eq(
+            hurdmm_store_return(drill.store, 0, HURDMM_WHOLE, HURDMM_WAIT), 0);
+        ck_assert_int_eq(i == 0
+                             ? hurdmm_compressed_get_stats(drill.store, stats)
+                             : hurdmm_swap_get_info(disk_swap, info),
+                         0);
+    }
+    ck_assert_uint_ge(stats->pages_lower, 8);
+    ck_assert_uint_ge(info->used, 8 * drill.page);
+    memset((void *)drill.address, 0, 8 * drill.page);
     drill_end(&drill);
     free(disk_bytes);
 }
@@ -826,6 +880,7 @@ int main(void)
     tcase_add_test(c, a_page_that_cannot_be_noted_takes_no_others_with_it);
     tcase_add_test(c, the_last_page_may_be_cut);
     tcase_add_test(c, a_store_that_grows_goes_on);
+    tcase_add_test(c, a_store_may_be_as_long_as_any);
     tcase_add_test(c, the_store_gives_all_its_memory_back);
     tcase_add_test(c, bad_input_is_refused);
     suite_add_tcase(s, c);
@@ -836,6 +891,7 @@ int main(void)
     c = tcase_create("on all ports");
     tcase_set_timeout(c, 30);
     tcase_add_loop_test(c, random_use_matches_a_model, 0, DRILL_PORTS);
+    tcase_add_loop_test(c, its_figures_may_lie_in_it, 1, DRILL_PORTS);
     tcase_add_loop_test(c, threads_use_it_at_once, 1, DRILL_PORTS);
     suite_add_tcase(s, c);
     Suite *const suites[] = {s};

@@ -496,6 +496,17 @@ START_TEST(random_damage_is_met_with_errors)
 }
 END_TEST
 
+START_TEST(the_callers_place_in_the_file_stays)
+{
+    int fd = compressed(20000, 4096);
+
+    ck_assert_int_eq((int)lseek(fd, 17, SEEK_SET), 17);
+    ck_assert_int_eq(read_page(open_store(fd), 0), 0);
+    ck_assert_int_eq((int)lseek(fd, 0, SEEK_CUR), 17);
+    close(fd);
+}
+END_TEST
+
 /* ---- What is wrong with the call ------------------------------------------ */
 
 START_TEST(bad_input_is_refused)
@@ -642,6 +653,7 @@ int main(void)
     tcase_add_test(c, a_frame_of_another_length_is_an_error);
     tcase_add_test(c, files_of_other_writers_are_read);
     tcase_add_test(c, random_damage_is_met_with_errors);
+    tcase_add_test(c, the_callers_place_in_the_file_stays);
     tcase_add_test(c, bad_input_is_refused);
     tcase_add_test(c, the_writer_refuses_what_it_cannot_do);
     tcase_add_test(c, the_hash_is_the_published_one);
