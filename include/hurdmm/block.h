@@ -71,6 +71,9 @@ struct hurdmm_block_ops {
      * queued, waiting for some up to timeout_ns; ETIMEDOUT: there was none.
      * NULL: the device has threads of its own. */
     int (*serve)(struct hurdmm_block *block, uint64_t timeout_ns);
+    /* A hint: no more is submitted for the moment, and the device may as well
+     * begin before this returns.  NULL: submit is all it needs. */
+    void (*begin)(struct hurdmm_block *block);
 };
 
 struct hurdmm_block {
@@ -131,6 +134,7 @@ unsigned hurdmm_block_capabilities(const struct hurdmm_block *block);
 int hurdmm_block_submit(struct hurdmm_block *block,
                         struct hurdmm_block_request *request);
 int hurdmm_block_serve(struct hurdmm_block *block, uint64_t timeout_ns);
+void hurdmm_block_begin(struct hurdmm_block *block);
 
 /* Memory as a block device: the file system's first stage out of a boot module.
  * Give &ramdisk.block to whoever wants a device.  The structure and the memory

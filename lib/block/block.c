@@ -274,3 +274,9 @@ int hurdmm_block_serve(struct hurdmm_block *block, uint64_t timeout_ns)
     return BLOCK_HAS(block, serve) ? block->ops->serve(block, timeout_ns)
                                    : ETIMEDOUT;
 }
+
+void hurdmm_block_begin(struct hurdmm_block *block)
+{
+    if (block_usable(block) == 0 && BLOCK_HAS(block, begin))
+        block->ops->begin(block);
+}

@@ -96,6 +96,11 @@ static int slice_serve(struct hurdmm_block *block, uint64_t timeout_ns)
     return hurdmm_block_serve(of(block)->whole, timeout_ns);
 }
 
+static void slice_begin(struct hurdmm_block *block)
+{
+    hurdmm_block_begin(of(block)->whole);
+}
+
 static const struct hurdmm_block_ops slice_ops = {
     .struct_size = sizeof slice_ops,
     .read = slice_read,
@@ -108,6 +113,7 @@ static const struct hurdmm_block_ops slice_ops = {
     .capabilities = slice_capabilities,
     .submit = slice_submit,
     .serve = slice_serve,
+    .begin = slice_begin,
 };
 
 int hurdmm_slice_init(struct hurdmm_slice *slice, struct hurdmm_block *whole,

@@ -178,6 +178,14 @@ static int store_fill_start(struct hurdmm_store *store, void *hook,
     return error;
 }
 
+static void store_submit(struct hurdmm_store *store, void *hook)
+{
+    const struct block_store *at = hook;
+
+    (void)store;
+    hurdmm_block_begin(at->block);
+}
+
 static int store_page_out(struct hurdmm_store *store, void *hook,
                           uint64_t offset, const void *buffer, size_t length,
                           size_t *done)
@@ -243,6 +251,7 @@ static const struct hurdmm_store_ops served_store_ops = {
     .sync = store_sync,
     .destroy = store_destroy,
     .fill_start = store_fill_start,
+    .submit = store_submit,
 };
 
 /* How many requests may be under way. */

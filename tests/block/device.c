@@ -139,6 +139,11 @@ static int device_submit(struct hurdmm_block *block,
     return 0;
 }
 
+static void device_begin(struct hurdmm_block *block)
+{
+    of(block)->begins++;
+}
+
 bool device_serve(struct device *device)
 {
     struct hurdmm_block_request *request = device->first;
@@ -164,6 +169,7 @@ static const struct hurdmm_block_ops served_ops = {
     .destroy = device_destroy,
     .capabilities = device_capabilities,
     .submit = device_submit,
+    .begin = device_begin,
 };
 
 /* The table as it was first: what lies behind must not be looked at. */
@@ -176,6 +182,7 @@ static const struct hurdmm_block_ops old_ops = {
     .read_pieces = (int (*)(struct hurdmm_block *, uint64_t,
                             const struct hurdmm_block_piece *, unsigned))1,
     .capabilities = (unsigned (*)(const struct hurdmm_block *))1,
+    .begin = (void (*)(struct hurdmm_block *))1,
 };
 
 void device_init(struct device *device, uint64_t blocks, size_t block_size)

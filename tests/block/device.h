@@ -40,7 +40,7 @@ struct device {
     struct hurdmm_block_request *first, *last;
     uint32_t work;
     void (*woken)(struct device *device);
-    unsigned submitted;
+    unsigned submitted, begins;
     unsigned refuse; /* so many requests are not taken */
 
     unsigned reads, writes, flushes, failures;

@@ -89,6 +89,23 @@ START_TEST(members_beyond_the_table_are_not_looked_at)
                      0);
     ck_assert_uint_eq(buffer[3], device_byte(BLOCK + 3));
     ck_assert_int_eq(hurdmm_block_serve(&device.block, 0), ETIMEDOUT);
+    hurdmm_block_begin(&device.block);
+}
+END_TEST
+
+START_TEST(a_device_is_told_that_it_may_begin)
+{
+    struct hurdmm_slice slice;
+
+    hurdmm_block_begin(NULL);
+    hurdmm_block_begin(&device.block); /* it has no use for it */
+    device_end(&device);
+    device_init_served(&device, BLOCKS, BLOCK);
+    hurdmm_block_begin(&device.block);
+    ck_assert_uint_eq(device.begins, 1);
+    ck_assert_int_eq(hurdmm_slice_init(&slice, &device.block, BLOCK, BLOCK), 0);
+    hurdmm_block_begin(&slice.block);
+    ck_assert_uint_eq(device.begins, 2);
 }
 END_TEST
 
@@ -356,6 +373,7 @@ int main(void)
     tcase_add_test(use, a_device_of_odd_blocks_is_refused);
     tcase_add_test(use, a_device_without_write_is_read_only);
     tcase_add_test(use, members_beyond_the_table_are_not_looked_at);
+    tcase_add_test(use, a_device_is_told_that_it_may_begin);
     tcase_add_test(use, a_barrier_flushes_only_what_is_cached);
     tcase_add_test(use, pieces_of_any_length);
     tcase_add_test(use, pieces_are_checked);

@@ -473,6 +473,7 @@ START_TEST(more_than_can_be_under_way_is_left_for_later)
     ck_assert_int_eq(
         hurdmm_store_advise(rig.store, 0, rig.size, HURDMM_ADVICE_WILLNEED), 0);
     ck_assert_uint_ge(rig.device.submitted, 4);
+    ck_assert_uint_eq(rig.device.begins, 1);
     for (uint64_t i = rig.size; i > 0; i -= 256)
         rig_expect(&rig, i - 256, device_byte(i - 256));
     rig_end(&rig);
