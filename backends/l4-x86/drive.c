@@ -332,9 +332,14 @@ static void bus_wake(void *bus, uint32_t *word)
 {
     (void)bus;
     hmm_l4_lock();
-    /* All threads have one priority: else the drive waits until we do. */
-    if (hmm_l4_rouse(word, UINT32_MAX))
-        hmm_l4_switch(L4_NIL);
+    hmm_l4_rouse(word, UINT32_MAX);
+}
+
+/* All threads have one priority. */
+static void bus_yield(void *bus)
+{
+    (void)bus;
+    hmm_l4_switch(L4_NIL);
 }
 
 static const struct hmm_ide_bus_ops bus_ops = {
@@ -358,6 +363,7 @@ static const struct hmm_ide_bus_ops bus_ops = {
     .unlock = bus_unlock,
     .park = bus_park,
     .wake = bus_wake,
+    .yield = bus_yield,
 };
 
 /* ---- Who does what nobody waits for ---- */

@@ -124,8 +124,8 @@ void hmm_l4_thread_ended(struct hmm_l4_thread *thread);
  * the time is over.  ETIMEDOUT. */
 int hmm_l4_sleep(const void *key, uint64_t timeout_ns);
 /* With the lock held, which is given up: wakes up to `count' of those who sleep
- * on `key', the first first.  Whether there was one. */
-bool hmm_l4_rouse(const void *key, unsigned count);
+ * on `key', the first first. */
+void hmm_l4_rouse(const void *key, unsigned count);
 /* With the lock held: takes out the first sleeper on `key', nil if there is
  * none.  The caller sends it a message with L4_LABEL_WAKE soon. */
 uint32_t hmm_l4_rouse_later(const void *key);

@@ -377,7 +377,7 @@ uint32_t hmm_l4_rouse_later(const void *key)
     return at == NULL ? L4_NIL : queue_take(queue, before)->id;
 }
 
-bool hmm_l4_rouse(const void *key, unsigned count)
+void hmm_l4_rouse(const void *key, unsigned count)
 {
     struct queue *queue = queue_of(key);
     struct queue woken = {NULL, NULL};
@@ -394,12 +394,10 @@ bool hmm_l4_rouse(const void *key, unsigned count)
         at = next;
     }
     hmm_l4_unlock();
-    bool some = woken.first != NULL;
     for (at = woken.first; at != NULL; at = before) {
         before = at->sleep_next; /* it may sleep again once it is woken */
         utcb()[0] = l4_tag(L4_LABEL_WAKE, 0, 0);
         hmm_l4_ipc(at->id, L4_NIL,
                    L4_TIMEOUTS(L4_TIMEOUT_NEVER, L4_TIMEOUT_NEVER), NULL);
     }
-    return some;
 }

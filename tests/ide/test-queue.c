@@ -282,6 +282,37 @@ START_TEST(wrong_requests_are_not_taken)
 }
 END_TEST
 
+static unsigned yields, commands_then;
+
+static void bus_yield(void *bus)
+{
+    (void)bus;
+    yields++;
+    commands_then = rig.machine.commands;
+}
+
+START_TEST(who_may_go_first_is_let)
+{
+    static struct hmm_ide_bus_ops with_yield;
+
+    begin(0);
+    yields = 0;
+    with_yield = *rig.ide.options.ops;
+    with_yield.yield = bus_yield;
+    rig.ide.options.ops = &with_yield;
+    queue(HURDMM_BLOCK_READ, 100, 8);
+    queue(HURDMM_BLOCK_READ, 200, 8);
+    ck_assert_uint_eq(yields, 0);
+    hurdmm_block_begin(&rig.disk.block);
+    ck_assert_uint_eq(yields, 1);
+    /* Between two commands, and not after the last. */
+    ck_assert_uint_eq(run(), 2);
+    ck_assert_uint_eq(yields, 2);
+    ck_assert_uint_eq(commands_then, rig.machine.commands - 1);
+    end();
+}
+END_TEST
+
 START_TEST(an_empty_request_is_done)
 {
     begin(0);
@@ -658,6 +689,7 @@ int main(void)
     tcase_add_loop_test(queueing, each_request_gets_its_own_error, 0, 2);
     tcase_add_test(queueing, all_that_is_queued_fails_when_the_disk_goes);
     tcase_add_test(queueing, wrong_requests_are_not_taken);
+    tcase_add_test(queueing, who_may_go_first_is_let);
     tcase_add_test(queueing, an_empty_request_is_done);
     tcase_add_test(queueing, a_wait_does_what_was_queued_before);
     tcase_add_test(threads, threads_share_a_channel);

@@ -73,6 +73,9 @@ struct hmm_ide_bus_ops {
     int (*park)(void *bus, uint32_t *word, uint32_t expected,
                 uint64_t timeout_ns);
     void (*wake)(void *bus, uint32_t *word); /* all that are parked on it */
+    /* Who was woken may go first, that the drive does not wait for us.  May be
+     * NULL. */
+    void (*yield)(void *bus);
 };
 
 #define HMM_IDE_POLL 1u     /* do not use interrupts */

@@ -238,15 +238,27 @@ static void do_batch(struct batch *batch)
         batch->errors[i] = apart ? transfer(batch, i, 1) : error;
 }
 
+static void yield(const struct hmm_ide_channel *channel)
+{
+    if (ide_ops(channel)->yield)
+        ide_ops(channel)->yield(ide_bus(channel));
+}
+
 void hmm_ide_release(struct hmm_ide_channel *channel)
 {
+    bool more;
+
     lock(channel);
     hmm_assert(channel->busy);
     channel->busy = false;
-    if (channel->first || channel->claims > 0)
-        turn_and_unlock(channel);
-    else
+    more = channel->first != NULL;
+    if (!more && channel->claims == 0) {
         unlock(channel);
+        return;
+    }
+    turn_and_unlock(channel);
+    if (more)
+        yield(channel);
 }
 
 static void waited_for(struct hurdmm_block_request *request, int error);
@@ -512,6 +524,11 @@ static int ide_flush(struct hurdmm_block *block)
 }
 
 /* The disk is its opener's: see hmm_ide_disk_close. */
+static void ide_begin(struct hurdmm_block *block)
+{
+    yield(of(block)->channel);
+}
+
 static void ide_destroy(struct hurdmm_block *block)
 {
     (void)block;
@@ -540,6 +557,7 @@ static const struct hurdmm_block_ops ide_block_ops = {
     .capabilities = ide_capabilities,
     .submit = ide_submit,
     .serve = ide_serve,
+    .begin = ide_begin,
 };
 
 void hmm_ide_export(struct hmm_ide_disk *disk)
