@@ -784,19 +784,26 @@ int hurdmm_prefetch(struct hurdmm_space *space, const uintptr_t *addresses,
     return 0;
 }
 
-/* So many windows are on their way, or there, ahead of one that is read. */
+/* So many windows are on their way, or there, ahead of one that is read; more are
+ * begun when half of them are left, so that they are begun together. */
 #define WINDOWS_AHEAD 4u
 
+/* Pages of a window.  All of them together are at most half of the budget, so that
+ * they do not push each other out. */
+static uint64_t ahead_by(const struct hurdmm *manager)
+{
+    return hmm_min(manager->readahead,
+                   manager->budget / (2 * (WINDOWS_AHEAD + 1)));
+}
+
 /* How many pages to begin from the region's next_page on; 0: enough is on its way, or
- * the reader does not go straight on.  All windows together are at most half of the
- * budget, so that they do not push each other out. */
+ * the reader does not go straight on. */
 static uint64_t next_window(const struct hmm_want *want)
 {
     const struct hmm_region *region = pattern_of(want);
     const struct hurdmm_store *store = want->store;
     const struct hurdmm *manager = store->manager;
-    uint64_t most = hmm_min(manager->readahead,
-                            manager->budget / (2 * (WINDOWS_AHEAD + 1)));
+    uint64_t most = ahead_by(manager);
 
     if (!store->ops.fill_start || !region || most < store->block_pages ||
         region->advice == HURDMM_ADVICE_RANDOM ||
@@ -815,8 +822,12 @@ static uint64_t next_window(const struct hmm_want *want)
 
 bool hmm_reads_on(const struct hmm_want *want)
 {
+    uint64_t left = WINDOWS_AHEAD / 2 * ahead_by(want->store->manager);
+
     hmm_assert(hmm_entered(want->store->manager));
-    return next_window(want) != 0 && room_ahead(want->store);
+    return next_window(want) != 0 &&
+           want->region->next_page - want->page <= left &&
+           room_ahead(want->store);
 }
 
 bool hmm_still_there(struct hurdmm *manager, void *token,
@@ -837,6 +848,8 @@ void hmm_read_on(struct hmm_want *want)
     uint32_t got;
 
     hmm_assert(hmm_entered(want->store->manager));
+    if (!hmm_reads_on(want))
+        return;
     while ((count = next_window(want)) != 0) {
         struct hmm_region *region = want->region;
         void *token = region->space->token;
