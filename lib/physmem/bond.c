@@ -324,22 +324,53 @@ void hmm_container_shift(struct hmm_container *from, uint64_t first,
         hmm_bond_redirect(bond, to, there + (bond->by_source.first - first));
 }
 
+/* The first of those whose bond leads to the page and who have no slot; the
+ * search begins at `bond'. */
+static bool find_reader(const struct hmm_bond *bond, struct hmm_place *at)
+{
+    for (; bond; bond = hmm_dependent_next(bond, at->page, at->page)) {
+        uint64_t there = hmm_bond_target_page(bond, at->page);
+
+        if (hmm_container_slot(bond->target, there))
+            continue;
+        at->container = bond->target;
+        at->page = there;
+        return true;
+    }
+    return false;
+}
+
+/* A page has one bond at most that it reads through (B1), so the way back is
+ * known: chains of copies may be longer than any stack is deep. */
+bool hmm_reader_next(const struct hmm_container *container, uint64_t page,
+                     struct hmm_place *at)
+{
+    const struct hmm_bond *bond =
+        hmm_dependent_in(at->container, at->page, at->page);
+
+    while (!find_reader(bond, at)) {
+        if (at->container == container && at->page == page)
+            return false;
+        bond = hmm_bond_at(at->container, at->page);
+        hmm_assert(bond && !hmm_container_slot(at->container, at->page));
+        at->page = hmm_bond_source_page(bond, at->page);
+        at->container = bond->source;
+        bond = hmm_dependent_next(bond, at->page, at->page);
+    }
+    return true;
+}
+
 bool hmm_unsettled(const struct hmm_container *container, uint64_t page,
                    struct hmm_place *place)
 {
     const struct hmm_bond *bond = hmm_dependent_in(container, page, page);
 
-    for (; bond; bond = hmm_dependent_next(bond, page, page)) {
-        uint64_t there = hmm_bond_target_page(bond, page);
-
-        if (hmm_container_slot(bond->target, there))
-            continue;
-        if (!bond->shared) {
-            place->container = bond->target;
-            place->page = there;
-            return true;
-        }
-        if (hmm_unsettled(bond->target, there, place))
+    if (!bond)
+        return false;
+    place->container = bond->source;
+    place->page = page;
+    while (hmm_reader_next(container, page, place)) {
+        if (!hmm_bond_at(place->container, place->page)->shared)
             return true;
     }
     return false;
@@ -351,29 +382,6 @@ bool hmm_depended_on(const struct hmm_container *container, uint64_t page)
 
     for (; bond; bond = hmm_dependent_next(bond, page, page)) {
         if (!hmm_container_slot(bond->target, hmm_bond_target_page(bond, page)))
-            return true;
-    }
-    return false;
-}
-
-bool hmm_depends(const struct hmm_container *target, uint64_t first,
-                 uint64_t last, const struct hmm_container *source,
-                 uint64_t source_first, uint64_t source_last)
-{
-    const struct hmm_bond *bond;
-
-    hmm_assert(first <= last && source_first <= source_last);
-    if (target == source && first <= source_last && source_first <= last)
-        return true;
-    for (struct hmm_span *span =
-             hmm_span_first_overlap(&target->bonds, first, last);
-         span; span = hmm_span_next_overlap(span, first, last)) {
-        bond = of_target(span);
-        uint64_t from = first > span->first ? first : span->first;
-        uint64_t to = last < span->last ? last : span->last;
-        if (hmm_depends(bond->source, hmm_bond_source_page(bond, from),
-                        hmm_bond_source_page(bond, to), source, source_first,
-                        source_last))
             return true;
     }
     return false;

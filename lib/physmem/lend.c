@@ -336,27 +336,22 @@ static bool nothing_to_take(const struct hmm_batch *batch, uint64_t slot)
 
 /* Adds rows for every address that shows the page: the container's mappings,
  * and those of containers that read it through a bond. */
-static int add_rows(struct hmm_batch *batch,
-                    const struct hmm_container *container, uint64_t page,
-                    uint64_t *slot)
+static int add_rows(struct hmm_batch *batch, struct hmm_container *container,
+                    uint64_t page, uint64_t *slot)
 {
-    uint64_t offset = page << container->physmem->page_shift;
-    struct hmm_span *span =
-        hmm_span_first_overlap(&container->mappings, offset, offset);
-    const struct hmm_bond *bond;
+    struct hmm_place at = {container, page, false};
     int err = 0;
 
-    for (; span && !err; span = hmm_span_next_overlap(span, offset, offset)) {
-        err = add_row(batch,
-                      HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset),
-                      page, slot);
-    }
-    bond = hmm_dependent_in(container, page, page);
-    for (; bond && !err; bond = hmm_dependent_next(bond, page, page)) {
-        uint64_t there = hmm_bond_target_page(bond, page);
-        if (!hmm_container_slot(bond->target, there))
-            err = add_rows(batch, bond->target, there, slot);
-    }
+    do {
+        uint64_t offset = at.page << container->physmem->page_shift;
+        struct hmm_span *span =
+            hmm_span_first_overlap(&at.container->mappings, offset, offset);
+
+        for (; span && !err; span = hmm_span_next_overlap(span, offset, offset))
+            err = add_row(batch,
+                          HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset),
+                          at.page, slot);
+    } while (!err && hmm_reader_next(container, page, &at));
     return err;
 }
 
@@ -379,9 +374,8 @@ int hmm_batch_add(struct hmm_batch *batch, struct hmm_container *container,
     return 0;
 }
 
-int hmm_batch_add_view(struct hmm_batch *batch,
-                       const struct hmm_container *view, uint64_t page,
-                       uint64_t *slot)
+int hmm_batch_add_view(struct hmm_batch *batch, struct hmm_container *view,
+                       uint64_t page, uint64_t *slot)
 {
     return nothing_to_take(batch, *slot) ? 0
                                          : add_rows(batch, view, page, slot);

@@ -252,9 +252,8 @@ int hmm_batch_add(struct hmm_batch *batch, struct hmm_container *container,
                   uint64_t page, uint64_t *slot);
 /* Adds what shows `page` of `view`, which reads it through bonds from where
  * `slot` is; the slot's LENT bits stay. */
-int hmm_batch_add_view(struct hmm_batch *batch,
-                       const struct hmm_container *view, uint64_t page,
-                       uint64_t *slot);
+int hmm_batch_add_view(struct hmm_batch *batch, struct hmm_container *view,
+                       uint64_t page, uint64_t *slot);
 /* Adds a page for one mapping only: the slot's LENT bits stay, since other
  * mappings may have it. */
 int hmm_batch_add_one(struct hmm_batch *batch, struct hmm_mapping *mapping,
@@ -321,15 +320,16 @@ uint64_t hmm_absent_length(const struct hmm_container *container,
 void hmm_container_shift(struct hmm_container *from, uint64_t first,
                          uint64_t last, struct hmm_container *to,
                          uint64_t there);
+/* Goes from one page to the next of those that read a page through bonds, each
+ * before those that read it in turn: `at' is the page itself at first.  False:
+ * there are no more. */
+bool hmm_reader_next(const struct hmm_container *container, uint64_t page,
+                     struct hmm_place *at);
 /* Finds a page that must get its own contents before this one changes. */
 bool hmm_unsettled(const struct hmm_container *container, uint64_t page,
                    struct hmm_place *place);
 /* Does any other container read this page? */
 bool hmm_depended_on(const struct hmm_container *container, uint64_t page);
-/* Do pages of the target range depend on, or meet, the source range? */
-bool hmm_depends(const struct hmm_container *target, uint64_t first,
-                 uint64_t last, const struct hmm_container *source,
-                 uint64_t source_first, uint64_t source_last);
 bool hmm_bonds_check(const struct hmm_container *container);
 
 /* Checks the invariants of one container, and of the frame table. */
