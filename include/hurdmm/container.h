@@ -134,7 +134,8 @@ int hurdmm_container_copy(struct hurdmm_container *target,
                           unsigned flags, uint64_t *done);
 
 /* Several copies on write taken at the same instant, all or none.  Flags:
- * HURDMM_COPY_SQUASH.  At most 64 ranges.  Errors as above. */
+ * HURDMM_COPY_SQUASH.  At most 64 ranges, whose targets have no page in common
+ * (EINVAL).  Errors as above. */
 struct hurdmm_copy_range {
     struct hurdmm_container *target;
     uint64_t target_offset;

@@ -55,18 +55,23 @@ static int put_own(struct hurdmm_store *store, uint64_t page, uint32_t frame)
     return 0;
 }
 
-/* A frame to copy a store's page to, which must not be what is evicted for it:
- * in a memory that has room for one of them only, that would go on for ever. */
+/* A frame to copy a store's page to, for which `payer' pays, if it is not NULL.
+ * The page must not be what is evicted for it, or what the payer gives up: in a
+ * memory or quota that has room for one of them only, or whose lowest page it is,
+ * that would go on for ever. */
 static int frame_beside(struct hurdmm_store *home, uint64_t page,
-                        uint64_t *slot, uint32_t *frame)
+                        uint64_t *slot, struct hurdmm_store *payer,
+                        uint32_t *frame)
 {
     struct hurdmm *manager = home->manager;
     uint32_t got;
-    bool pinned = hmm_frames_free(manager) <= manager->low &&
+    bool pinned = (home == payer || hmm_frames_free(manager) <= manager->low) &&
                   !home->container &&
                   !hmm_page_pin(home, page, slot, HURDMM_READ);
-    int err = hmm_frames_get(manager, 1, HURDMM_FRAME_NONE, frame, &got);
+    int err = payer ? hmm_account_admit(payer, 1) : 0;
 
+    if (!err)
+        err = hmm_frames_get(manager, 1, HURDMM_FRAME_NONE, frame, &got);
     if (pinned)
         hmm_page_unpin(home, page, hmm_container_slot(&home->cache, page),
                        HURDMM_READ);
@@ -124,10 +129,8 @@ int hmm_materialize(struct hmm_want *want, struct hurdmm_store *store,
     hmm_assert(home.store != store || home.page != page);
     /* Who writes to his copy pays first; who keeps what another writes over
      * may come to owe. */
-    if (want->store == store)
-        err = hmm_account_admit(store, 1);
-    if (!err)
-        err = frame_beside(home.store, home.page, slot, &frame);
+    err = frame_beside(home.store, home.page, slot,
+                       want->store == store ? store : NULL, &frame);
     if (err)
         return err;
     err = copy_to_own(&home, store, page, frame);
@@ -375,7 +378,7 @@ struct copy {
     bool filling; /* the target's pages may be filling: clear_way looks */
     int error;    /* for the page after the last */
     struct hurdmm_store *zombie;
-    uint32_t eager; /* frames for pages that are pinned for writing, chained */
+    uint32_t eager; /* copies of pages that are pinned for writing, chained */
 };
 
 /* How many pages from `first` on are there, or promised. */
@@ -516,30 +519,63 @@ static int revoke(struct hurdmm_store *store, uint64_t first, uint64_t last)
     return err;
 }
 
-/* Frames for the pages of the source that are pinned for writing: a chain by
- * the frame table's page member.  ENOMEM: none are taken. */
+/* The next page of the source, from *page on, that is pinned for writing, maybe
+ * where it is shared from: *place is its home, whose slot is returned. */
+static const uint64_t *pinned_page(const struct copy *copy, uint64_t *page,
+                                   struct hmm_place *place)
+{
+    struct hmm_container *source = &copy->source->cache;
+    uint64_t end = copy->from + copy->count;
+
+    for (; *page < end; ++*page) {
+        uint64_t absent = hmm_absent_length(source, *page);
+
+        if (absent > 0) {
+            *page += hmm_min(absent, end - *page) - 1;
+            continue;
+        }
+        place->container = source;
+        place->page = *page;
+        hmm_home(place);
+        const uint64_t *slot =
+            hmm_container_slot(place->container, place->page);
+        if (hmm_resident(slot) &&
+            source->physmem->table[HMM_SLOT_FRAME(*slot)].pins_write)
+            return slot;
+    }
+    return NULL;
+}
+
+/* Copies the pages of the source that are pinned for writing, which stay lent: to
+ * frames that are a chain by the frame table's page member.  Errors: what was taken
+ * is in the chain. */
 static int take_eager(struct copy *copy, struct needs *needs)
 {
     struct hmm_physmem *physmem = &copy->source->manager->physmem;
-    struct hmm_index_cursor cursor;
-    uint32_t frame, got;
+    struct hmm_place place;
+    const uint64_t *slot;
+    uint64_t page = copy->from;
+    uint32_t frame, got, last = HURDMM_FRAME_NONE;
     int err = 0;
 
-    if (!copy->source->pinned ||
-        copy->flags & (HURDMM_COPY_SHARED | HURDMM_COPY_MOVE))
+    if (copy->flags & (HURDMM_COPY_SHARED | HURDMM_COPY_MOVE) ||
+        !hmm_pinned_for(copy->source, copy->from,
+                        copy->from + (copy->count - 1), true))
         return 0;
-    bool more = hmm_index_seek(&copy->source->cache.index, &cursor, copy->from);
-    for (; !err && more && cursor.key < copy->from + copy->count;
-         more = hmm_index_step(&cursor)) {
-        uint32_t number = HMM_SLOT_FRAME(*cursor.value);
-        if (number == HURDMM_FRAME_NONE || !physmem->table[number].pins_write)
-            continue;
+    needs->nodes += 12;
+    for (; !err && (slot = pinned_page(copy, &page, &place)) != NULL; page++) {
         err = hmm_frames_take(physmem, 1, HURDMM_FRAME_NONE, &frame, &got);
         if (err)
             break;
-        physmem->table[frame].page = copy->eager;
-        copy->eager = frame;
-        needs->nodes++;
+        physmem->table[frame].page = HURDMM_FRAME_NONE;
+        if (last == HURDMM_FRAME_NONE)
+            copy->eager = frame;
+        else
+            physmem->table[last].page = frame;
+        last = frame;
+        needs->nodes += 2;
+        err =
+            copy_frame(hmm_store_of(place.container), place.page, *slot, frame);
     }
     return err;
 }
@@ -555,26 +591,22 @@ static void drop_eager(struct copy *copy)
     }
 }
 
-/* Copies the pages that are pinned for writing: their frames stay lent. */
-static void copy_eager(struct copy *copy)
+/* Gives the target what take_eager has copied. */
+static void put_eager(struct copy *copy)
 {
     struct hurdmm *manager = copy->source->manager;
-    uint64_t page = copy->from, found;
+    struct hmm_place place;
+    uint64_t page = copy->from;
 
-    while (copy->eager != HURDMM_FRAME_NONE &&
-           hmm_index_next(&copy->source->cache.index, page, &found)) {
-        uint64_t slot = *hmm_container_slot(&copy->source->cache, found);
-        uint32_t number = HMM_SLOT_FRAME(slot), frame = copy->eager;
+    for (; copy->eager != HURDMM_FRAME_NONE && pinned_page(copy, &page, &place);
+         page++) {
+        uint32_t frame = copy->eager;
 
-        page = found + 1;
-        if (number == HURDMM_FRAME_NONE ||
-            !manager->physmem.table[number].pins_write)
-            continue;
         copy->eager = (uint32_t)manager->physmem.table[frame].page;
-        if (copy_frame(copy->source, found, slot, frame) ||
-            put_own(copy->target, copy->to + (found - copy->from), frame))
+        if (put_own(copy->target, copy->to + (page - copy->from), frame))
             hmm_broken(manager, "a reserved copy failed");
     }
+    hmm_assert(copy->eager == HURDMM_FRAME_NONE);
 }
 
 /* Copies by others of the same pages read through ours from now on: what they
@@ -651,7 +683,7 @@ static void commit(struct copy *copy)
     if (copy->flags & HURDMM_COPY_SHARED)
         return;
     adopt_dependents(copy, bond);
-    copy_eager(copy);
+    put_eager(copy);
 }
 
 /* The store that caches the target hears that its backing is of no use. */
@@ -669,6 +701,22 @@ static void tell_target(const struct copy *copy)
     hmm_call_end(&call);
 }
 
+/* What may change while the lock is dropped.  The handles are good. */
+static int check_state(const struct copy *copy)
+{
+    const struct hurdmm_store *target = copy->target, *source = copy->source;
+
+    hmm_assert(hmm_entered(target->manager) && copy->asked > 0);
+    if (hmm_claim_check(target) || hmm_claim_check(source))
+        return EBUSY;
+    if (!target->container && copy->to + copy->asked > hmm_store_pages(target))
+        return ENOTSUP;
+    /* Nothing could hold its writers back. */
+    return hmm_wired_in(source, copy->from, copy->from + (copy->asked - 1))
+               ? ENOTSUP
+               : 0;
+}
+
 /* Prepares all, commits all: the lock is not dropped in between. */
 static int copy_now(struct hurdmm *manager, struct copy *copies, size_t count)
 {
@@ -679,6 +727,8 @@ static int copy_now(struct hurdmm *manager, struct copy *copies, size_t count)
         copies[i].zombie = NULL;
         copies[i].eager = HURDMM_FRAME_NONE;
     }
+    for (size_t i = 0; !err && i < count; i++)
+        err = check_state(&copies[i]);
     for (size_t i = 0; !err && i < count; i++)
         err = measure(&copies[i]);
     for (size_t i = 0; !err && i < count; i++)
@@ -931,8 +981,6 @@ static int check_copy(const struct hurdmm *manager,
         hmm_range_check(manager, range->target_offset, range->length) ||
         hmm_range_check(manager, range->source_offset, range->length))
         return EINVAL;
-    if (hmm_claim_check(copy->target) || hmm_claim_check(copy->source))
-        return EBUSY;
     copy->to = range->target_offset >> shift;
     copy->from = range->source_offset >> shift;
     copy->count = copy->asked = range->length >> shift;
@@ -943,15 +991,24 @@ static int check_copy(const struct hurdmm *manager,
         return EINVAL;
     if (!copy->target->container &&
         (!(copy->target->flags & HURDMM_STORE_VOLATILE) ||
-         copy->target->block_pages > 1 || flags & HURDMM_COPY_MOVE ||
-         end > hmm_store_pages(copy->target)))
+         copy->target->block_pages > 1 || flags & HURDMM_COPY_MOVE))
         return ENOTSUP;
-    if (flags & HURDMM_COPY_MOVE && !copy->source->container)
+    if ((flags & HURDMM_COPY_MOVE && !copy->source->container) ||
+        copy->source->block_pages > 1)
         return ENOTSUP;
-    /* Nothing could hold its writers back. */
-    if (hmm_wired_in(copy->source, copy->from, copy->from + (copy->count - 1)))
-        return ENOTSUP;
-    return copy->source->block_pages > 1 ? ENOTSUP : 0;
+    return check_state(copy);
+}
+
+/* Do two copies have pages of a target in common? */
+static bool targets_meet(const struct copy *copies, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < i; k++)
+            if (copies[i].target == copies[k].target &&
+                copies[i].to < copies[k].to + copies[k].asked &&
+                copies[k].to < copies[i].to + copies[i].asked)
+                return true;
+    return false;
 }
 
 int hurdmm_container_copy(struct hurdmm_container *target,
@@ -1005,6 +1062,8 @@ int hurdmm_container_copy_ranges(const struct hurdmm_copy_range *ranges,
     for (size_t i = 0; !err && i < count; i++)
         err = check_copy(manager, &range[i], flags | HURDMM_ALL_OR_NONE,
                          &copies[i]);
+    if (!err && targets_meet(copies, count))
+        err = EINVAL;
     if (!err)
         err = copy_all(manager, copies, count);
     hmm_leave(manager);
@@ -1065,6 +1124,58 @@ static int tie_memory(struct hurdmm *manager, struct copy *copy)
     return 0;
 }
 
+/* Waits for a hold that others have on the range: nothing comes there meanwhile
+ * but what ends a fill, which the hold may wait for itself (M7).  EAGAIN: the lock
+ * was dropped; EDEADLK. */
+static int wait_held(struct hurdmm_store *store, uint64_t first, uint64_t last)
+{
+    struct hmm_want want = {.store = store,
+                            .thread = hmm_thread_self(store->manager),
+                            .joined = true};
+
+    if (!hmm_range_held(store, first, last))
+        return 0;
+    first = hmm_max(first, store->hold_first);
+    last = hmm_min(last, store->hold_last);
+    for (; first <= last; first++) {
+        const uint64_t *slot = hmm_container_slot(&store->cache, first);
+
+        if (!slot || !(*slot & HMM_FILLING))
+            return hmm_page_wait(&want, first);
+    }
+    return 0;
+}
+
+/* Checks what memory_call is given, and waits until it may be done.  EAGAIN: look
+ * again. */
+static int check_memory(struct hurdmm_store *store, uint64_t offset,
+                        struct hurdmm_store *source, uint64_t from,
+                        uint64_t length, bool shared)
+{
+    const struct hurdmm *manager = store->manager;
+    unsigned shift = manager->physmem.page_shift;
+    uint64_t last;
+
+    if (!source || hmm_range_check(manager, offset, length) ||
+        hmm_range_check(manager, from, length))
+        return EINVAL;
+    last = (offset + (length - 1)) >> shift;
+    if (source->magic != HMM_MAGIC_CONTAINER)
+        return ESTALE;
+    if (source->manager != manager || store->block_pages > 1 ||
+        last >= hmm_store_pages(store))
+        return EINVAL;
+    if (shared &&
+        !(store->flags & (HURDMM_STORE_READ_ONLY | HURDMM_STORE_VOLATILE)))
+        return ENOTSUP;
+    store->users++;
+    source->users++;
+    int err = wait_held(store, offset >> shift, last);
+    source->users--;
+    store->users--;
+    return err;
+}
+
 static int memory_call(struct hurdmm_store *store, uint64_t offset,
                        struct hurdmm_container *container,
                        uint64_t container_offset, uint64_t length, bool shared,
@@ -1084,17 +1195,10 @@ static int memory_call(struct hurdmm_store *store, uint64_t offset,
     struct hurdmm *manager = store->manager;
     unsigned shift = manager->physmem.page_shift;
     struct hurdmm_store *source = hmm_container_of(container);
-    if (!source || hmm_range_check(manager, offset, length) ||
-        hmm_range_check(manager, container_offset, length))
-        err = EINVAL;
-    else if (source->magic != HMM_MAGIC_CONTAINER)
-        err = ESTALE;
-    else if (source->manager != manager || store->block_pages > 1 ||
-             (offset + (length - 1)) >> shift >= hmm_store_pages(store))
-        err = EINVAL;
-    else if (shared &&
-             !(store->flags & (HURDMM_STORE_READ_ONLY | HURDMM_STORE_VOLATILE)))
-        err = ENOTSUP;
+    do
+        err = check_memory(store, offset, source, container_offset, length,
+                           shared);
+    while (err == EAGAIN);
     if (!err) {
         copy.target = store;
         copy.source = source;

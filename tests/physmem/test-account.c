@@ -213,6 +213,24 @@ START_TEST(a_write_to_a_copy_beyond_the_quota_is_edquot)
 }
 END_TEST
 
+/* A page that is copied is not what gives way for its copy. */
+START_TEST(a_copy_within_a_store_is_written_within_its_quota)
+{
+    struct hurdmm_account *account = split(own, 4);
+    struct disk *disk = rig_disk(&world, "abcdefghijkl", HURDMM_STORE_VOLATILE);
+    struct hurdmm_container *cache = hurdmm_store_container(disk->store);
+    ck_assert_int_eq(hurdmm_account_pay(account, cache), 0);
+    rig_copied(&world, cache, 8, cache, 0, 1, HURDMM_COPY_SQUASH);
+    rig_expect_store(&world, disk->store, "abcd");
+    ck_assert_uint_eq(used_by(account), 4);
+    ck_assert_int_eq(
+        hurdmm_store_write(disk->store, 8 * world.page, "X", 1, &(size_t){0}),
+        0);
+    ck_assert_uint_le(used_by(account), 4);
+    rig_expect_store(&world, disk->store, "abcdefgh?jkl");
+}
+END_TEST
+
 START_TEST(destroying_an_account_frees_what_it_paid_for)
 {
     struct hurdmm_account *account = split(own, 20);
@@ -661,6 +679,7 @@ int main(void)
     tcase_add_test(cases, a_copy_is_paid_for_when_it_gets_a_frame);
     tcase_add_test(cases, a_settled_copy_may_exceed_its_quota);
     tcase_add_test(cases, a_write_to_a_copy_beyond_the_quota_is_edquot);
+    tcase_add_test(cases, a_copy_within_a_store_is_written_within_its_quota);
     tcase_add_test(cases, destroying_an_account_frees_what_it_paid_for);
     tcase_add_test(cases, the_managers_own_account_cannot_be_destroyed);
     tcase_add_test(cases, paying_for_too_much_is_edquot);

@@ -947,6 +947,83 @@ START_TEST(a_page_pinned_for_writing_is_copied_at_once)
 }
 END_TEST
 
+/* Also where the copy is of somebody who shares it. */
+START_TEST(a_shared_page_pinned_for_writing_is_copied_at_once)
+{
+    struct hurdmm_container *a = rig_filled(&world, "abcd");
+    struct hurdmm_container *b = rig_container(&world);
+    struct hurdmm_container *c = rig_container(&world);
+    uintptr_t mine = rig_bind(&world, a, 4);
+    rig_copied(&world, b, 0, a, 0, 4, HURDMM_COPY_SHARED);
+    ck_assert_int_eq(hurdmm_pin(world.space, mine + world.page, world.page,
+                                HURDMM_READ | HURDMM_WRITE),
+                     0);
+    rig_letter(&world, b, 3, 'D');
+    rig_copied(&world, c, 8, b, 0, 4, 0);
+    world_put(&world, mine + world.page, '!');
+    rig_letter(&world, a, 2, 'C');
+    rig_expect(&world, c, "........abcD");
+    rig_expect(&world, b, "a?CD");
+    ck_assert_int_eq(hurdmm_unpin(world.space, mine + world.page, world.page,
+                                  HURDMM_READ | HURDMM_WRITE),
+                     0);
+}
+END_TEST
+
+START_TEST(a_copy_of_pinned_pages_that_lacks_memory_changes_nothing)
+{
+    const struct world_options options = {.frames = 64,
+                                          .hide = HURDMM_PORT_ALIAS};
+    world_end(&world);
+    world_begin(&world, &options);
+    struct hurdmm_container *a = rig_filled(&world, "abcd");
+    struct hurdmm_container *b = rig_filled(&world, "12");
+    uintptr_t mine = rig_bind(&world, a, 4);
+    unsigned done, nth = 1;
+    int error;
+    ck_assert_int_eq(hurdmm_pin(world.space, mine, 4 * world.page,
+                                HURDMM_READ | HURDMM_WRITE),
+                     0);
+    do {
+        hurdmm_sim_fail(world.port, HURDMM_SIM_MEMORY, nth++, 0, 1);
+        error = rig_copy(&world, b, 0, a, 0, 4, HURDMM_COPY_SQUASH, &done);
+        hurdmm_sim_fail(world.port, 0, 0, 0, 0);
+        ck_assert(error == 0 || error == ENOMEM);
+        rig_expect(&world, b, error ? "12.." : "abcd");
+    } while (error);
+    ck_assert_int_eq(hurdmm_unpin(world.space, mine, 4 * world.page,
+                                  HURDMM_READ | HURDMM_WRITE),
+                     0);
+}
+END_TEST
+
+/* Each is read through the one that was made after it. */
+#define GENERATIONS 4000u
+
+static void write_first(void *address)
+{
+    world_put(&world, (uintptr_t)address, '!');
+}
+
+START_TEST(a_page_of_many_generations_can_be_written)
+{
+    static struct hurdmm_container *copies[GENERATIONS];
+    struct hurdmm_container *live = rig_filled(&world, "ab");
+    uintptr_t address = rig_bind(&world, live, 2);
+    for (unsigned i = 0; i < GENERATIONS; i++) {
+        copies[i] = rig_container(&world);
+        rig_copied(&world, copies[i], 0, live, 0, 2, 0);
+    }
+    uintptr_t old = rig_bind(&world, copies[0], 2);
+    world_expect(&world, old, 'a');
+    world_spawn(&world, write_first, (void *)address);
+    world_run(&world);
+    world_expect(&world, old, 'a');
+    world_expect(&world, address, '!');
+    rig_expect(&world, copies[GENERATIONS / 2], "ab");
+}
+END_TEST
+
 START_TEST(a_page_is_pinned_for_all_who_share_it)
 {
     struct hurdmm_container *a = rig_filled(&world, "abcd");
@@ -1054,6 +1131,94 @@ START_TEST(a_release_through_many_copies_reserves_what_it_takes)
 }
 END_TEST
 
+/* Cuts a store while a copy waits for a page of it that is on its way. */
+struct cutter {
+    struct disk *disk;
+    struct hurdmm_container *source;
+    int error[3];
+};
+
+static void touch_body(void *argument)
+{
+    struct cutter *cutter = argument;
+    size_t done;
+    cutter->error[0] = hurdmm_store_populate(cutter->disk->store,
+                                             5 * world.page, world.page, &done);
+}
+
+static void cut_body(void *argument)
+{
+    struct cutter *cutter = argument;
+    cutter->error[1] = hurdmm_store_resize(cutter->disk->store, 2 * world.page);
+}
+
+static void copy_body(void *argument)
+{
+    struct cutter *cutter = argument;
+    unsigned done;
+    cutter->error[2] =
+        rig_copy(&world, cache_of(cutter->disk), 4, cutter->source, 0, 4,
+                 HURDMM_COPY_SQUASH, &done);
+}
+
+START_TEST(a_copy_does_not_go_past_a_cut)
+{
+    struct cutter cutter = {
+        swap_disk(8), rig_filled(&world, "abcd"), {-1, -1, -1}};
+    cutter.disk->hold_in = true;
+    world_spawn(&world, touch_body, &cutter);
+    hurdmm_sim_sleep(world.port, 10000);
+    world_spawn(&world, cut_body, &cutter);
+    hurdmm_sim_sleep(world.port, 10000);
+    world_spawn(&world, copy_body, &cutter);
+    hurdmm_sim_sleep(world.port, 10000);
+    cutter.disk->hold_in = false;
+    world_run(&world);
+    ck_assert_int_eq(cutter.error[1], 0);
+    ck_assert(cutter.error[2] == 0 || cutter.error[2] == ENOTSUP);
+    ck_assert_int_eq(hurdmm_store_resize(cutter.disk->store, 8 * world.page),
+                     0);
+    rig_expect_store(&world, cutter.disk->store, "########");
+}
+END_TEST
+
+struct user {
+    struct disk *disk;
+    struct hurdmm_container *source;
+    int error[2];
+};
+
+static void shorten_body(void *argument)
+{
+    struct user *user = argument;
+    user->error[0] = hurdmm_store_resize(user->disk->store, 2 * world.page);
+}
+
+static void use_body(void *argument)
+{
+    struct user *user = argument;
+    uint64_t done;
+    user->error[1] = hurdmm_memory_use(user->disk->store, 4 * world.page,
+                                       user->source, 0, 2 * world.page, &done);
+}
+
+START_TEST(memory_is_not_used_past_a_cut)
+{
+    const struct world_options options = {.frames = 64,
+                                          .seed = 1 + (uint64_t)_i};
+    world_end(&world);
+    world_begin(&world, &options);
+    struct user user = {swap_disk(8), rig_filled(&world, "ab"), {-1, -1}};
+    world_spawn(&world, shorten_body, &user);
+    world_spawn(&world, use_body, &user);
+    world_run(&world);
+    ck_assert_int_eq(user.error[0], 0);
+    ck_assert(user.error[1] == 0 || user.error[1] == EINVAL);
+    ck_assert_int_eq(hurdmm_store_resize(user.disk->store, 8 * world.page), 0);
+    rig_expect_store(&world, user.disk->store, "########");
+}
+END_TEST
+
 START_TEST(several_ranges_are_copied_or_none)
 {
     struct hurdmm_container *a = rig_filled(&world, "abcd");
@@ -1075,9 +1240,16 @@ START_TEST(several_ranges_are_copied_or_none)
     ck_assert_int_eq(hurdmm_container_copy_ranges(ranges, 65, 0), EINVAL);
     ck_assert_int_eq(
         hurdmm_container_copy_ranges(ranges, 2, HURDMM_COPY_SHARED), EINVAL);
+    ranges[1].target_offset = 3 * world.page;
+    ck_assert_int_eq(
+        hurdmm_container_copy_ranges(ranges, 2, HURDMM_COPY_SQUASH), EINVAL);
     ranges[1] = (struct hurdmm_copy_range){a, 0, t, 0, world.page};
     ck_assert_int_eq(
         hurdmm_container_copy_ranges(ranges, 2, HURDMM_COPY_SQUASH), EINVAL);
+    ranges[1] = (struct hurdmm_copy_range){t, 3 * world.page, b, 0, world.page};
+    ck_assert_int_eq(rig_release(&world, t, 0, 8), 0);
+    ck_assert_int_eq(hurdmm_container_copy_ranges(ranges, 2, 0), EINVAL);
+    rig_expect(&world, t, "........");
 }
 END_TEST
 
@@ -1368,9 +1540,15 @@ static void add_memory(TCase *cases)
     tcase_add_test(cases, a_copy_takes_write_rights_back_first);
     tcase_add_test(cases, regions_of_sharers_see_each_others_stores);
     tcase_add_test(cases, a_page_pinned_for_writing_is_copied_at_once);
+    tcase_add_test(cases, a_shared_page_pinned_for_writing_is_copied_at_once);
+    tcase_add_test(cases,
+                   a_copy_of_pinned_pages_that_lacks_memory_changes_nothing);
+    tcase_add_test(cases, a_page_of_many_generations_can_be_written);
     tcase_add_test(cases, a_page_is_pinned_for_all_who_share_it);
     tcase_add_test(cases, a_discard_leaves_shared_pages_that_are_pinned);
     tcase_add_test(cases, several_ranges_are_copied_or_none);
+    tcase_add_test(cases, a_copy_does_not_go_past_a_cut);
+    tcase_add_scheduled_test(cases, memory_is_not_used_past_a_cut, 0, 40);
     tcase_add_loop_test(cases, neighbours_in_one_store_are_copied_either_way, 0,
                         2);
     tcase_add_test(cases, a_copy_of_a_sharer_takes_rights_back_from_the_owner);
