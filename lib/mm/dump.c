@@ -131,18 +131,37 @@ static void put_region(struct line *line, const struct hmm_region *region)
     put_field(line, "advice", region->advice);
 }
 
-static void dump_regions(struct line *line, struct hurdmm_space *space)
+/* The n-th space, from 0 on, or NULL. */
+static struct hurdmm_space *space_at(struct hurdmm *manager, unsigned n)
 {
-    struct hmm_span *span = hmm_span_lowest(&space->regions);
+    struct hmm_list *link;
 
-    while (span) {
-        uint64_t last = span->last;
+    HMM_LIST_FOR_EACH(link, &manager->spaces)
+    {
+        if (n-- == 0)
+            return HMM_CONTAINER_OF(link, struct hurdmm_space, link);
+    }
+    return NULL;
+}
 
+/* What the n-th space has; it may end between two lines. */
+static void dump_space(struct line *line, struct hurdmm_space *space,
+                       unsigned n)
+{
+    struct hmm_span *span;
+    uint64_t next = 0, last;
+
+    put(line, "space");
+    end_line(line);
+    while (space_at(line->manager, n) == space &&
+           (span = hmm_span_first_overlap(&space->regions, next, UINT64_MAX)) !=
+               NULL) {
+        last = span->last;
         put_region(line, HMM_CONTAINER_OF(span, struct hmm_region, by_address));
         end_line(line);
-        if (last == UINT64_MAX || space->magic != HMM_MAGIC_SPACE)
+        if (last == UINT64_MAX)
             break;
-        span = hmm_span_first_overlap(&space->regions, last + 1, UINT64_MAX);
+        next = last + 1;
     }
 }
 
@@ -151,6 +170,7 @@ int hurdmm_dump(struct hurdmm *manager,
                 void *hook)
 {
     struct line line = {.manager = manager, .write = write, .hook = hook};
+    struct hurdmm_space *space;
 
     if (!write)
         return EINVAL;
@@ -159,12 +179,9 @@ int hurdmm_dump(struct hurdmm *manager,
         return err;
     dump_frames(&line);
     dump_stores(&line);
-    for (struct hmm_list *link = manager->spaces.next; link != &manager->spaces;
-         link = link->next) {
-        put(&line, "space");
-        end_line(&line);
-        dump_regions(&line, HMM_CONTAINER_OF(link, struct hurdmm_space, link));
-    }
+    for (unsigned n = 0; (space = space_at(manager, n)) != NULL;
+         n += space_at(manager, n) == space)
+        dump_space(&line, space, n);
     hmm_leave(manager);
     return 0;
 }

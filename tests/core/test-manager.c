@@ -368,6 +368,33 @@ START_TEST(dump_names_stores_and_regions)
 }
 END_TEST
 
+static unsigned lines_of_spaces;
+
+/* Ends the second space as soon as it is named. */
+static void end_space(void *hook, const char *piece, size_t length)
+{
+    if (length < 5 || memcmp(piece, "space", 5) != 0 || ++lines_of_spaces != 2)
+        return;
+    ck_assert_int_eq(hurdmm_space_destroy(hook, HURDMM_DETACH), 0);
+}
+
+START_TEST(a_space_may_end_while_it_is_dumped)
+{
+    struct world_options options = {.spaces = 3};
+    struct hurdmm_space *spaces[2];
+    world_begin(&world, &options);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(
+            hurdmm_space_create(
+                world.manager, hurdmm_sim_space(world.port, i + 1), &spaces[i]),
+            0);
+    lines_of_spaces = 0;
+    ck_assert_int_eq(hurdmm_dump(world.manager, end_space, spaces[0]), 0);
+    ck_assert_uint_ge(lines_of_spaces, 2);
+    world_end(&world);
+}
+END_TEST
+
 START_TEST(a_write_that_fails_behind_our_backs_is_logged)
 {
     world_begin(&world, NULL);
@@ -494,6 +521,7 @@ static Suite *suite(void)
     tcase_add_test(c, stats_fill_only_what_is_asked_for);
     tcase_add_test(c, stats_count);
     tcase_add_test(c, dump_names_stores_and_regions);
+    tcase_add_test(c, a_space_may_end_while_it_is_dumped);
     tcase_add_test(c, a_write_that_fails_behind_our_backs_is_logged);
     tcase_add_test(c, an_equal_run_has_an_equal_trace);
     tcase_add_test(c, the_version_is_the_headers);
