@@ -87,12 +87,14 @@ void hmm_grants_forget(struct hurdmm_store *container)
     }
 }
 
-/* A region that was mapped through the grant. */
-static struct hmm_region *mapped_through(const struct hurdmm_grant *grant)
+/* The first region that was mapped through the grant, or the one after `before'. */
+static struct hmm_region *mapped_through(const struct hurdmm_grant *grant,
+                                         const struct hmm_region *before)
 {
     struct hmm_span *span =
-        grant->container ? hmm_span_lowest(&grant->container->cache.mappings)
-                         : NULL;
+        before             ? hmm_span_next(&before->mapping.by_offset)
+        : grant->container ? hmm_span_lowest(&grant->container->cache.mappings)
+                           : NULL;
 
     for (; span; span = hmm_span_next(span)) {
         struct hmm_mapping *mapping =
@@ -106,14 +108,18 @@ static struct hmm_region *mapped_through(const struct hurdmm_grant *grant)
 }
 
 /* Unbinds what was mapped through the grant, without dropping the lock: there may
- * be another region at the address then.  EBUSY: some of it is pinned. */
+ * be another region at the address then.  EBUSY: some of it is pinned, and all of it
+ * stays. */
 static int unmap_all(struct hurdmm_grant *grant)
 {
-    struct hmm_region *region;
+    struct hmm_region *region = NULL;
     int err = 0;
 
     hmm_assert(hmm_entered(grant->manager));
-    while (!err && (region = mapped_through(grant)) != NULL)
+    while (!err && (region = mapped_through(grant, region)) != NULL)
+        err = hmm_unbind_check(region->space, region->by_address.first,
+                               region->by_address.last);
+    while (!err && (region = mapped_through(grant, NULL)) != NULL)
         err = hmm_unbind(region->space, region->by_address.first,
                          region->by_address.last);
     return err;

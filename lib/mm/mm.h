@@ -720,6 +720,8 @@ bool hmm_pins_left(struct hurdmm *manager);
 int hmm_bind(struct hurdmm *manager, const struct hurdmm_bind_options *bind,
              uintptr_t *address);
 int hmm_unbind(struct hurdmm_space *space, uint64_t first, uint64_t last);
+/* Would hmm_unbind say EBUSY? */
+int hmm_unbind_check(struct hurdmm_space *space, uint64_t first, uint64_t last);
 /* Makes regions begin and end at the ends of the range.  ENOMEM: some would have
  * to be split. */
 int hmm_regions_cut(struct hurdmm_space *space, uint64_t first, uint64_t last);

@@ -633,12 +633,17 @@ int hmm_enter_range(struct hurdmm_space *space, uintptr_t address,
     return 0;
 }
 
-int hmm_unbind(struct hurdmm_space *space, uint64_t first, uint64_t last)
+int hmm_unbind_check(struct hurdmm_space *space, uint64_t first, uint64_t last)
 {
     hmm_assert(hmm_entered(space->manager));
-    return pinned_in(space, first, last, false, false)
-               ? EBUSY
-               : unbind(space, first, last);
+    return pinned_in(space, first, last, false, false) ? EBUSY : 0;
+}
+
+int hmm_unbind(struct hurdmm_space *space, uint64_t first, uint64_t last)
+{
+    int err = hmm_unbind_check(space, first, last);
+
+    return err ? err : unbind(space, first, last);
 }
 
 int hurdmm_unbind(struct hurdmm_space *space, uintptr_t address, size_t length)

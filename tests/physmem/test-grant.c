@@ -153,6 +153,26 @@ START_TEST(revoking_takes_mappings_at_once)
 }
 END_TEST
 
+START_TEST(revoking_what_is_pinned_takes_nothing)
+{
+    struct hurdmm_grant *grant = granted(0, 4, HURDMM_READ);
+    uintptr_t address[2];
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(hurdmm_grant_map(grant, 2 * i * world.page, world.page,
+                                          world.space, HURDMM_READ,
+                                          &address[i]),
+                         0);
+    ck_assert_int_eq(
+        hurdmm_pin(world.space, address[1], world.page, HURDMM_READ), 0);
+    ck_assert_int_eq(hurdmm_grant_revoke(grant), EBUSY);
+    world_expect(&world, address[0], 'a');
+    world_expect(&world, address[1], 'c');
+    ck_assert_int_eq(
+        hurdmm_unpin(world.space, address[1], world.page, HURDMM_READ), 0);
+    ck_assert_int_eq(hurdmm_grant_revoke(grant), 0);
+}
+END_TEST
+
 START_TEST(a_stale_grant_is_estale)
 {
     struct hurdmm_grant *grant = granted(0, 4, HURDMM_READ);
@@ -460,6 +480,7 @@ int main(void)
     tcase_add_test(cases, a_mapping_shows_the_memory);
     tcase_add_test(cases, a_mapping_to_read_cannot_be_raised);
     tcase_add_test(cases, revoking_takes_mappings_at_once);
+    tcase_add_test(cases, revoking_what_is_pinned_takes_nothing);
     tcase_add_test(cases, a_stale_grant_is_estale);
     tcase_add_test(cases, a_grant_ends_with_its_container);
     tcase_add_test(cases, bad_grants_are_refused);
