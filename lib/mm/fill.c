@@ -786,14 +786,26 @@ int hurdmm_prefetch(struct hurdmm_space *space, const uintptr_t *addresses,
 
 /* So many windows are on their way, or there, ahead of one that is read; more are
  * begun when half of them are left, so that they are begun together. */
-#define WINDOWS_AHEAD 4u
+#define WINDOWS_MOST 7u
+#define WINDOWS_LEAST 4u
 
-/* Pages of a window.  All of them together are at most half of the budget, so that
- * they do not push each other out. */
+/* The same for this manager.  All of them together, and the one that is read, are at
+ * most half of the budget, so that they do not push each other out: in small memories
+ * they are fewer, and then shorter. */
+static uint32_t windows_ahead(const struct hurdmm *manager)
+{
+    uint32_t fit = manager->budget / 2 / manager->readahead;
+
+    if (fit <= WINDOWS_LEAST)
+        return WINDOWS_LEAST;
+    return fit <= WINDOWS_MOST ? fit - 1 : WINDOWS_MOST;
+}
+
+/* Pages of a window. */
 static uint64_t ahead_by(const struct hurdmm *manager)
 {
     return hmm_min(manager->readahead,
-                   manager->budget / (2 * (WINDOWS_AHEAD + 1)));
+                   manager->budget / (2 * (windows_ahead(manager) + 1)));
 }
 
 /* How many pages to begin from the region's next_page on; 0: enough is on its way, or
@@ -811,7 +823,7 @@ static uint64_t next_window(const struct hmm_want *want)
          (most < 2 || region->window < manager->readahead)))
         return 0;
     /* Where it is read is a little behind what was asked for so far. */
-    uint64_t reach = want->page + (WINDOWS_AHEAD + 1) * most;
+    uint64_t reach = want->page + (windows_ahead(manager) + 1) * most;
     if (region->next_page <= want->page || region->next_page + most > reach)
         return 0;
     uint64_t end = hmm_min(
@@ -822,7 +834,8 @@ static uint64_t next_window(const struct hmm_want *want)
 
 bool hmm_reads_on(const struct hmm_want *want)
 {
-    uint64_t left = WINDOWS_AHEAD / 2 * ahead_by(want->store->manager);
+    const struct hurdmm *manager = want->store->manager;
+    uint64_t left = windows_ahead(manager) / 2 * ahead_by(manager);
 
     hmm_assert(hmm_entered(want->store->manager));
     return next_window(want) != 0 &&

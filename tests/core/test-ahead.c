@@ -216,7 +216,7 @@ START_TEST(what_lies_beyond_is_begun_before_the_first_page_is_there)
     world_access(&access);
     hurdmm_sim_sleep(world.port, 1000000);
     ck_assert(!access.done);
-    ck_assert_uint_eq(disk->in_flight, 5);
+    ck_assert_uint_eq(disk->in_flight, 8);
     disk->hold_in = false;
     world_run(&world);
     ck_assert_int_eq(access.error, 0);
@@ -227,20 +227,20 @@ END_TEST
 
 START_TEST(who_waits_for_what_was_begun_has_more_begun)
 {
-    struct world_access access = {.world = &world, .address = address(6)};
+    struct world_access access = {.world = &world, .address = address(10)};
     begin_straight();
     expect_page(0);
     settle();
-    ck_assert_uint_eq(disk->starts, 5);
+    ck_assert_uint_eq(disk->starts, 8);
     ck_assert_int_eq(
-        hurdmm_store_discard(disk->store, 6 * world.page, 2 * world.page), 0);
+        hurdmm_store_discard(disk->store, 10 * world.page, 2 * world.page), 0);
     disk->hold_in = true;
-    ck_assert_int_eq(hurdmm_prefetch(world.space, &(uintptr_t){address(6)}, 1),
+    ck_assert_int_eq(hurdmm_prefetch(world.space, &(uintptr_t){address(10)}, 1),
                      0);
     world_access(&access);
     hurdmm_sim_sleep(world.port, 1000000);
     ck_assert(!access.done);
-    ck_assert_uint_eq(disk->starts, 5 + 1 + 3);
+    ck_assert_uint_eq(disk->starts, 8 + 1 + 5);
     settle();
     world_run(&world);
     ck_assert_int_eq(access.error, 0);
@@ -252,18 +252,40 @@ START_TEST(who_reads_what_was_begun_has_more_begun)
     begin_straight();
     expect_page(0);
     settle();
-    ck_assert_uint_eq(disk->starts, 5);
-    ck_assert_uint_eq(disk->submits, 2);
-    expect_page(2);
-    expect_page(4);
-    ck_assert_uint_eq(disk->starts, 5);
-    expect_page(6); /* half of what was begun is left */
     ck_assert_uint_eq(disk->starts, 8);
+    ck_assert_uint_eq(disk->submits, 2);
+    for (unsigned i = 2; i < 10; i += 2)
+        expect_page(i);
+    ck_assert_uint_eq(disk->starts, 8);
+    expect_page(10); /* half of what was begun is left */
+    ck_assert_uint_eq(disk->starts, 13);
     ck_assert_uint_eq(disk->submits, 3);
-    ck_assert_uint_eq(disk->ins, 8);
+    ck_assert_uint_eq(disk->ins, 13);
     settle();
     /* Nobody had asked for any of these but the first. */
-    ck_assert_uint_eq(world_stats(&world).pages_ahead, 8 * 2 - 1);
+    ck_assert_uint_eq(world_stats(&world).pages_ahead, 13 * 2 - 1);
+}
+END_TEST
+
+/* All windows together are at most half of memory: fewer, and then shorter ones. */
+START_TEST(small_memory_has_less_under_way)
+{
+    static const struct {
+        unsigned frames, windows, pages;
+    } cases[] = {{32, 8, 16}, {28, 7, 14}, {20, 5, 10}, {16, 4, 5}};
+    end();
+    begin_with(2, cases[_i].frames);
+    advise_sequential();
+    struct world_access access = {.world = &world, .address = address(0)};
+    disk->hold_in = true;
+    world_access(&access);
+    hurdmm_sim_sleep(world.port, 1000000);
+    ck_assert_uint_eq(disk->in_flight, cases[_i].windows);
+    disk->hold_in = false;
+    world_run(&world);
+    ck_assert_int_eq(access.error, 0);
+    settle();
+    ck_assert_uint_eq(world_stats(&world).pages_ahead, cases[_i].pages - 1);
 }
 END_TEST
 
@@ -522,6 +544,7 @@ static Suite *suite(void)
     tcase_add_test(t, what_lies_beyond_is_begun_before_the_first_page_is_there);
     tcase_add_test(t, who_waits_for_what_was_begun_has_more_begun);
     tcase_add_test(t, who_reads_what_was_begun_has_more_begun);
+    tcase_add_loop_test(t, small_memory_has_less_under_way, 0, 4);
     tcase_add_test(t, what_cannot_be_begun_is_read_at_once);
     tcase_add_test(t, what_is_waited_for_fails_with_its_error);
     tcase_add_test(t, a_region_may_go_while_what_it_reads_is_begun);
