@@ -88,6 +88,11 @@ static int copy_to_own(const struct hmm_want *home, struct hurdmm_store *store,
     int err = hmm_resident(slot) ? 0 : EAGAIN;
 
     hmm_assert(!hmm_container_slot(&store->cache, page));
+    /* Who shares the page may be writing to it. */
+    if (!err && *slot & HMM_LENT_WRITE &&
+        !hmm_page_is_pinned_for(store->manager, slot, HURDMM_WRITE))
+        err = hmm_take_back(&home->store->cache, home->page, slot,
+                            HURDMM_READ | HURDMM_EXECUTE);
     if (!err)
         err = copy_frame(home->store, home->page, *slot, frame);
     if (!err)
@@ -646,7 +651,9 @@ static int prepare(struct copy *copy, struct needs *needs)
         if (!err)
             err = hmm_take_all(copy->source, copy->from, from_last);
         need_shift(copy->source, copy->from, from_last, false, needs);
-    } else if (!(copy->flags & HURDMM_COPY_SHARED)) {
+    } else if (!(copy->flags & HURDMM_COPY_SHARED) ||
+               hmm_dependent_in(&copy->target->cache, copy->to, to_last)) {
+        /* Also for those who have copies of a store's absent pages (B3). */
         err = revoke(copy->source, copy->from, from_last);
     }
     if (!err && copy->flags & HURDMM_COPY_SQUASH)

@@ -83,27 +83,47 @@ bool hmm_page_pinned(const struct hurdmm *manager, uint64_t slot)
     return frame->pins_read || frame->pins_write;
 }
 
-/* Could the page be lent at any other address than through this mapping?  Then
- * nobody knows at which it is. */
-static bool several_views(const struct hurdmm_store *store, uint64_t page,
-                          struct hmm_span *span)
+/* Could the page be lent at another address than through the one mapping of its
+ * own?  Then nobody knows at which it is. */
+static bool several_views(const struct hurdmm_store *store, uint64_t page)
 {
     uint64_t offset = page << store->manager->physmem.page_shift;
+    struct hmm_span *span =
+        hmm_span_first_overlap(&store->cache.mappings, offset, offset);
 
     return !span || hmm_span_next_overlap(span, offset, offset) ||
            hmm_dependent_in(&store->cache, page, page);
 }
 
+/* Something that shows the page, itself or through bonds: *shown is its number
+ * there.  NULL: nothing does. */
+static const struct hmm_mapping *view_of(struct hurdmm_store *store,
+                                         uint64_t page, uint64_t *shown)
+{
+    struct hmm_place at = {.container = &store->cache, .page = page};
+
+    do {
+        uint64_t offset = at.page << store->manager->physmem.page_shift;
+        struct hmm_span *span =
+            hmm_span_first_overlap(&at.container->mappings, offset, offset);
+
+        *shown = at.page;
+        if (span)
+            return HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
+    } while (hmm_reader_next(&store->cache, page, &at));
+    return NULL;
+}
+
 /* Where frames move, the bytes of a lent page are at the one address that shows it;
- * if there may be several the page is taken back first, and is in its window then.
- * `slot' is what the page's slot says; it may be out of date after that. */
+ * if there may be several the page is taken back first, and is in its window then,
+ * unless it is pinned.  `slot' is what the page's slot says; it may be out of date
+ * after that. */
 int hmm_frame_bytes(struct hurdmm_store *store, uint64_t page, uint64_t slot,
                     void *buffer)
 {
     struct hurdmm *manager = store->manager;
-    uint64_t offset = page << manager->physmem.page_shift;
-    struct hmm_span *span =
-        hmm_span_first_overlap(&store->cache.mappings, offset, offset);
+    const struct hmm_mapping *view = NULL;
+    uint64_t shown;
     void *from;
 
     hmm_assert(hmm_entered(store->manager));
@@ -113,9 +133,9 @@ int hmm_frame_bytes(struct hurdmm_store *store, uint64_t page, uint64_t slot,
     if (slot & HMM_GONE)
         return EFAULT;
     hmm_lends_wait(&manager->physmem);
-    if (slot & HMM_LENT && !hmm_frames_stay(manager) &&
-        !hmm_page_pinned(manager, slot) && !hmm_page_shares(store, page) &&
-        several_views(store, page, span)) {
+    bool lent = slot & HMM_LENT && !hmm_frames_stay(manager);
+    if (lent && !hmm_page_pinned(manager, slot) &&
+        !hmm_page_shares(store, page) && several_views(store, page)) {
         int busy =
             hmm_take_back(&store->cache, page,
                           hmm_container_slot(&store->cache, page), HURDMM_NONE);
@@ -123,15 +143,12 @@ int hmm_frame_bytes(struct hurdmm_store *store, uint64_t page, uint64_t slot,
             return busy;
         if (*hmm_container_slot(&store->cache, page) & HMM_GONE)
             return EFAULT;
-        span = NULL;
+        lent = false;
     }
-    if (slot & HMM_LENT && span && !hmm_frames_stay(manager)) {
-        struct hmm_mapping *mapping =
-            HMM_CONTAINER_OF(span, struct hmm_mapping, by_offset);
+    if (lent && (view = view_of(store, page, &shown)) != NULL)
         return manager->ops->frame_read(
-            manager->port, HMM_SLOT_FRAME(slot), mapping->space,
-            hmm_mapping_address(mapping, page), buffer);
-    }
+            manager->port, HMM_SLOT_FRAME(slot), view->space,
+            hmm_mapping_address(view, shown), buffer);
     int err =
         hmm_frames_window(&manager->physmem, HMM_SLOT_FRAME(slot), 1, &from);
     if (!err)

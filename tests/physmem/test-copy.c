@@ -876,6 +876,74 @@ START_TEST(memory_transfer_copies_or_moves)
 }
 END_TEST
 
+/* A page that another has and may write to: the store gets it as it is. */
+START_TEST(memory_transfer_moves_what_is_shared)
+{
+    struct hurdmm_container *a = rig_filled(&world, "abcd");
+    struct hurdmm_container *b = rig_container(&world);
+    struct disk *disk = swap_disk(4);
+    uint64_t done;
+    uintptr_t address = rig_bind(&world, a, 4);
+    rig_copied(&world, b, 0, a, 0, 4, HURDMM_COPY_SHARED);
+    for (unsigned i = 0; i < 4; i++)
+        world_put(&world, address + i * world.page, '!');
+    ck_assert_int_eq(
+        hurdmm_memory_transfer(disk->store, 0, b, 0, 4 * world.page, 1, &done),
+        0);
+    ck_assert_uint_eq(done, 4 * world.page);
+    for (unsigned i = 0; i < 4; i++)
+        world_put(&world, address + i * world.page, '?');
+    uint8_t byte;
+    size_t bytes;
+    for (unsigned i = 0; i < 4; i++) {
+        ck_assert_int_eq(
+            hurdmm_store_read(disk->store, i * world.page, &byte, 1, &bytes),
+            0);
+        ck_assert_uint_eq(byte, '!');
+    }
+}
+END_TEST
+
+/* Where frames move the bytes are where the page is shown. */
+START_TEST(a_pinned_page_is_read_where_it_is_shown)
+{
+    const struct world_options options = {.frames = 64,
+                                          .hide = HURDMM_PORT_ALIAS};
+    world_end(&world);
+    world_begin(&world, &options);
+    struct hurdmm_container *a = rig_filled(&world, "abcd");
+    struct hurdmm_container *b = rig_container(&world);
+    rig_copied(&world, b, 1, a, 0, 4, HURDMM_COPY_SHARED);
+    uintptr_t address = rig_bind(&world, b, 5);
+    ck_assert_int_eq(hurdmm_pin(world.space, address + world.page,
+                                2 * world.page, HURDMM_READ),
+                     0);
+    rig_expect(&world, a, "abcd");
+    world_check(&world);
+    ck_assert_int_eq(hurdmm_unpin(world.space, address + world.page,
+                                  2 * world.page, HURDMM_READ),
+                     0);
+}
+END_TEST
+
+/* Who had a copy of the store before does not see what is written there later. */
+START_TEST(memory_that_is_used_is_copied_before_it_is_written)
+{
+    struct hurdmm_container *a = rig_filled(&world, "abcd");
+    struct hurdmm_container *copy = rig_container(&world);
+    struct disk *disk = swap_disk(4);
+    uint64_t done;
+    uintptr_t address = rig_bind(&world, a, 4);
+    world_put(&world, address, 'a');
+    rig_copied(&world, copy, 0, cache_of(disk), 0, 4, 0);
+    ck_assert_int_eq(
+        hurdmm_memory_use(disk->store, 0, a, 0, 4 * world.page, &done), 0);
+    world_check(&world);
+    world_put(&world, address, '!');
+    rig_expect(&world, copy, "abcd");
+}
+END_TEST
+
 START_TEST(memory_transfer_stops_at_holes)
 {
     struct hurdmm_container *memory = rig_filled(&world, "ab.d");
@@ -1536,6 +1604,9 @@ static void add_memory(TCase *cases)
     tcase_add_test(cases, memory_use_shows_the_containers_memory);
     tcase_add_test(cases, memory_use_needs_a_store_that_writes_nothing_back);
     tcase_add_loop_test(cases, memory_transfer_copies_or_moves, 0, 2);
+    tcase_add_test(cases, memory_transfer_moves_what_is_shared);
+    tcase_add_test(cases, a_pinned_page_is_read_where_it_is_shown);
+    tcase_add_test(cases, memory_that_is_used_is_copied_before_it_is_written);
     tcase_add_loop_test(cases, memory_transfer_stops_at_holes, 0, 2);
     tcase_add_test(cases, a_copy_takes_write_rights_back_first);
     tcase_add_test(cases, regions_of_sharers_see_each_others_stores);
