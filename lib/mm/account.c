@@ -280,7 +280,8 @@ int hurdmm_account_destroy(struct hurdmm_account *account)
     if (!err) {
         account->users++;
         err = empty(account);
-        account->users--;
+        if (--account->users > 0 && !err)
+            err = EBUSY; /* somebody calls frames back since */
     }
     if (!err) {
         hmm_assert(account->payer.used == 0 && account->users == 0);

@@ -526,6 +526,34 @@ START_TEST(an_account_is_not_destroyed_while_it_is_called_back)
 }
 END_TEST
 
+/* Lets the destroy go on, and does not return before that has ended. */
+static void outlast_destroy(void *hook, uint64_t wanted)
+{
+    struct meanwhile *meanwhile = hook;
+    (void)wanted;
+    meanwhile->disk->hold_out = false;
+    while (meanwhile->error[0] == -1)
+        hurdmm_sim_sleep(world.port, 1000);
+}
+
+START_TEST(an_account_that_is_called_back_meanwhile_is_not_destroyed)
+{
+    struct meanwhile meanwhile;
+    meanwhile_begin(&meanwhile);
+    world_spawn(&world, destroy_first, &meanwhile);
+    while (meanwhile.disk->outs == 0)
+        hurdmm_sim_sleep(world.port, 1000);
+    ck_assert_int_eq(hurdmm_account_call_back(meanwhile.account, 0, 1000,
+                                              outlast_destroy, &meanwhile,
+                                              NULL),
+                     0);
+    world_run(&world);
+    ck_assert_int_eq(meanwhile.error[0], EBUSY);
+    ck_assert_int_eq(hurdmm_account_destroy(meanwhile.account), 0);
+    rig_expect_store(&world, meanwhile.disk->store, "Xbcdefghijkl");
+}
+END_TEST
+
 static void call_back_in_it(struct disk *disk, unsigned kind, uint64_t offset,
                             size_t length)
 {
@@ -673,6 +701,8 @@ int main(void)
                    who_pays_what_may_change_while_an_account_is_destroyed);
     tcase_add_test(cases, an_account_is_not_destroyed_while_it_is_called_back);
     tcase_add_test(cases, a_callback_that_calls_back_does_not_wait_for_itself);
+    tcase_add_test(cases,
+                   an_account_that_is_called_back_meanwhile_is_not_destroyed);
     tcase_add_test(cases, a_quota_is_exceeded_in_the_middle_of_an_allocation);
     tcase_add_test(cases, extra_frames_are_had_up_to_their_limit);
     tcase_add_test(cases, a_guarantee_holds_though_others_are_greedy);
