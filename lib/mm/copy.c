@@ -100,6 +100,16 @@ static int copy_to_own(const struct hmm_want *home, struct hurdmm_store *store,
     return err ? err : put_own(store, page, frame);
 }
 
+int hmm_own_shared(struct hurdmm_store *store, uint64_t page, uint32_t frame)
+{
+    struct hmm_want home = {.store = store, .page = page};
+
+    hmm_assert(hmm_entered(store->manager));
+    (void)hmm_home_slot(&home);
+    hmm_assert(home.store != store || home.page != page);
+    return copy_to_own(&home, store, page, frame);
+}
+
 /* Frees a page that has been copied if it was kept for that only. */
 static void drop_if_unread(const struct hmm_want *home)
 {

@@ -217,10 +217,38 @@ struct push {
     struct hurdmm_store *store, *container;
     uint64_t to, from; /* pages */
     uint32_t count;    /* all of the block, or what the store has of it */
+    /* In our hand, zeroed: for what the block has past the store's end, and for
+     * pages that the container shares.  Kept when the lock is dropped, so that
+     * what was brought in meanwhile is not what is evicted for them. */
+    uint32_t frame[HMM_RUN_MAX], held;
 };
 
-/* Makes a page of the container one that can be handed over: with a frame, read
- * by nobody who has not his own.  0 with the lock not dropped; EAGAIN. */
+/* Does the container share this page, so that it has no frame to hand over?  A copy
+ * made at once would share no more, and stay so if the rest failed. */
+static bool shares(const struct push *push, uint32_t i)
+{
+    const struct hmm_container *cache = &push->container->cache;
+    const struct hmm_bond *bond = hmm_bond_at(cache, push->from + i);
+
+    return bond && bond->shared && !hmm_container_slot(cache, push->from + i);
+}
+
+/* Has the home of a page that is shared brought in.  0 with the lock not dropped. */
+static int ready_shared(const struct push *push, uint64_t from)
+{
+    struct hmm_want home = {.store = push->container,
+                            .page = from,
+                            .access = HURDMM_READ,
+                            .thread = hmm_thread_self(push->store->manager),
+                            .raw = true};
+    uint64_t *slot;
+
+    return hmm_obtain(&home, &slot);
+}
+
+/* Makes a page of the container one that can be handed over: with a frame, or
+ * shared (make_own), read by nobody who has not his own.  0 with the lock not
+ * dropped; EAGAIN. */
 static int ready_page(const struct push *push, uint32_t i)
 {
     struct hurdmm_store *store = push->store;
@@ -236,6 +264,10 @@ static int ready_page(const struct push *push, uint32_t i)
         want.joined = true;
         return hmm_page_wait(&want, page);
     }
+    if (shares(push, i)) {
+        int err = hmm_settle_page(&want, push->container, from);
+        return err ? err : ready_shared(push, from);
+    }
     if (!slot && hmm_bond_at(&push->container->cache, from)) {
         int err = hmm_materialize(&want, push->container, from);
         return err ? err : EAGAIN;
@@ -249,9 +281,9 @@ static int ready_page(const struct push *push, uint32_t i)
     return hmm_settle_page(&want, push->container, from);
 }
 
-/* What the pages have past the store's end is zeros, as after a fill.  Nothing is
- * lent. */
-static int zero_past_end(const struct push *push)
+/* What the pages have past the store's end is zeros, as after a fill; `really', or
+ * it is only seen whether that can be done.  Nothing is lent. */
+static int zero_past_end(const struct push *push, bool really)
 {
     struct hmm_physmem *physmem = push->container->cache.physmem;
     size_t bytes = hmm_page_bytes(push->store->manager);
@@ -270,7 +302,8 @@ static int zero_past_end(const struct push *push)
         int err = hmm_frames_window(physmem, HMM_SLOT_FRAME(*slot), 1, &to);
         if (err)
             return err;
-        memset((char *)to + from, 0, bytes - from);
+        if (really)
+            memset((char *)to + from, 0, bytes - from);
     }
     return 0;
 }
@@ -287,15 +320,77 @@ static int ready_memory(const struct push *push)
     int err = hmm_take_back_range(from, push->from, last, HURDMM_NONE, true);
 
     if (!err)
-        err = hmm_unbond(push->container, push->from, last);
-    if (!err)
         err = hmm_slab_reserve(
             &physmem->bonds,
-            (size_t)(4 + 2 * hmm_bonds_cuts(from, push->from, last)));
+            (size_t)(6 + 2 * hmm_bonds_cuts(from, push->from, last)));
     if (!err)
         err = hmm_slab_reserve(&physmem->nodes,
                                NODES_FOR(push->store->block_pages));
-    return err ? err : zero_past_end(push);
+    if (!err)
+        err = zero_past_end(push, false);
+    /* Last, because what was shared until here is so no more. */
+    if (!err)
+        err = hmm_unbond(push->container, push->from, last);
+    return err ? err : zero_past_end(push, true);
+}
+
+/* Gives pages that the container shares frames of their own, or none of them: the
+ * lock is not dropped from here to the end, so that nobody sees that.  `own' says
+ * which.  EAGAIN: one has gone again. */
+static int make_own(struct push *push, bool *own)
+{
+    int err = 0;
+
+    for (uint32_t i = 0; i < push->count; i++)
+        own[i] = false;
+    for (uint32_t i = 0; !err && i < push->count; i++) {
+        if (!shares(push, i))
+            continue;
+        hmm_assert(push->held > 0);
+        err = hmm_own_shared(push->container, push->from + i,
+                             push->frame[push->held - 1]);
+        push->held -= !err;
+        own[i] = !err;
+    }
+    return err;
+}
+
+/* They are shared again: not even a marker shadows the bond. */
+static void undo_own(const struct push *push, const bool *own)
+{
+    struct hmm_container *cache = &push->container->cache;
+
+    for (uint32_t i = 0; i < push->count; i++) {
+        uint64_t page = push->from + i;
+
+        if (!own[i])
+            continue;
+        hmm_page_drop(push->container, page, hmm_container_slot(cache, page),
+                      false);
+        if (hmm_container_slot(cache, page))
+            hmm_container_take(cache, page);
+    }
+}
+
+/* Has at least so many frames in hand; EAGAIN: the lock was dropped. */
+static int hold_frames(struct push *push, uint32_t count)
+{
+    int err = 0;
+
+    hmm_assert(count <= HMM_RUN_MAX);
+    while (!err && push->held < count) {
+        err = take_filled(push->store->manager, 1, NULL, 0,
+                          &push->frame[push->held]);
+        push->held += !err;
+    }
+    return err;
+}
+
+static void drop_held(struct push *push)
+{
+    while (push->held > 0)
+        hmm_frames_drop(&push->store->manager->physmem,
+                        push->frame[--push->held], 1);
 }
 
 /* Hands the container's pages over, with those who share them; `rest' are frames
@@ -332,29 +427,36 @@ static void hand_over(const struct push *push, const uint32_t *rest)
 }
 
 /* One block from a container, which keeps its frames when that fails. */
-static int cache_block(const struct push *push)
+static int cache_block(struct push *push)
 {
     struct hurdmm_store *store = push->store;
-    struct hurdmm *manager = store->manager;
-    uint32_t rest = store->block_pages - push->count, frame[HMM_RUN_MAX];
+    uint32_t need = store->block_pages - push->count, rest = need;
     int err = push->to < hmm_store_pages(store) ? 0 : EINVAL;
+    bool own[HMM_RUN_MAX];
 
     /* First what may drop the lock: all is looked at again after that. */
-    for (uint32_t i = 0; !err && i < push->count; i++)
+    for (uint32_t i = 0; !err && i < push->count; i++) {
         err = ready_page(push, i);
+        need += shares(push, i);
+    }
     uint32_t fresh = unpaid(store, push->to);
     if (!err && fresh > 0 && store->account != push->container->account)
         err = hmm_account_admit(store, fresh);
     if (!err)
-        err = take_filled(manager, rest, NULL, 0, frame);
+        err = hold_frames(push, need);
     if (err)
         return err;
-    err = ready_memory(push);
+    err = make_own(push, own);
     if (!err)
-        hand_over(push, frame);
-    for (uint32_t i = 0; err && i < rest; i++)
-        hmm_frames_drop(&manager->physmem, frame[i], 1);
-    return err;
+        err = ready_memory(push);
+    if (err) {
+        undo_own(push, own);
+        return err;
+    }
+    hand_over(push, push->frame);
+    push->held -= rest;
+    memmove(push->frame, push->frame + rest, push->held * sizeof *push->frame);
+    return 0;
 }
 
 /* Caches block after block; entered, and both are in use. */
@@ -376,6 +478,7 @@ static int cache(struct push *push, uint64_t pages, uint64_t *done)
             push->from += push->count;
         }
     }
+    drop_held(push);
     return err;
 }
 

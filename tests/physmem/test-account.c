@@ -60,6 +60,49 @@ static int allocate(struct hurdmm_container *container, unsigned first,
     return error;
 }
 
+/* Who shares the page still does. */
+START_TEST(what_a_quota_refuses_is_shared_as_before)
+{
+    struct hurdmm_account *account = split(own, 1);
+    struct hurdmm_container *full = paid_by(account);
+    struct hurdmm_container *a = rig_filled(&world, "abcd");
+    struct hurdmm_container *b = rig_container(&world);
+    struct disk *disk = rig_disk(&world, "abcd", 0);
+    unsigned allocated;
+    size_t done;
+    ck_assert_int_eq(allocate(full, 0, 1, 0, &allocated), 0);
+    ck_assert_int_eq(
+        hurdmm_account_pay(account, hurdmm_store_container(disk->store)), 0);
+    rig_copied(&world, b, 0, a, 0, 4, HURDMM_COPY_SHARED);
+    ck_assert_int_eq(
+        hurdmm_store_cache(disk->store, 0, b, 0, 4 * world.page, &done),
+        EDQUOT);
+    ck_assert_uint_eq(done, 0);
+    rig_letter(&world, b, 0, 'X');
+    rig_letter(&world, a, 1, 'Y');
+    rig_expect(&world, a, "XYcd");
+    rig_expect(&world, b, "XYcd");
+}
+END_TEST
+
+START_TEST(what_is_shared_is_handed_over_as_a_copy)
+{
+    struct hurdmm_container *a = rig_filled(&world, "abcd");
+    struct hurdmm_container *b = rig_container(&world);
+    struct disk *disk = rig_disk(&world, "abcd", 0);
+    size_t done;
+    rig_copied(&world, b, 0, a, 0, 4, HURDMM_COPY_SHARED);
+    ck_assert_int_eq(
+        hurdmm_store_cache(disk->store, 0, b, 0, 2 * world.page, &done), 0);
+    rig_letter(&world, a, 0, 'X');
+    rig_letter(&world, a, 2, 'Y');
+    rig_expect(&world, a, "XbYd");
+    rig_expect(&world, b, "..Yd");
+    rig_expect_store(&world, disk->store, "abcd");
+    ck_assert_uint_eq(disk->ins, 2);
+}
+END_TEST
+
 START_TEST(a_split_and_a_destroy_give_back_what_there_was)
 {
     uint64_t all = info_of(own).guaranteed;
@@ -693,6 +736,8 @@ int main(void)
     TCase *cases = tcase_create("cases");
     tcase_add_checked_fixture(cases, begin, end);
     tcase_add_test(cases, a_split_and_a_destroy_give_back_what_there_was);
+    tcase_add_test(cases, what_a_quota_refuses_is_shared_as_before);
+    tcase_add_test(cases, what_is_shared_is_handed_over_as_a_copy);
     tcase_add_test(cases, guarantees_never_exceed_memory);
     tcase_add_test(cases, a_split_leaves_what_the_parent_uses);
     tcase_add_test(cases,
