@@ -66,6 +66,7 @@ void hmm_container_end(struct hurdmm_store *container)
     hmm_list_remove(&container->link);
     hmm_index_clear(&container->left);
     container->magic = 0;
+    container->id = 0;
     hmm_slab_free(&container->manager->store_slab, container);
 }
 

@@ -68,10 +68,12 @@ static int frame_beside(struct hurdmm_store *home, uint64_t page,
     bool pinned = (home == payer || hmm_frames_free(manager) <= manager->low) &&
                   !home->container &&
                   !hmm_page_pin(home, page, slot, HURDMM_READ);
+    home->users += pinned; /* who reads it may go while the lock is dropped */
     int err = payer ? hmm_account_admit(payer, 1) : 0;
 
     if (!err)
         err = hmm_frames_get(manager, 1, HURDMM_FRAME_NONE, frame, &got);
+    home->users -= pinned;
     if (pinned)
         hmm_page_unpin(home, page, hmm_container_slot(&home->cache, page),
                        HURDMM_READ);
@@ -182,10 +184,15 @@ int hmm_settle_page(struct hmm_want *want, struct hurdmm_store *store,
     while (!err && store->cache.dependents.count > 0 &&
            hmm_unsettled(&store->cache, page, &place)) {
         struct hurdmm_store *target = hmm_store_of(place.container);
+        uint32_t number = target->id;
 
         err = hmm_materialize(want, target, place.page);
-        if (err && err != EAGAIN && err != HMM_LATER)
-            err = put_error(target, place.page, err);
+        if (!err || err == EAGAIN || err == HMM_LATER)
+            continue;
+        /* Nobody kept the target while the lock was dropped: if it has gone, so
+         * has its number. */
+        err =
+            target->id == number ? put_error(target, place.page, err) : EAGAIN;
     }
     return err;
 }

@@ -274,8 +274,9 @@ int hmm_obtain(struct hmm_want *want, uint64_t **result)
             return hmm_page_wait(want, want->page);
         if (store->cache.dependents.count > 0) {
             err = hmm_settle_page(want, store, want->page);
-            /* Room for copies may have been made of this page itself. */
-            slot = hmm_container_slot(&store->cache, want->page);
+            /* Room for copies may have been made of this page itself; and after an
+             * error the home may have gone. */
+            slot = err ? NULL : hmm_container_slot(&store->cache, want->page);
             if (!err && (!hmm_resident(slot) || *slot & HMM_GONE))
                 err = EAGAIN;
         }

@@ -238,7 +238,7 @@ enum hmm_wired { HMM_NOT_WIRED, HMM_WIRING, HMM_WIRED };
 struct hurdmm_store {
     struct hmm_list link;
     uint32_t magic;
-    uint32_t id;
+    uint32_t id; /* no two have the same; 0 when it has ended */
     struct hurdmm *manager;
     struct hurdmm_store_ops ops; /* with NULL for what is missing */
     const struct hurdmm_store_ops *given_ops; /* as it was created */

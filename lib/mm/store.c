@@ -158,6 +158,7 @@ void hmm_store_end(struct hurdmm_store *store)
     hmm_index_clear(&store->left);
     hmm_list_remove(&store->link);
     store->magic = 0;
+    store->id = 0;
     void (*destroy)(void *) = store->ops.destroy;
     void *hook = store->hook;
     hmm_slab_free(&manager->store_slab, store);

@@ -944,6 +944,39 @@ START_TEST(memory_that_is_used_is_copied_before_it_is_written)
 }
 END_TEST
 
+/* Cuts a store while a copy waits for a page of it that is on its way. */
+struct cutter {
+    struct disk *disk;
+    struct hurdmm_container *source;
+    int error[3];
+};
+
+static void discard_body(void *argument)
+{
+    struct cutter *cutter = argument;
+    cutter->error[0] =
+        hurdmm_store_discard(cutter->disk->store, 0, 2 * world.page);
+}
+
+/* A page that cannot be read is copied to somebody who goes meanwhile. */
+START_TEST(a_copy_that_goes_is_not_given_an_error)
+{
+    struct hurdmm_container *copy = rig_container(&world);
+    struct cutter cutter = {swap_disk(8), NULL, {-1, -1, -1}};
+    rig_copied(&world, copy, 0, cache_of(cutter.disk), 0, 2, 0);
+    cutter.disk->hold_in = true;
+    disk_fail(cutter.disk, DISK_IN, 1, EIO, true);
+    world_spawn(&world, discard_body, &cutter);
+    while (cutter.disk->ins == 0)
+        hurdmm_sim_sleep(world.port, 1000);
+    ck_assert_int_eq(hurdmm_container_destroy(copy), 0);
+    cutter.disk->hold_in = false;
+    world_run(&world);
+    ck_assert_int_eq(cutter.error[0], 0);
+    disk_fail(cutter.disk, DISK_IN, 0, 0, false);
+}
+END_TEST
+
 START_TEST(memory_transfer_stops_at_holes)
 {
     struct hurdmm_container *memory = rig_filled(&world, "ab.d");
@@ -1198,13 +1231,6 @@ START_TEST(a_release_through_many_copies_reserves_what_it_takes)
     world_check(&world);
 }
 END_TEST
-
-/* Cuts a store while a copy waits for a page of it that is on its way. */
-struct cutter {
-    struct disk *disk;
-    struct hurdmm_container *source;
-    int error[3];
-};
 
 static void touch_body(void *argument)
 {
@@ -1607,6 +1633,7 @@ static void add_memory(TCase *cases)
     tcase_add_test(cases, memory_transfer_moves_what_is_shared);
     tcase_add_test(cases, a_pinned_page_is_read_where_it_is_shown);
     tcase_add_test(cases, memory_that_is_used_is_copied_before_it_is_written);
+    tcase_add_test(cases, a_copy_that_goes_is_not_given_an_error);
     tcase_add_loop_test(cases, memory_transfer_stops_at_holes, 0, 2);
     tcase_add_test(cases, a_copy_takes_write_rights_back_first);
     tcase_add_test(cases, regions_of_sharers_see_each_others_stores);
