@@ -207,6 +207,13 @@ static inline struct hmm_index_node *leaf_of(const struct hmm_index *index,
     return node;
 }
 
+/* The same for those that then do more than look: it is long, and here once. */
+__attribute__((noinline)) static struct hmm_index_node *leaf_for(
+    const struct hmm_index *index, uint64_t key)
+{
+    return leaf_of(index, key);
+}
+
 /* The same, noting the way. */
 static void locate(const struct hmm_index *index, uint64_t key,
                    struct path *path)
@@ -323,7 +330,7 @@ static bool cursor_settle(struct hmm_index_cursor *cursor)
 bool hmm_index_seek(const struct hmm_index *index,
                     struct hmm_index_cursor *cursor, uint64_t key)
 {
-    cursor->leaf = leaf_of(index, key);
+    cursor->leaf = leaf_for(index, key);
     if (cursor->leaf == NULL)
         return false;
     cursor->slot = slot_at_or_above(cursor->leaf, key);
@@ -339,11 +346,29 @@ bool hmm_index_step(struct hmm_index_cursor *cursor)
     return cursor_settle(cursor);
 }
 
+unsigned hmm_index_row(const struct hmm_index *index, uint64_t key,
+                       uint64_t **values)
+{
+    struct hmm_index_node *leaf = leaf_for(index, key);
+
+    if (leaf == NULL)
+        return 0;
+    unsigned slot = slot_at_or_above(leaf, key), n = leaf->count - slot;
+    if (n == 0 || leaf->key[slot] != key)
+        return 0;
+    /* All the rest of the leaf, mostly. */
+    if (leaf->key[leaf->count - 1] - key != n - 1)
+        for (n = 1; leaf->key[slot + n] - key == n;)
+            n++;
+    *values = &leaf->slot[slot].value;
+    return n;
+}
+
 /* Are all keys from the lowest to the highest there?  Then that is known without
    a walk. */
 static bool is_solid(const struct hmm_index *index, uint64_t *highest)
 {
-    const struct hmm_index_node *leaf = leaf_of(index, UINT64_MAX);
+    const struct hmm_index_node *leaf = leaf_for(index, UINT64_MAX);
 
     *highest = leaf->key[leaf->count - 1];
     return *highest - index->root->key[0] == index->count - 1;
@@ -651,7 +676,7 @@ static int plant(struct hmm_index *index)
 static bool insert_in_leaf(struct hmm_index *index, uint64_t key,
                            uint64_t value)
 {
-    struct hmm_index_node *leaf = leaf_of(index, key);
+    struct hmm_index_node *leaf = leaf_for(index, key);
 
     if (leaf == NULL || leaf->count == CAPACITY)
         return false;
@@ -694,6 +719,26 @@ int hmm_index_insert(struct hmm_index *index, uint64_t key, uint64_t value)
     return 0;
 }
 
+unsigned hmm_index_insert_row(struct hmm_index *index, uint64_t key,
+                              uint64_t value, unsigned n)
+{
+    struct hmm_index_node *leaf = leaf_for(index, key);
+
+    if (leaf == NULL || leaf->key[leaf->count - 1] >= key)
+        return 0;
+    hmm_assert(leaf->next == NULL || leaf->next->key[0] - key >= n);
+    if (n > CAPACITY - leaf->count)
+        n = CAPACITY - leaf->count;
+    for (unsigned i = 0; i < n; i++) {
+        leaf->key[leaf->count + i] = key + i;
+        leaf->slot[leaf->count + i].value = value + i;
+    }
+    leaf->count += n;
+    leaf->marks |= (uint32_t)(value >> 32);
+    index->count += n;
+    return n;
+}
+
 /* ---- Removing ---- */
 
 /* Takes the empty node at `level', an only child, out of the tree. The key that
@@ -707,7 +752,7 @@ static void drop_only_child(struct hmm_index *index, const struct path *path,
 
     hmm_assert(node->count == 0 && path->node[level + 1]->count == 1);
     if (level == 0 && key > 0) {
-        struct hmm_index_node *before = leaf_of(index, key - 1);
+        struct hmm_index_node *before = leaf_for(index, key - 1);
 
         if (before != node)
             before->next = node->next;
@@ -908,7 +953,7 @@ static bool subtree_check(const struct hmm_index_node *node, unsigned level,
 
 bool hmm_index_check_marks(const struct hmm_index *index, uint64_t mask)
 {
-    const struct hmm_index_node *leaf = leaf_of(index, 0);
+    const struct hmm_index_node *leaf = leaf_for(index, 0);
 
     while (leaf != NULL &&
            !(marks_of(leaf) & (uint32_t)(mask >> 32) & ~leaf->marks))

@@ -49,6 +49,12 @@ uint64_t *hmm_index_find(const struct hmm_index *index, uint64_t key);
 /* Adds `key'.  EEXIST: it is there; ENOMEM: no node; both change nothing. */
 int hmm_index_insert(struct hmm_index *index, uint64_t key, uint64_t value);
 
+/* Adds up to `n' keys from `key' on, none of which is there, with the values from
+   `value' on, and says how many: as many as fit behind lower ones without a new node,
+   at less than a tenth of the cost each.  0: insert one. */
+unsigned hmm_index_insert_row(struct hmm_index *index, uint64_t key,
+                              uint64_t value, unsigned n);
+
 /* Removes `key' and stores its value, where `value' is not NULL.  ENOENT. */
 int hmm_index_remove(struct hmm_index *index, uint64_t key, uint64_t *value);
 
@@ -78,6 +84,11 @@ bool hmm_index_seek(const struct hmm_index *index,
 
 /* Moves to the next key; false at the end, where the cursor then stays. */
 bool hmm_index_step(struct hmm_index_cursor *cursor);
+
+/* Values of keys in a row from `key' on, as an array: *values, and how many.  There may
+   be more behind them; 0: there is none. */
+unsigned hmm_index_row(const struct hmm_index *index, uint64_t key,
+                       uint64_t **values);
 
 /* How many keys there are in a row from `key' on: `key', `key' + 1 ... */
 uint64_t hmm_index_run(const struct hmm_index *index, uint64_t key);

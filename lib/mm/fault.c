@@ -303,27 +303,26 @@ static uint32_t neighbours(const struct hmm_want *want, bool write)
     struct hurdmm_store *store = region->store;
     unsigned shift = store->manager->physmem.page_shift;
     uint64_t end = (region->mapping.by_offset.last >> shift) + 1;
-    struct hmm_index_cursor cursor;
+    uint64_t *slot;
     uint32_t n = 1;
 
     hmm_assert(hmm_entered(want->store->manager) && store);
     if (region->advice == HURDMM_ADVICE_RANDOM || want->store != store ||
-        page != want->view || (write && store->cache.dependents.count > 0) ||
-        !hmm_index_seek(&store->cache.index, &cursor, page))
+        page != want->view || (write && store->cache.dependents.count > 0))
         return 1;
     end = hmm_min(end, page + store->manager->readahead);
     end = hmm_min(end, hmm_store_pages(store)); /* its last block is longer */
-    while (hmm_index_step(&cursor) && cursor.key == page + n &&
-           cursor.key < end) {
-        uint64_t slot = *cursor.value;
-        if (HMM_SLOT_FRAME(slot) == HURDMM_FRAME_NONE || slot & out)
+    for (unsigned row = 0; page + n < end; n++, slot++, row--) {
+        if (row == 0)
+            row = hmm_index_row(&store->cache.index, page + n, &slot);
+        if (row == 0 || HMM_SLOT_FRAME(*slot) == HURDMM_FRAME_NONE ||
+            *slot & out)
             break;
         if (write && !store->container &&
-            (!(slot & HMM_DIRTY) || slot & HMM_WRITING))
+            (!(*slot & HMM_DIRTY) || *slot & HMM_WRITING))
             break;
-        if (write && hmm_must_note(store, slot))
+        if (write && hmm_must_note(store, *slot))
             break;
-        n++;
     }
     hmm_assert(n <= hmm_max(store->manager->readahead, 1));
     return n;
@@ -418,11 +417,13 @@ static int lend_apart(struct hmm_want *want, uint64_t *slot)
     struct hmm_region *region = want->region;
     struct hmm_place home = {&store->cache, want->page, want->read_only};
     bool write = want->access & HURDMM_WRITE || hmm_write_too(want, *slot);
-    uint32_t count = neighbours(want, write);
     struct hmm_lend_apart lend;
 
     hmm_assert(hmm_resident(slot) && region->store);
     hmm_assert(!write || *slot & HMM_DIRTY || store->container); /* M2 */
+    if (!(manager->info.features & HURDMM_PORT_LENDS_APART))
+        return hmm_lend_around(want, slot);
+    uint32_t count = neighbours(want, write);
     /* The laundry may be reading them where they are. */
     if (*slot & HMM_WRITING || (count > 1 && store->writing > 0))
         hmm_lends_wait(&manager->physmem);

@@ -144,6 +144,17 @@ static uint64_t marker_again(const struct hurdmm_store *store, uint64_t page,
            (discarded ? HMM_DISCARDED : 0);
 }
 
+/* Marks up to `count' pages, none of which is there, as filling; how many. */
+static uint32_t mark_row(struct hurdmm_store *store, uint64_t first,
+                         uint64_t count, uint32_t run)
+{
+    unsigned n = hmm_container_put_row(&store->cache, first, run | HMM_FILLING,
+                                       (unsigned)count);
+
+    store->manager->filling += n;
+    return n;
+}
+
 /* Marks [first, first + count) as filling with frames from `run` on, which go over
  * to the slots.  A marker of a discarded page is replaced; *discarded says that
  * there was one.  ENOMEM: nothing was marked, the frames are the caller's, and
@@ -153,16 +164,22 @@ static int mark(struct hurdmm_store *store, uint64_t first, uint32_t count,
 {
     struct hurdmm *manager = store->manager;
     uint64_t there = UINT64_MAX; /* before that page there is none */
-    uint32_t i;
+    uint32_t i, n;
 
     hmm_assert(first % store->block_pages == 0);
     hmm_assert(count > 0 && count % store->block_pages == 0); /* R3 */
     *discarded = false;
     (void)hmm_index_next(&store->cache.index, first, &there);
-    for (i = 0; i < count; i++) {
-        uint64_t *slot = first + i < there
-                             ? NULL
-                             : hmm_container_slot(&store->cache, first + i);
+    for (i = 0; i < count; i += n) {
+        bool absent = first + i < there;
+        n = absent ? mark_row(store, first + i,
+                              hmm_min(count - i, there - first - i), run + i)
+                   : 0;
+        if (n > 0)
+            continue;
+        n = 1;
+        uint64_t *slot =
+            absent ? NULL : hmm_container_slot(&store->cache, first + i);
         if (slot && !marker(slot)) {
             hmm_assert(store->block_pages > 1);
             continue; /* M6 is kept by the publication */
@@ -371,17 +388,18 @@ static void end_page(struct hurdmm_request *request, uint32_t i, uint64_t *slot,
 static void end_pages(struct hurdmm_request *request, uint32_t good, int sticky)
 {
     const struct hmm_container *cache = &request->store->cache;
-    struct hmm_index_cursor cursor;
-    bool more = hmm_index_seek(&cache->index, &cursor, request->first);
+    uint32_t i = 0;
 
-    for (uint32_t i = 0; i < good; i++) {
-        bool there = more && cursor.key == request->first + i;
+    while (i < good) {
+        uint64_t *slot;
+        unsigned n = hmm_index_row(&cache->index, request->first + i, &slot);
 
-        end_page(request, i, there ? cursor.value : NULL, true, sticky);
-        if (there)
-            more = hmm_index_step(&cursor);
+        if (n == 0)
+            end_page(request, i++, NULL, true, sticky);
+        for (; n > 0 && i < good; n--)
+            end_page(request, i++, slot++, true, sticky);
     }
-    for (uint32_t i = good; i < request->count; i++)
+    for (; i < request->count; i++)
         end_page(request, i, hmm_container_slot(cache, request->first + i),
                  false, sticky);
 }

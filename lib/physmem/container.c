@@ -96,6 +96,17 @@ int hmm_container_put(struct hmm_container *container, uint64_t page,
     return 0;
 }
 
+unsigned hmm_container_put_row(struct hmm_container *container, uint64_t page,
+                               uint64_t slot, unsigned n)
+{
+    if (container->bonds.count > 0)
+        return 0;
+    n = hmm_index_insert_row(&container->index, page, slot, n);
+    for (unsigned i = 0; i < n; i++)
+        own(container, page + i, HMM_SLOT_FRAME(slot) + i);
+    return n;
+}
+
 uint64_t *hmm_container_slot(const struct hmm_container *container,
                              uint64_t page)
 {

@@ -39,19 +39,20 @@ static uint64_t lent_bits(unsigned rights)
 static uint32_t run_length(const struct hmm_container *container, uint64_t page,
                            uint32_t count)
 {
-    struct hmm_index_cursor cursor;
-    uint32_t first, n = 1;
+    uint64_t *slot;
+    unsigned row = hmm_index_row(&container->index, page, &slot);
 
-    if (!hmm_index_seek(&container->index, &cursor, page) || cursor.key != page)
+    if (row == 0 || HMM_SLOT_FRAME(*slot) == HURDMM_FRAME_NONE)
         return 0;
-    first = HMM_SLOT_FRAME(*cursor.value);
-    if (first == HURDMM_FRAME_NONE)
-        return 0;
+    uint32_t first = HMM_SLOT_FRAME(*slot), n = 0;
     count = (uint32_t)hmm_min(count,
                               hmm_bank_end(container->physmem, first) - first);
-    while (n < count && hmm_index_step(&cursor) && cursor.key == page + n &&
-           HMM_SLOT_FRAME(*cursor.value) == first + n)
-        n++;
+    while (row > 0) {
+        for (; row > 0; row--, n++)
+            if (n == count || HMM_SLOT_FRAME(*slot++) != first + n)
+                return n;
+        row = hmm_index_row(&container->index, page + n, &slot);
+    }
     return n;
 }
 
@@ -59,14 +60,18 @@ static uint32_t run_length(const struct hmm_container *container, uint64_t page,
 static void mark_row(const struct hmm_container *container, uint64_t page,
                      uint32_t count, uint64_t bits)
 {
-    struct hmm_index_cursor cursor;
-    bool more = hmm_index_seek(&container->index, &cursor, page);
+    uint64_t *slot;
+    unsigned row;
 
-    for (uint32_t i = 0; more && i < count; i++) {
-        hmm_assert(cursor.key == page + i);
-        hmm_index_mark(cursor.value, bits);
-        more = hmm_index_step(&cursor);
+    while (count > 0 &&
+           (row = hmm_index_row(&container->index, page, &slot)) > 0) {
+        row = (unsigned)hmm_min(row, count);
+        for (unsigned i = 0; i < row; i++)
+            hmm_index_mark(&slot[i], bits);
+        page += row;
+        count -= row;
     }
+    hmm_assert(count == 0);
 }
 
 int hmm_lend(struct hmm_mapping *mapping, uint64_t page,

@@ -152,6 +152,10 @@ void hmm_container_clear(struct hmm_container *container);
  * ENOMEM. */
 int hmm_container_put(struct hmm_container *container, uint64_t page,
                       uint64_t slot);
+/* The same for up to `n' pages that are not there, with consecutive frames: how many
+ * it was, 0: put one. */
+unsigned hmm_container_put_row(struct hmm_container *container, uint64_t page,
+                               uint64_t slot, unsigned n);
 /* The slot of `page` or NULL; valid until the next put or take. */
 uint64_t *hmm_container_slot(const struct hmm_container *container,
                              uint64_t page);

@@ -182,6 +182,40 @@ static void model_take(struct model *model, uint64_t first, uint64_t last)
         model->key[i] = model->key[i + n];
 }
 
+/* Adds keys in a row behind the lowest ones, or a single one. */
+static void model_insert_row(struct model *model, uint64_t key)
+{
+    size_t at = model_at(model, key);
+    unsigned most = 1 + (unsigned)hmm_rand_below(&model->rand, 70), n;
+
+    if (at < model->count && model->key[at] - key < most)
+        most = (unsigned)(model->key[at] - key);
+    if (most > UINT64_MAX - key)
+        most = (unsigned)(UINT64_MAX - key);
+    if (most > MODEL_MAX - model->count)
+        most = (unsigned)(MODEL_MAX - model->count);
+    if (most == 0 || fix.index.root == NULL) {
+        model_insert(model, key);
+        return;
+    }
+    n = hmm_index_insert_row(&fix.index, key, MARK + key, most);
+    ck_assert_uint_le(n, most);
+    ck_assert(hmm_index_check_marks(&fix.index, MARK));
+    for (size_t i = model->count; i > at; i--)
+        model->key[i + n - 1] = model->key[i - 1];
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t *value = hmm_index_find(&fix.index, key + i);
+        ck_assert_ptr_nonnull(value);
+        ck_assert_uint_eq(*value, MARK + key + i);
+        *value = value_of(key + i);
+        hmm_index_mark(value, *value & HMM_INDEX_MARKS);
+        model->key[at + i] = key + i;
+    }
+    model->count += n;
+    if (n == 0)
+        model_insert(model, key);
+}
+
 /* From a key that is there on, or before it, for a few or for all. */
 static void model_take_some(struct model *model)
 {
@@ -260,6 +294,21 @@ static bool same_run(const struct model *model, uint64_t key)
     return hmm_index_run(&fix.index, key) == n;
 }
 
+/* Whether the values of a row are those of its keys, and it is not too long. */
+static bool same_row(struct model *model, uint64_t key)
+{
+    size_t at = model_at(model, key);
+    bool there = at < model->count && model->key[at] == key;
+    uint64_t *values;
+    unsigned n = hmm_index_row(&fix.index, key, &values);
+
+    for (unsigned i = 0; i < n; i++)
+        if (at + i >= model->count || model->key[at + i] != key + i ||
+            values + i != hmm_index_find(&fix.index, key + i))
+            return false;
+    return (n > 0) == there;
+}
+
 static bool same(struct model *model)
 {
     uint64_t key = pick(model);
@@ -269,6 +318,8 @@ static bool same(struct model *model)
            same_at(model, 0) && same_at(model, UINT64_MAX) &&
            same_walk(model, key) && same_run(model, key) &&
            (model->count == 0 || same_run(model, model->key[0])) &&
+           same_row(model, key) &&
+           (model->count == 0 || same_row(model, pick_there(model))) &&
            hmm_index_check_marks(&fix.index, MARK) &&
            same_marked(model, key, UINT64_MAX, MARK) &&
            same_marked(model, 0, key, MARK) &&
@@ -305,7 +356,9 @@ static void model_run(struct model *model, uint64_t seed, int steps)
         if (hmm_rand_below(&model->rand, growing ? 100 : 20) == 0 &&
             model->count > 0)
             model_take_some(model);
-        else if ((growing ? what < 8 : what < 2) && model->count < MODEL_MAX)
+        else if (growing && what == 7 && model->count < MODEL_MAX)
+            model_insert_row(model, pick(model));
+        else if ((growing ? what < 7 : what < 2) && model->count < MODEL_MAX)
             model_insert(model, pick(model));
         else if (model->count > 0 && what != 8)
             model_remove(model, pick_there(model));
@@ -373,6 +426,23 @@ START_TEST(the_ends_of_the_key_space_are_keys_like_others)
     ck_assert_uint_eq(found, 0);
     remove_key(0);
     ck_assert_ptr_null(hmm_index_prev(&fix.index, UINT64_MAX - 1, &found));
+}
+END_TEST
+
+START_TEST(a_row_is_inserted_as_far_as_the_leaf_has_room)
+{
+    uint64_t *values;
+    ck_assert_uint_eq(hmm_index_insert_row(&fix.index, 5, 50, 3), 0);
+    ck_assert_uint_eq(hmm_index_row(&fix.index, 5, &values), 0);
+    insert(4);
+    ck_assert_uint_eq(hmm_index_insert_row(&fix.index, 5, 50, 100), 30);
+    ck_assert_uint_eq(fix.index.count, 31);
+    ck_assert_uint_eq(hmm_index_insert_row(&fix.index, 35, 80, 1), 0);
+    ck_assert_uint_eq(hmm_index_insert_row(&fix.index, 0, 80, 2), 0);
+    ck_assert_uint_eq(hmm_index_row(&fix.index, 6, &values), 29);
+    ck_assert_uint_eq(values[0], 51);
+    ck_assert_uint_eq(values[28], 79);
+    ck_assert(hmm_index_check(&fix.index));
 }
 END_TEST
 
@@ -620,6 +690,7 @@ int main(void)
     tcase_add_checked_fixture(single, setup, teardown);
     tcase_add_test(single, an_empty_index_has_nothing_and_no_memory);
     tcase_add_test(single, the_ends_of_the_key_space_are_keys_like_others);
+    tcase_add_test(single, a_row_is_inserted_as_far_as_the_leaf_has_room);
     tcase_add_test(single, a_second_insert_of_a_key_changes_nothing);
     tcase_add_test(single, a_found_value_may_be_changed_in_place);
     tcase_add_test(single, indexes_may_share_a_slab);
