@@ -264,6 +264,9 @@ static int ready_page(const struct push *push, uint32_t i)
         want.joined = true;
         return hmm_page_wait(&want, page);
     }
+    /* Also where it is shared from: its pin is known by the container's page. */
+    if (hmm_pinned_in(push->container, from, from))
+        return EBUSY;
     if (shares(push, i)) {
         int err = hmm_settle_page(&want, push->container, from);
         return err ? err : ready_shared(push, from);
@@ -276,8 +279,6 @@ static int ready_page(const struct push *push, uint32_t i)
         return (int)(*slot >> HMM_ERROR_SHIFT);
     if (!hmm_resident(slot))
         return ENOENT;
-    if (hmm_page_pinned(store->manager, *slot))
-        return EBUSY;
     return hmm_settle_page(&want, push->container, from);
 }
 

@@ -904,6 +904,32 @@ START_TEST(memory_transfer_moves_what_is_shared)
 }
 END_TEST
 
+START_TEST(memory_transfer_leaves_what_is_pinned)
+{
+    struct hurdmm_container *a = rig_filled(&world, "abcd");
+    struct hurdmm_container *b = rig_container(&world);
+    struct disk *disk = swap_disk(4);
+    struct hurdmm_physical_run run[4];
+    uint64_t done;
+    size_t runs;
+    rig_copied(&world, b, 0, a, 0, 4, HURDMM_COPY_SHARED);
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_int_eq(hurdmm_container_pin(i ? a : b, world.page, world.page,
+                                              HURDMM_READ, run, 4, &runs),
+                         0);
+        ck_assert_int_eq(hurdmm_memory_transfer(disk->store, i * world.page, b,
+                                                i * world.page, 2 * world.page,
+                                                1, &done),
+                         EBUSY);
+        ck_assert_uint_eq(done, (1 - i) * world.page);
+        ck_assert_int_eq(hurdmm_container_unpin(i ? a : b, world.page,
+                                                world.page, HURDMM_READ),
+                         0);
+    }
+    ck_assert_uint_eq(world_stats(&world).frames_pinned, 0);
+}
+END_TEST
+
 /* Where frames move the bytes are where the page is shown. */
 START_TEST(a_pinned_page_is_read_where_it_is_shown)
 {
@@ -1631,6 +1657,7 @@ static void add_memory(TCase *cases)
     tcase_add_test(cases, memory_use_needs_a_store_that_writes_nothing_back);
     tcase_add_loop_test(cases, memory_transfer_copies_or_moves, 0, 2);
     tcase_add_test(cases, memory_transfer_moves_what_is_shared);
+    tcase_add_test(cases, memory_transfer_leaves_what_is_pinned);
     tcase_add_test(cases, a_pinned_page_is_read_where_it_is_shown);
     tcase_add_test(cases, memory_that_is_used_is_copied_before_it_is_written);
     tcase_add_test(cases, a_copy_that_goes_is_not_given_an_error);
