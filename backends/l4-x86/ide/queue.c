@@ -261,7 +261,13 @@ void hmm_ide_release(struct hmm_ide_channel *channel)
         yield(channel);
 }
 
-static void waited_for(struct hurdmm_block_request *request, int error);
+static void waited_for(struct hurdmm_block_request *request, int error)
+{
+    struct waiter *waiter = request->hook;
+
+    waiter->error = error;
+    __atomic_store_n(&waiter->done, 1, __ATOMIC_RELEASE);
+}
 
 /* Tells what became of a batch.  Who waits for one of its requests is parked,
  * unless that is `own', which this thread waits for. */
@@ -328,17 +334,17 @@ void hmm_ide_claim(struct hmm_ide_channel *channel)
 
     for (;;) {
         uint32_t seen = get_turn(channel);
-        bool was_busy;
 
         lock(channel);
-        was_busy = channel->busy;
-        channel->busy = true;
-        channel->claims += was_busy && !claiming;
-        channel->claims -= !was_busy && claiming;
-        unlock(channel);
-        if (!was_busy)
+        if (!channel->busy) {
+            channel->busy = true;
+            channel->claims -= claiming;
+            unlock(channel);
             return;
+        }
+        channel->claims += !claiming;
         claiming = true;
+        unlock(channel);
         if (sleep(channel, seen, HURDMM_FOREVER) == EDEADLK)
             HMM_UNREACHABLE(); /* a `done' that opens, without threads */
     }
@@ -358,9 +364,9 @@ static int check(const struct hmm_ide_disk *disk, uint64_t offset,
     return 0;
 }
 
-/* Puts a request into the queue.  `idle': nobody is at the channel. */
-static int enqueue(struct hmm_ide_disk *disk,
-                   struct hurdmm_block_request *request, bool *idle)
+/* Puts a request into the queue.  0: the lock is held. */
+static int enqueue_and_lock(struct hmm_ide_disk *disk,
+                            struct hurdmm_block_request *request)
 {
     struct hmm_ide_channel *channel = disk->channel;
 
@@ -379,22 +385,21 @@ static int enqueue(struct hmm_ide_disk *disk,
     else
         channel->first = request;
     channel->last = request;
-    *idle = !channel->busy;
-    unlock(channel);
     return 0;
 }
 
 static int ide_submit(struct hurdmm_block *block,
                       struct hurdmm_block_request *request)
 {
-    struct hmm_ide_disk *disk = of(block);
-    bool idle;
-    int error = enqueue(disk, request, &idle);
+    struct hmm_ide_channel *channel = of(block)->channel;
+    int error = enqueue_and_lock(of(block), request);
 
-    if (error != 0 || !idle)
+    if (error != 0)
         return error;
-    lock(disk->channel);
-    turn_and_unlock(disk->channel);
+    if (channel->busy) /* who is at it looks again */
+        unlock(channel);
+    else
+        turn_and_unlock(channel);
     return 0;
 }
 
@@ -427,28 +432,20 @@ void hmm_ide_rouse(struct hmm_ide *ide, unsigned channel)
     turn_and_unlock(&ide->channels[channel]);
 }
 
-static void waited_for(struct hurdmm_block_request *request, int error)
-{
-    struct waiter *waiter = request->hook;
-
-    waiter->error = error;
-    __atomic_store_n(&waiter->done, 1, __ATOMIC_RELEASE);
-}
-
 /* Queues a request and works until it is done.  Nobody is woken for it: this
  * thread does it, or comes after who is at the channel. */
 static int wait_for(struct hmm_ide_disk *disk, struct waiter *waiter)
 {
     struct hmm_ide_channel *channel = disk->channel;
-    bool idle;
     int error;
 
     waiter->request.struct_size = sizeof waiter->request;
     waiter->request.hook = waiter;
     waiter->request.done = waited_for;
-    error = enqueue(disk, &waiter->request, &idle);
+    error = enqueue_and_lock(disk, &waiter->request);
     if (error != 0)
         return error;
+    unlock(channel);
     for (;;) {
         uint32_t seen = get_turn(channel);
 
@@ -523,12 +520,12 @@ static int ide_flush(struct hurdmm_block *block)
     return ide_pieces(block, HURDMM_BLOCK_FLUSH, 0, NULL, 0);
 }
 
-/* The disk is its opener's: see hmm_ide_disk_close. */
 static void ide_begin(struct hurdmm_block *block)
 {
     yield(of(block)->channel);
 }
 
+/* The disk is its opener's: see hmm_ide_disk_close. */
 static void ide_destroy(struct hurdmm_block *block)
 {
     (void)block;
