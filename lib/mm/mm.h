@@ -782,8 +782,9 @@ bool hmm_pinned_for(const struct hurdmm_store *store, uint64_t first,
 
 /* copy.c: logical copies and what they mean for stores */
 /* Gives a page that is read through a bond a copy of its own in `frame', which
- * shadows the bond: to drop the page again, marker included, is to undo it.  The lock is not dropped.
- * EAGAIN: its home has no frame now.  On an error the frame is the caller's. */
+ * shadows the bond: to drop the page again, marker included, is to undo it.  The
+ * lock is not dropped.  EAGAIN: its home has no frame now.  On an error the frame is
+ * the caller's. */
 int hmm_own_shared(struct hurdmm_store *store, uint64_t page, uint32_t frame);
 /* Gives a page that reads through a bond a slot of its own with the same
  * contents.  0: the lock was not dropped; EAGAIN; HMM_LATER; or an error. */
